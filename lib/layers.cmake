@@ -1,0 +1,71 @@
+# The layers of DESIGN.md section 2 as CMake targets. A layer is an object library made of every
+# .cpp file of its folder (a new file is seen without an edit); `quern` is made of the core layers.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+set_property(GLOBAL PROPERTY QUERN_CORE_LAYERS "")
+
+add_library(quern_options INTERFACE)
+target_include_directories(quern_options INTERFACE
+  ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/lib ${CMAKE_SOURCE_DIR})
+target_compile_options(quern_options INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow -Werror
+  # The numerics law: nothing may be contracted or reordered (DESIGN.md section 3).
+  -ffp-contract=off -fno-math-errno
+  $<$<COMPILE_LANGUAGE:CXX>:-fvisibility-inlines-hidden>)
+if(QUERN_SANITIZE)
+  target_compile_options(quern_options INTERFACE -fsanitize=${QUERN_SANITIZE} -fno-sanitize-recover=all
+                         -fno-omit-frame-pointer)
+  target_link_options(quern_options INTERFACE -fsanitize=${QUERN_SANITIZE})
+endif()
+
+# quern_layer(NAME [CORE] [FLAGS flag...] [LINK target...]): the object library quern_NAME of the
+# current folder's .cpp files. CORE layers become part of the `quern` library.
+function(quern_layer name)
+  cmake_parse_arguments(ARG "CORE" "" "FLAGS;LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_library(quern_${name} OBJECT ${sources})
+  target_link_libraries(quern_${name} PUBLIC quern_options PRIVATE ${ARG_LINK})
+  target_compile_options(quern_${name} PRIVATE ${ARG_FLAGS})
+  if(ARG_CORE)
+    set_property(GLOBAL APPEND PROPERTY QUERN_CORE_LAYERS quern_${name})
+    foreach(library ${ARG_LINK})
+      set_property(GLOBAL APPEND PROPERTY QUERN_CORE_LINK ${library})
+    endforeach()
+  endif()
+endfunction()
+
+# The libraries `quern` (static), `quern_shared` and `quern_convert`.
+function(quern_package)
+  get_property(layers GLOBAL PROPERTY QUERN_CORE_LAYERS)
+  get_property(link GLOBAL PROPERTY QUERN_CORE_LINK)
+  set(objects "")
+  foreach(layer ${layers})
+    list(APPEND objects $<TARGET_OBJECTS:${layer}>)
+  endforeach()
+  foreach(kind STATIC SHARED)
+    set(target quern)
+    if(kind STREQUAL SHARED)
+      set(target quern_shared)
+    endif()
+    add_library(${target} ${kind} ${objects})
+    set_target_properties(${target} PROPERTIES OUTPUT_NAME quern LINKER_LANGUAGE CXX
+                          VERSION ${PROJECT_VERSION} SOVERSION 0)
+    target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/include)
+    target_link_libraries(${target} PRIVATE ${link} quern_options)
+  endforeach()
+  if(TARGET quern_convert_objects)
+    add_library(quern_convert STATIC $<TARGET_OBJECTS:quern_convert_objects>)
+    target_include_directories(quern_convert PUBLIC ${CMAKE_SOURCE_DIR})
+    target_link_libraries(quern_convert PUBLIC quern PRIVATE quern_options)
+  endif()
+endfunction()
