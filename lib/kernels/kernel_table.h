@@ -1,0 +1,180 @@
+/// \file
+/// The table of kernels: numbers on raw pointers. `scalar/` fills every slot (the oracle), each ISA
+/// overwrites what it accelerates, and all agree to the bit (DESIGN.md, section 3).
+///
+/// Glossary: T rows of a step · N output rows of a weight · K its row length · hd head_dim.
+/// Unless said otherwise pointers may not alias, need 4-byte alignment, and lengths may be any
+/// number ≥ 0. No kernel allocates, locks or throws. Thread rule: pure, any thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "quern/encoding.h"
+#include "quern/kv_type.h"
+
+namespace quern::kernels {
+
+inline constexpr std::int64_t kPanelRows = 16;  ///< Output rows of a weight panel.
+inline constexpr std::int64_t kRowTile = 8;     ///< Activation rows packed side by side.
+inline constexpr std::int64_t kKvBlock = 64;    ///< Positions of a KV block.
+inline constexpr std::int64_t kMaxQueries = 8;  ///< Queries of one attention call.
+inline constexpr std::size_t kEncodingSlots = 128;
+inline constexpr std::size_t kRowFormats = 3;
+inline constexpr std::size_t kKvTypes = 6;
+
+/// Element-wise functions. All are ours (polynomials in generic/), the same bits on every ISA.
+enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2, kTanh, kSigmoid };
+inline constexpr std::size_t kActivations = 7;
+
+/// Packs activation rows for a linear layer. A *row tile* is kRowTile consecutive rows (the last
+/// one may be smaller); tiles are independent, so threads take ranges of tiles.
+///
+/// kF32:       tile of w rows: [K][w] float32.
+/// kQ8Group32: per 32 elements: amax, scale = amax/127, codes = rint(x · (127/amax)) (0 where amax
+///             is 0), ties to even. K padded to 32 with zeros.
+/// kQ8Rotated: hadamard64 (quant/registry.h) of the row padded with zeros to 64, then as above with
+///             one scale for the whole row.
+/// NaN or infinite input gives codes of 0 and a NaN scale, so that the output is NaN, never UB.
+/// The quantized formats also hold the sums of codes per 16 elements that offset codes and minima
+/// need. The exact packing is private to lib/kernels (packed_rows.h).
+struct PackArgs {
+  const float* x;           ///< `[rows, cols]`, row r at x + r·x_stride.
+  std::int64_t x_stride;
+  std::int64_t rows, cols;  ///< T and K of the whole input.
+  std::int64_t tile_begin, tile_end;  ///< Row tiles to pack.
+  std::byte* out;           ///< packed_rows_bytes(), 64-byte aligned.
+};
+
+/// y[t, n] = Σ_k w[n, k] · x[t, k] (+ bias[n]) (+ y[t, n] where `accumulate`), for panels
+/// [panel_begin, panel_end).
+///
+/// Order of arithmetic (the numerics law):
+/// - float encodings: acc = fma(w, x, acc) for k = 0, 1, …, from 0.
+/// - kQ8Group32 encodings, groups g of 32 (or 16) in order of k:
+///   isum exact; acc = fma(float(isum), dw·dx, acc); where the encoding has a minimum,
+///   then acc = fma(mw, dx·float(Σ codes of x in g), acc). dw, mw are the group's exact float32
+///   scale and minimum (d·sub-scale; the minimum with its sign, so that w = dw·q + mw); dx the
+///   scale of its 32 activations; all products rounded once.
+/// - kQ8Rotated: the whole row is one exact int32 sum; y = float(isum) · (row_scale · x_scale).
+/// - then r = acc + bias[n]; y = y + r where accumulate.
+struct LinearArgs {
+  const std::byte* weights;  ///< First panel of the matrix, 64-byte aligned.
+  std::int64_t n, k;         ///< N and K of the matrix (unpadded).
+  std::int64_t panel_begin, panel_end;
+  const std::byte* x;        ///< Packed rows (same K).
+  std::int64_t rows;         ///< T.
+  const float* bias;         ///< `[N]` or nullptr.
+  float* y;                  ///< `[T, N]`, row t at y + t·y_stride. Only n < N is written.
+  std::int64_t y_stride;
+  bool accumulate;
+  std::byte* scratch;        ///< linear_scratch_bytes(), 64-byte aligned, one per thread.
+};
+
+/// One KV head of one layer of one sequence. Block b (positions 64b…64b+63) of keys begins at
+/// k + b·k_block_bytes. Layouts (hd padded to hd16 = round_up(hd, 16) where said):
+/// f32/f16/bf16 keys: [4 groups of 16 positions][hd][16]; values: [64][hd16].
+/// q8 keys: codes int8 [4][round_up(hd,4)/4][16][4], then scales f32 [64]; values: codes int8
+/// [64][hd16], then scales f32 [64]. q4: the same with two codes a byte (private to the kernels).
+struct KvHead {
+  std::byte* k;
+  std::byte* v;
+  std::int64_t k_block_bytes, v_block_bytes;
+};
+
+/// Appends one position. q8: scale = amax/127, codes rint(x·(127/amax)); q4: amax/7, clamp −8…7.
+struct KvStoreArgs {
+  KvHead head;
+  std::int64_t head_dim, value_dim;
+  std::int64_t pos;  ///< Absolute position ≥ 0.
+  const float* key;  ///< `[head_dim]`, after rotary.
+  const float* value;
+};
+
+/// Attention of up to kMaxQueries query vectors over blocks [block_begin, block_end) of one KV head.
+///
+/// Per block and query, from the block alone: s_j = (q · k_j)·scale (fma in order of d; q8 and q4
+/// keys: q quantized to int8 per vector with scale amax/127, exact sum, then float(isum)·(sq·sk)·scale),
+/// s = softcap·tanh(s/softcap) where softcap > 0, s += alibi_slope[i]·(j − (end−1)) where given;
+/// positions outside [begin[i], end[i]) count as −∞; m_b = max s; p_j = exp(s_j − m_b);
+/// l_b = Σ p_j (16 virtual lanes j mod 16 in order, then the fixed tree); o_b[d] = Σ_j fma(p_j, v_j[d])
+/// in order of j (q8, q4: fma(p_j·sv_j, float(code), o)). Blocks without a visible position are skipped.
+/// Then merged in order of blocks into the running state: m' = max(m, m_b), f = exp(m − m'),
+/// g = exp(m_b − m'); l = fma(l, f, l_b·g); acc[d] = fma(acc[d], f, o_b[d]·g).
+/// A fresh state is m = −∞, l = 0, acc = 0 (then m', l', acc' are exactly m_b, l_b, o_b).
+struct AttentionArgs {
+  const float* const* q;          ///< n_queries pointers to `[head_dim]`.
+  std::int64_t n_queries;         ///< 1 … kMaxQueries.
+  std::int64_t head_dim, value_dim;
+  const std::int64_t* begin;      ///< Per query: first visible position.
+  const std::int64_t* end;        ///< Per query: one past the last visible position.
+  KvHead head;
+  std::int64_t block_begin, block_end;
+  float scale;
+  float softcap;                  ///< 0: none.
+  const float* alibi_slope;       ///< Per query, or nullptr.
+  float* m;                       ///< `[n_queries]`
+  float* l;                       ///< `[n_queries]`
+  float* acc;                     ///< `[n_queries, value_dim16]`, value_dim16 = round_up(value_dim, 16).
+  std::byte* scratch;             ///< attention_scratch_bytes(), 64-byte aligned.
+};
+
+/// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma for
+/// squares), then the tree l[i] += l[i+w] for w = 8, 4, 2, 1.
+struct KernelTable {
+  const char* isa = "";
+
+  /// y = x · (1/√(Σx²/n + eps)) · weight; weight nullptr: 1. y may equal x.
+  void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n, float* y);
+  /// y = (x − mean)·(1/√(var + eps))·weight + bias (fma last); weight, bias may be nullptr. y may equal x.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps,
+                     std::int64_t n, float* y);
+  /// y = a + b; y may equal a or b.
+  void (*add)(const float* a, const float* b, std::int64_t n, float* y);
+  /// y = a · b; y may equal a or b.
+  void (*mul)(const float* a, const float* b, std::int64_t n, float* y);
+  /// y = s · x; y may equal x.
+  void (*scale)(const float* x, float s, std::int64_t n, float* y);
+  /// y = cap · tanh(x / cap); y may equal x.
+  void (*softcap)(const float* x, float cap, std::int64_t n, float* y);
+  /// y = f(x); y may equal x.
+  std::array<void (*)(const float* x, std::int64_t n, float* y), kActivations> activation;
+  /// y = f(gate) · up; y may equal gate or up.
+  std::array<void (*)(const float* gate, const float* up, std::int64_t n, float* y), kActivations> glu;
+  /// x ← softmax(x) over n elements, in place (max, exp, lane sum, multiply by 1/sum).
+  void (*softmax)(float* x, std::int64_t n);
+  /// Σ a·b over n (fma, 16 virtual lanes, tree).
+  float (*dot)(const float* a, const float* b, std::int64_t n);
+  /// Rotates pairs of one head in place: halves (i, i + n/2), or neighbours (2i, 2i+1) where
+  /// `interleaved`; cos and sin `[n/2]`; a' = fma(a, cos, −(b·sin)), b' = fma(b, cos, a·sin).
+  void (*rope)(float* x, const float* cos, const float* sin, std::int64_t n, bool interleaved);
+
+  std::array<void (*)(const PackArgs&), kRowFormats> pack_rows;
+  std::array<void (*)(const LinearArgs&), kEncodingSlots> linear;
+  /// out[0…cols) = the dequantized row of a panel matrix: an embedding lookup.
+  std::array<void (*)(const std::byte* weights, std::int64_t row, std::int64_t cols, float* out),
+             kEncodingSlots> gather_row;
+
+  std::array<void (*)(const KvStoreArgs&), kKvTypes> kv_store;
+  std::array<void (*)(const AttentionArgs&), kKvTypes> attention;
+  /// Merges one block's state (m_b, l_b, o_b) into (m, l, acc) as above, `dim` elements.
+  void (*attention_merge)(float* m, float* l, float* acc, float m_b, float l_b, const float* o_b,
+                          std::int64_t dim);
+  /// out[d] = acc[d] · (1/l); zeros where l is 0.
+  void (*attention_finish)(float l, const float* acc, std::int64_t dim, float* out);
+};
+
+/// Bytes of packed rows, and of a thread's scratch; multiples of 64.
+std::int64_t packed_rows_bytes(RowFormat format, std::int64_t rows, std::int64_t cols) noexcept;
+std::int64_t linear_scratch_bytes(Encoding encoding, std::int64_t cols) noexcept;
+std::int64_t attention_scratch_bytes(KvType type, std::int64_t head_dim, std::int64_t value_dim) noexcept;
+/// Bytes of one 64-position block of keys (or of values) of one head.
+std::int64_t kv_key_block_bytes(KvType type, std::int64_t head_dim) noexcept;
+std::int64_t kv_value_block_bytes(KvType type, std::int64_t value_dim) noexcept;
+
+/// cos and sin of pos·inv_freq[i] (float32 product, as PyTorch), times `factor`; double inside. Baseline code.
+void rope_angles(std::int64_t pos, const float* inv_freq, std::int64_t n, float factor, float* cos,
+                 float* sin) noexcept;
+
+}  // namespace quern::kernels
