@@ -21,11 +21,16 @@ struct JsonLimits {
   std::size_t max_values = 32u << 20;  ///< Number of values of any kind.
 };
 
-/// Parses one JSON document (RFC 8259, UTF-8 checked; also the bare `Infinity`, `-Infinity`, `NaN` that
-/// Python writes are accepted when `python_numbers`). Duplicate keys of one object are kMalformed.
-/// Never throws, never recurses deeper than `max_depth`. `file` names the source in errors.
+/// Parses one JSON document (RFC 8259, UTF-8 checked; also the bare `Infinity`, `-Infinity`, `NaN`
+/// that Python writes are accepted when `python_numbers`). Duplicate keys of one object are
+/// kMalformed. Never throws, never recurses deeper than `max_depth`. `file` names the source in
+/// errors.
 Result<Json> parse_json(std::string_view text, std::string_view file, const JsonLimits& limits = {},
                         bool python_numbers = false);
+
+/// The same for a regular file.
+Result<Json> read_json_file(const std::string& path, const JsonLimits& limits = {},
+                            bool python_numbers = false);
 
 /// Flattens an object into a Config: nested objects become dotted keys, lists of scalars lists,
 /// lists that hold objects or lists become one string each of their JSON text.
