@@ -1,0 +1,142 @@
+/// \file
+/// A model: one `.quern` file, opened. Everything that does not depend on a conversation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quern/config.h"
+#include "quern/encoding.h"
+#include "quern/executor.h"
+#include "quern/kv_type.h"
+#include "quern/result.h"
+#include "quern/sampling.h"
+
+namespace quern {
+
+struct ModelOptions {
+  int threads = 0;                     ///< 0: usable_cores().
+  std::shared_ptr<Executor> executor;  ///< Takes the place of `threads` where given.
+  bool vocabulary_only = false;        ///< Tokenizer and template alone; sessions are refused.
+  bool fast = false;                   ///< Relaxes the numerics law (oneDNN); needs QUERN_WITH_ONEDNN.
+};
+
+/// One tensor as `inspect` shows it. `name` lives as long as the model.
+struct TensorInfo {
+  std::string_view name;
+  Encoding encoding;
+  Layout layout;
+  std::vector<std::uint64_t> shape;  ///< Outermost first.
+  std::uint64_t bytes, offset, checksum;
+};
+
+/// A rendered prompt: text, and which parts of it may hold control tokens (DESIGN: user text never may).
+struct Prompt {
+  struct Span { std::size_t begin, end; bool trusted; };
+  std::string text;
+  std::vector<Span> spans;
+};
+
+struct TemplateOptions {
+  std::string bos_token, eos_token;  ///< Empty: the model's own.
+  std::string now;                   ///< ISO 8601 for strftime_now; empty: the clock.
+};
+
+struct EncodeOptions {
+  bool add_special = true;    ///< BOS, EOS, CLS, SEP as the tokenizer does by default.
+  bool parse_special = true;  ///< Control tokens in the text become their ids.
+};
+
+/// What a session would take, exact, before anything is allocated.
+struct MemoryPlan {
+  std::uint64_t weights_bytes = 0;  ///< The mapped file's tensor data.
+  std::uint64_t kv_bytes = 0;       ///< All sequences, full context.
+  std::uint64_t scratch_bytes = 0;  ///< Activations and per-thread scratch.
+};
+
+struct SessionOptions {
+  std::int64_t context = 0;      ///< Positions kept; 0: the model's max_seq_len, at most 8,192.
+  std::int64_t batch_rows = 512; ///< Largest number of rows of one step (prefill chunk).
+  KvType kv = KvType::kAuto;
+};
+
+/// Outcome of `Model::verify`.
+struct VerifyReport {
+  std::uint64_t tensors_checked = 0, bytes_checked = 0;
+  std::uint64_t strings_checked = 0, templates_checked = 0, logits_checked = 0;
+  std::uint64_t weights_hash = 0;
+  std::vector<std::string> problems;  ///< Empty: all is well. One sentence each.
+};
+
+/// Called with (done, total) in bytes or steps; returning false cancels (kCancelled).
+using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+
+/// Immutable and shared: copies are cheap handles. Thread rule: any thread.
+class Model {
+ public:
+  /// Maps a `.quern` file. No work in proportion to its size. Foreign files: convert/convert.h.
+  static Result<Model> open(const std::string& path, const ModelOptions& options = {});
+  /// The same from memory; `owner` keeps `bytes` alive.
+  static Result<Model> from_memory(std::shared_ptr<const void> owner,
+                                   std::span<const std::byte> bytes, const std::string& name,
+                                   const ModelOptions& options = {});
+
+  const std::string& path() const noexcept;
+  const Config& config() const noexcept;          ///< Canonical keys (DESIGN.md section 8).
+  std::string_view config_json() const noexcept;  ///< Configuration and provenance as stored.
+  std::string_view generation_json() const noexcept;
+  std::string_view chat_template() const noexcept;  ///< Empty: none.
+  std::vector<TensorInfo> tensors() const;
+  std::uint64_t file_bytes() const noexcept;
+  std::uint64_t weights_hash() const noexcept;
+  std::string_view isa() const noexcept;
+  int threads() const noexcept;
+  std::int64_t vocab_size() const noexcept;
+  std::int64_t max_seq_len() const noexcept;
+  bool has_tokenizer() const noexcept;
+  bool can_run() const noexcept;  ///< Whether sessions can be made (not a vocabulary alone).
+
+  /// Human-readable list of the graph's nodes with shapes.
+  Result<std::string> graph_text() const;
+
+  Result<std::vector<TokenId>> encode(std::string_view text, const EncodeOptions& = {}) const;
+  Result<std::vector<TokenId>> encode(const Prompt& prompt) const;
+  Result<std::string> decode(std::span<const TokenId> ids, bool skip_special = true) const;
+  TokenId bos() const noexcept;  ///< −1: none.
+  TokenId eos() const noexcept;
+  bool is_end_token(TokenId id) const noexcept;  ///< Any token that ends a reply.
+  bool is_special(TokenId id) const noexcept;
+
+  /// Renders the model's chat template. `conversation_json`: object with `messages`, optional `tools`,
+  /// `documents`, `add_generation_prompt` and further variables.
+  Result<Prompt> render(std::string_view conversation_json, const TemplateOptions& = {}) const;
+
+  Result<MemoryPlan> plan(const SessionOptions& options, int sequences = 1) const;
+
+  /// Every checksum, then the embedded self-test (strings → ids, template, logits).
+  Result<VerifyReport> verify(const Progress& progress = {}) const;
+
+  /// Defaults of generation_config.json, over SamplingOptions' own.
+  SamplingOptions default_sampling() const;
+
+  struct State;
+  const State& state() const noexcept { return *state_; }
+
+ private:
+  friend class Session;
+  explicit Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  std::shared_ptr<const State> state_;
+};
+
+/// Renders a template that belongs to no model.
+Result<Prompt> render_template(std::string_view source, std::string_view conversation_json,
+                               const TemplateOptions& options = {});
+
+}  // namespace quern

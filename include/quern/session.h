@@ -1,0 +1,81 @@
+/// \file
+/// A conversation with a model: its sequence state, steps, and generation.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quern/model.h"
+
+namespace quern {
+
+/// Counts and times of one `generate` call. Times in milliseconds of a steady clock.
+struct GenerateStats {
+  std::int64_t prompt_tokens = 0;   ///< Tokens of the prompt, cached ones included.
+  std::int64_t cached_tokens = 0;   ///< Of these, already in the state.
+  std::int64_t generated_tokens = 0;
+  double prefill_ms = 0, decode_ms = 0;
+};
+
+enum class FinishReason : std::int32_t { kStop = 0, kLength = 1, kCancelled = 2, kContextFull = 3 };
+
+struct GenerateOptions {
+  SamplingOptions sampling;
+  std::int64_t max_tokens = -1;       ///< −1: until the context is full.
+  std::vector<std::string> stop;      ///< Text that ends the reply; not part of it.
+  bool ignore_end_tokens = false;
+  const std::atomic<bool>* cancel = nullptr;  ///< Polled before every step.
+  /// Called with text that is complete UTF-8 and can no longer become part of a stop string; false stops.
+  std::function<bool(std::string_view text)> on_text;
+};
+
+struct Generated {
+  std::string text;
+  std::vector<TokenId> ids;
+  FinishReason reason = FinishReason::kStop;
+  GenerateStats stats;
+};
+
+/// Thread rule: one thread at a time; several sessions of one model may run at once (their steps
+/// take turns on the model's executor).
+class Session {
+ public:
+  static Result<Session> create(const Model& model, const SessionOptions& options = {});
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  std::int64_t position() const noexcept;  ///< Tokens in the state.
+  std::int64_t context() const noexcept;
+  std::uint64_t kv_bytes() const noexcept;
+  KvType kv() const noexcept;
+
+  /// Appends tokens and evaluates them; \return logits `[vocab_size]` of the last one, valid until the
+  /// next call. kLimit where the context would be exceeded (nothing is changed then);
+  /// kOutOfRange for an id outside the vocabulary.
+  Result<std::span<const float>> step(std::span<const TokenId> ids);
+
+  /// The same with the logits of every token: `sink(first, rows)` gets `[n, vocab_size]` per chunk.
+  Status step_all(std::span<const TokenId> ids,
+                  const std::function<Status(std::int64_t first, std::span<const float> rows)>& sink);
+
+  /// Forgets everything from `position` on. kUnsupported where the state cannot go back so far.
+  Status rewind(std::int64_t position);
+
+  /// Brings the state to `prompt` (reusing the longest common prefix), then samples until an end.
+  Result<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& options);
+
+  /// The tokens in the state, in order.
+  const std::vector<TokenId>& tokens() const noexcept;
+
+ private:
+  struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quern

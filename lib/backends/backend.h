@@ -1,0 +1,81 @@
+/// \file
+/// What every backend offers: it compiles a graph into a program and runs steps of it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "graph/graph.h"
+#include "quern/executor.h"
+#include "quern/kv_type.h"
+#include "quern/result.h"
+
+namespace quern::backends {
+
+/// Keys, values and other state of one sequence, for all layers. Owned by a session.
+/// Thread rule: one thread at a time, and never while a step with it runs.
+class SequenceState {
+ public:
+  virtual ~SequenceState() = default;
+  virtual std::int64_t capacity() const noexcept = 0;  ///< Positions that fit.
+  virtual std::uint64_t bytes() const noexcept = 0;    ///< Exact size of the reservation.
+  /// Forgets positions ≥ `position`; kUnsupported where the state cannot go back.
+  virtual Status rewind(std::int64_t position) = 0;
+  /// Copies positions 0 … position − 1 of `other` (same program).
+  virtual Status copy_from(const SequenceState& other, std::int64_t position) = 0;
+};
+
+/// The rows of one step. Rows of one sequence stand together, in order of position.
+struct StepBinding {
+  std::span<const std::int32_t> tokens;          ///< `[T]`
+  std::span<const std::int64_t> positions;       ///< `[T]`
+  std::span<SequenceState* const> sequences;     ///< `[T]`
+  std::span<const std::int32_t> output_rows;     ///< Ascending row indices.
+};
+
+struct CompileOptions {
+  std::int64_t max_rows = 512;     ///< Largest T.
+  std::int64_t max_outputs = 1;    ///< Largest number of output rows of a step.
+  KvType kv = KvType::kAuto;
+  std::shared_ptr<Executor> executor;
+  bool fast = false;
+};
+
+/// A compiled graph with its memory. Thread rule: one step at a time.
+class Program {
+ public:
+  virtual ~Program() = default;
+  /// Runs one step; allocates, locks and logs nothing. \pre sizes within CompileOptions, token ids and
+  /// positions in range (the runtime checks them).
+  virtual Status run(const StepBinding& step) = 0;
+  /// The named output of the last step: `[output rows, cols]`.
+  virtual std::span<const float> output(std::string_view name) const = 0;
+  virtual std::uint64_t scratch_bytes() const noexcept = 0;
+  virtual KvType kv() const noexcept = 0;
+  virtual Result<std::unique_ptr<SequenceState>> new_sequence(std::int64_t capacity) const = 0;
+};
+
+/// Exact sizes, computed without allocating.
+struct ProgramPlan {
+  std::uint64_t scratch_bytes = 0;
+  std::uint64_t sequence_bytes = 0;  ///< One sequence of the asked capacity.
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const noexcept = 0;
+  virtual std::string_view isa() const noexcept = 0;
+  /// An op or encoding that the backend lacks is kUnsupported naming op, shape and backend.
+  virtual Result<std::unique_ptr<Program>> compile(std::shared_ptr<const graph::Graph> graph,
+                                                   const CompileOptions& options) const = 0;
+  virtual Result<ProgramPlan> plan(const graph::Graph& graph, const CompileOptions& options,
+                                   std::int64_t capacity) const = 0;
+};
+
+/// The registry: the only place that knows which backends this build holds.
+Result<const Backend*> find_backend(std::string_view name);
+
+}  // namespace quern::backends

@@ -1,0 +1,113 @@
+/// \file
+/// A model as a list of typed operations on named values. Built once per model, independent of any
+/// backend; T, the number of rows of a step, stays symbolic.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "quant/tensor_view.h"
+#include "quern/result.h"
+
+namespace quern::graph {
+
+using ValueId = std::int32_t;   ///< Index into Graph::values.
+using WeightId = std::int32_t;  ///< Index into Graph::weights.
+using StateId = std::int32_t;   ///< Index into Graph::states.
+inline constexpr std::int32_t kNone = -1;
+
+/// How many rows a value has.
+enum class Rows : std::uint8_t {
+  kStep,    ///< T: one per row of the step.
+  kOutput,  ///< One per row whose output was asked for (≤ T).
+};
+
+/// A float32 activation `[rows, cols]`, row-major.
+struct Value {
+  std::string name;
+  Rows rows = Rows::kStep;
+  std::int64_t cols = 0;
+};
+
+struct Weight {
+  std::string name;
+  quant::TensorView view;
+};
+
+/// Keys and values of one attention layer, per sequence.
+struct KvState {
+  std::int64_t n_kv_heads, head_dim, value_dim;
+  std::int64_t window;  ///< 0: all positions; else only the last `window` are ever visible.
+};
+
+enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2, kTanh, kSigmoid };
+
+// ---- The ops. Shapes: T rows; each struct names its inputs; `out` is in Node. ----
+
+/// out[t] = scale · table[token(t)]; table `[vocab, dim]`.
+struct EmbeddingOp { WeightId table; float scale = 1.0F; };
+/// out = x·wᵀ (+ bias) (+ residual); w `[N, K]`, x `[T, K]`, residual `[T, N]`.
+struct LinearOp { ValueId x; WeightId weight; WeightId bias = kNone; ValueId residual = kNone; };
+/// Root-mean-square norm over groups of `group` columns (the whole row, or each head); weight `[group]`.
+struct RmsNormOp { ValueId x; WeightId weight; float eps; std::int64_t group; };
+/// Layer norm over the row; weight, bias `[cols]`.
+struct LayerNormOp { ValueId x; WeightId weight; WeightId bias = kNone; float eps = 0; };
+/// out `[T, 2·n]`: cos, then sin, of position · inv_freq[i], times `factor`.
+struct RopeAnglesOp { std::vector<float> inv_freq; float factor = 1.0F; };
+/// Rotates the first 2·n columns of every head of x `[T, n_heads·head_dim]`, n from `angles`.
+struct RopeOp { ValueId x, angles; std::int64_t head_dim; bool interleaved = false; };
+/// Scaled dot-product attention with cache: appends k and v at the rows' positions, then attends.
+/// q `[T, n_heads·head_dim]`, k `[T, n_kv_heads·head_dim]`, v `[T, n_kv_heads·value_dim]`, out
+/// `[T, n_heads·value_dim]`. Causal; window w: a row sees itself and w − 1 before it.
+struct AttentionOp {
+  ValueId q, k, v;
+  StateId state;
+  std::int64_t n_heads;
+  float scale;
+  float softcap = 0.0F;
+};
+/// out = f(gate) · up.
+struct GluOp { ValueId gate, up; Activation activation; };
+struct ActivationOp { ValueId x; Activation activation; };
+struct AddOp { ValueId a, b; };
+struct ScaleOp { ValueId x; float factor; };
+/// out = cap · tanh(x / cap).
+struct SoftcapOp { ValueId x; float cap; };
+/// Keeps the rows whose output was asked for: `[T, cols]` → `[outputs, cols]`.
+struct SelectRowsOp { ValueId x; };
+
+using Op = std::variant<EmbeddingOp, LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, AttentionOp,
+                        GluOp, ActivationOp, AddOp, ScaleOp, SoftcapOp, SelectRowsOp>;
+
+struct Node {
+  Op op;
+  ValueId out;
+  std::int32_t layer;  ///< Layer of the model, or −1; for printing and tracing.
+};
+
+/// A named result, e.g. "logits".
+struct Output {
+  std::string name;
+  ValueId value;
+};
+
+struct Graph {
+  std::vector<Value> values;
+  std::vector<Weight> weights;
+  std::vector<KvState> states;
+  std::vector<Node> nodes;
+  std::vector<Output> outputs;
+  std::int64_t vocab_size = 0;  ///< Valid token ids are 0 … vocab_size − 1.
+};
+
+/// One line per node: name, inputs, shapes, weights with encodings.
+std::string print_graph(const Graph& graph);
+
+/// The values that an op reads, in the order of its fields (kNone left out).
+std::vector<ValueId> inputs_of(const Op& op);
+/// The op's word, e.g. "linear".
+const char* op_name(const Op& op);
+
+}  // namespace quern::graph

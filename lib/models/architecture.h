@@ -1,0 +1,99 @@
+/// \file
+/// What one architecture is: its configuration keys, its tensors, its graph. One file each, one row in
+/// the registry. Converter, loader and inspector share these tables.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/graph.h"
+#include "quern/config.h"
+
+namespace quern::models {
+
+enum class SourceKind : std::uint8_t { kHuggingFace, kGguf };
+
+/// What is done to a source tensor to make the canonical one. Each has an inverse for export.
+enum class Transform : std::uint8_t {
+  kNone,
+  kRopeRows,   ///< Rows of each head are stored as neighbour pairs (GGUF's Llama); ours are halves.
+  kAddOne,     ///< Stored minus one (Gemma's norms in Hugging Face form).
+  kTranspose,  ///< Stored `[in, out]`.
+};
+
+enum class Role : std::uint8_t {
+  kMatrix,     ///< `[rows, cols]` of a linear layer: panels, may be quantized.
+  kEmbedding,  ///< The same, looked up by row (and perhaps tied to the output).
+  kVector,     ///< Norm weights and biases: plain float32.
+};
+
+/// One kind of tensor. `{}` in a name stands for the layer's number; a rule with it yields n_layers
+/// tensors. Shapes are products of canonical configuration keys: "n_heads*head_dim".
+struct TensorRule {
+  std::string_view name;              ///< Canonical, e.g. "layers.{}.wq".
+  std::vector<std::string_view> hf;   ///< Accepted Hugging Face names, without the base prefix
+                                      ///< ("model." is tried with and without).
+  std::string_view gguf;              ///< GGUF's name, e.g. "blk.{}.attn_q.weight".
+  std::string_view rows;              ///< Output dimension; "1" for vectors.
+  std::string_view cols;              ///< Input dimension; the length of a vector.
+  Role role = Role::kMatrix;
+  bool optional = false;              ///< Absence is no error (biases, an untied output).
+  Transform hf_transform = Transform::kNone;
+  Transform gguf_transform = Transform::kNone;
+};
+
+/// One configuration key by its three names. An empty name: the source never has it.
+struct ConfigKey {
+  std::string_view canonical;
+  std::string_view hf;
+  std::string_view gguf;  ///< Without the "<arch>." prefix.
+  bool required = true;
+};
+
+/// Looks up the weights of a model by canonical name; kMissing naming the tensor unless optional.
+using WeightLookup = std::function<Result<quant::TensorView>(std::string_view name, bool optional)>;
+
+/// Describes one architecture. All functions are pure.
+struct Architecture {
+  std::string_view name;                             ///< Canonical, e.g. "llama".
+  std::vector<std::string_view> hf_classes;          ///< E.g. "LlamaForCausalLM".
+  std::vector<std::string_view> gguf_names;          ///< `general.architecture`; the first is written.
+  /// Source configuration (flat config.json, or GGUF metadata) → canonical. Refuses by name what is
+  /// not implemented.
+  Result<Config> (*read_config)(const Config& source, SourceKind kind);
+  /// Canonical → GGUF metadata (with the "<arch>." prefix).
+  Result<Config> (*write_gguf_config)(const Config& config);
+  const std::vector<TensorRule>& (*tensors)();
+  /// Canonical configuration and weights → graph, shapes checked.
+  Result<graph::Graph> (*build)(const Config& config, const WeightLookup& weights);
+};
+
+std::span<const Architecture* const> all_architectures() noexcept;
+/// By canonical name, Hugging Face class, or GGUF name; nullptr where unknown.
+const Architecture* find_architecture(std::string_view canonical) noexcept;
+const Architecture* find_by_hf_class(std::string_view class_name) noexcept;
+const Architecture* find_by_gguf_name(std::string_view name) noexcept;
+
+/// A concrete tensor of a model: a rule with its layer filled in and its shape evaluated.
+struct ExpectedTensor {
+  const TensorRule* rule;
+  std::int32_t layer;  ///< −1: not per layer.
+  std::string name;
+  std::vector<std::string> hf_names;  ///< In the order to try.
+  std::string gguf_name;
+  std::int64_t rows, cols;
+};
+
+/// Every tensor that `config` asks for, in the order of use. kMissing, kOutOfRange for bad dimensions (≤ 0 or
+/// absurd: more than 2^31 per dimension, more than 4,096 layers).
+Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
+                                                     const Config& config);
+
+/// "a*b*2" over integer configuration keys; checked multiplication.
+Result<std::int64_t> evaluate_dimension(std::string_view expression, const Config& config);
+
+}  // namespace quern::models
