@@ -1,0 +1,51 @@
+/// \file
+/// Where the threads of a step meet.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace quern::base {
+
+/// A barrier for a fixed number of threads, usable again and again. Waiters spin for a bounded time
+/// (a step's barriers are a few hundred nanoseconds apart) and then sleep, so that an oversubscribed
+/// machine loses a time slice, not a core. Thread rule: exactly `threads` threads call wait().
+class Barrier {
+ public:
+  explicit Barrier(int threads) noexcept : threads_(threads) {}
+
+  void wait() noexcept {
+    if (threads_ == 1) return;
+    const std::uint32_t generation = generation_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
+      arrived_.store(0, std::memory_order_relaxed);
+      generation_.store(generation + 1, std::memory_order_release);
+      generation_.notify_all();
+      return;
+    }
+    for (int spin = 0; spin < kSpins; ++spin) {
+      if (generation_.load(std::memory_order_acquire) != generation) return;
+      pause();
+    }
+    while (generation_.load(std::memory_order_acquire) == generation) {
+      generation_.wait(generation, std::memory_order_acquire);
+    }
+  }
+
+ private:
+  static constexpr int kSpins = 4000;  ///< About 50–100 µs.
+
+  static void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+
+  const int threads_;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<std::uint32_t> generation_{0};
+};
+
+}  // namespace quern::base
