@@ -12,28 +12,29 @@
 namespace quern::convert {
 
 struct ConvertOptions {
-  /// "keep" (each tensor as its source has it), an encoding's name (`q4_1`, `bf16`, `qr4`), or a preset
+  /// "keep" (each tensor as its source has it), an encoding's name (`q4_1`, `bf16`, `qr4`), or a
+  /// preset
   /// (`q8`, `q4`: native encodings by bits). Vectors (norms, biases) stay float32.
   std::string encoding = "keep";
-  bool self_test = true;      ///< Writes the section that `verify` replays.
-  int threads = 0;            ///< 0: usable_cores().
-  Progress progress;          ///< Bytes of source weights done and in all.
+  bool self_test = true;  ///< Writes the section that `verify` replays.
+  int threads = 0;        ///< 0: usable_cores().
+  Progress progress;      ///< Bytes of source weights done and in all.
 };
 
 /// One tensor of the plan.
 struct PlannedTensor {
-  std::string name, source;          ///< Canonical name; the source's name(s).
+  std::string name, source;  ///< Canonical name; the source's name(s).
   std::vector<std::uint64_t> shape;
   std::string source_encoding;
   Encoding encoding;
   std::uint64_t source_bytes, bytes;
-  std::string transform;             ///< Empty, or what is done: "rope permutation", "add one", …
+  std::string transform;  ///< Empty, or what is done: "rope permutation", "add one", …
 };
 
 struct ConvertPlan {
   std::string architecture, source_kind;  ///< "llama"; "gguf", "safetensors", "quern".
   std::vector<PlannedTensor> tensors;
-  std::vector<std::string> warnings;      ///< E.g. tensors of the source that are not used.
+  std::vector<std::string> warnings;  ///< E.g. tensors of the source that are not used.
   std::uint64_t output_bytes = 0;
   double bits_per_weight = 0;
 };
@@ -44,10 +45,10 @@ struct ConvertReport {
   std::uint64_t weights_hash = 0;
 };
 
-/// Any readable model → `.quern`, or GGUF where `output` ends in ".gguf". Streams: memory is bounded by
-/// the largest tensor. Writes to a temporary file, syncs, renames; the input is never touched, and
-/// output == input is refused. Errors: as the readers', kUnsupported for an unknown architecture,
-/// encoding or configuration value by name, kMissing and kMismatch naming the tensor.
+/// Any readable model → `.quern`, or GGUF where `output` ends in ".gguf". Streams: memory is
+/// bounded by the largest tensor. Writes to a temporary file, syncs, renames; the input is never
+/// touched, and output == input is refused. Errors: as the readers', kUnsupported for an unknown
+/// architecture, encoding or configuration value by name, kMissing and kMismatch naming the tensor.
 Result<ConvertReport> convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options = {});
 
@@ -59,8 +60,8 @@ Result<ConvertPlan> plan(const std::string& source, const std::string& output,
 /// `tokenizer.json`: the last four are converted into memory by the code of `convert`.
 Result<Model> open_any(const std::string& path, const ModelOptions& options = {});
 
-/// Everything that `inspect` shows of any readable file, as one JSON text (sections, configuration, tokenizer,
-/// template, tensors with `tensors`, quality report, hashes).
+/// Everything that `inspect` shows of any readable file, as one JSON text (sections, configuration,
+/// tokenizer, template, tensors with `tensors`, quality report, hashes).
 Result<std::string> describe(const std::string& path, bool tensors);
 
 }  // namespace quern::convert

@@ -1,6 +1,7 @@
 /// \file
 /// A configuration: a flat, sorted map from dotted keys to scalars and lists of scalars.
-/// Nested JSON objects become dotted keys (`rope_parameters.rope_theta`), GGUF metadata are flat already.
+/// Nested JSON objects become dotted keys (`rope_parameters.rope_theta`), GGUF metadata are flat
+/// already.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace quern {
 /// One configuration value. Lists hold scalars only (lists of objects are not configuration).
 struct ConfigValue;
 using ConfigList = std::vector<ConfigValue>;
-struct ConfigValue : std::variant<std::monostate, bool, std::int64_t, double, std::string, ConfigList> {
+struct ConfigValue
+    : std::variant<std::monostate, bool, std::int64_t, double, std::string, ConfigList> {
   using variant::variant;
   bool is_null() const noexcept { return index() == 0; }
 };

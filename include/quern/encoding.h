@@ -12,26 +12,42 @@ namespace quern {
 
 /// The values are stored in `.quern` files and never change.
 enum class Encoding : std::uint16_t {
-  kF32 = 0, kF16 = 1, kBF16 = 2, kI32 = 3, kI64 = 4, kU8 = 5,
+  kF32 = 0,
+  kF16 = 1,
+  kBF16 = 2,
+  kI32 = 3,
+  kI64 = 4,
+  kU8 = 5,
   // GGUF's own blocks, bits kept.
-  kQ4_0 = 16, kQ4_1 = 17, kQ5_0 = 18, kQ5_1 = 19, kQ8_0 = 20,
-  kQ2_K = 21, kQ3_K = 22, kQ4_K = 23, kQ5_K = 24, kQ6_K = 25,
-  kIQ4_NL = 26, kIQ4_XS = 27, kMXFP4 = 28,
+  kQ4_0 = 16,
+  kQ4_1 = 17,
+  kQ5_0 = 18,
+  kQ5_1 = 19,
+  kQ8_0 = 20,
+  kQ2_K = 21,
+  kQ3_K = 22,
+  kQ4_K = 23,
+  kQ5_K = 24,
+  kQ6_K = 25,
+  kIQ4_NL = 26,
+  kIQ4_XS = 27,
+  kMXFP4 = 28,
   // Native: stored under a block-64 Hadamard rotation, one float scale a row, integers below.
-  kQR8 = 64, kQR4 = 65,
+  kQR8 = 64,
+  kQR4 = 65,
 };
 
 /// How the elements of a tensor lie in its bytes.
 enum class Layout : std::uint16_t {
-  kPlain = 0,   ///< Row-major; f32, f16, bf16 and integers only.
-  kPanel16 = 1, ///< Panels of 16 output rows, k interleaved (FORMAT.md, "Panels").
+  kPlain = 0,    ///< Row-major; f32, f16, bf16 and integers only.
+  kPanel16 = 1,  ///< Panels of 16 output rows, k interleaved (FORMAT.md, "Panels").
 };
 
 /// What rows of activations a weight encoding is multiplied with (lib/kernels).
 enum class RowFormat : std::uint8_t {
-  kF32 = 0,      ///< Float32 as it is.
-  kQ8Group32 = 1,///< int8, one float32 scale per 32 elements.
-  kQ8Rotated = 2,///< Block-64 Hadamard rotation, then int8 with one float32 scale per row.
+  kF32 = 0,        ///< Float32 as it is.
+  kQ8Group32 = 1,  ///< int8, one float32 scale per 32 elements.
+  kQ8Rotated = 2,  ///< Block-64 Hadamard rotation, then int8 with one float32 scale per row.
 };
 
 /// One row of the table of encodings. A *stream* is a run of equal cells, one per `k_step` of k,
@@ -39,15 +55,15 @@ enum class RowFormat : std::uint8_t {
 /// 64 bytes (FORMAT.md). `k_step == 0` marks a stream with one cell for the whole row length.
 struct EncodingInfo {
   struct Stream {
-    std::uint16_t k_step;     ///< Elements of k that one cell covers; 0: the whole row.
-    std::uint16_t cell_bytes; ///< Bytes of one cell (16 rows).
+    std::uint16_t k_step;      ///< Elements of k that one cell covers; 0: the whole row.
+    std::uint16_t cell_bytes;  ///< Bytes of one cell (16 rows).
   };
   Encoding id;
-  std::string_view name;       ///< As in the command line, e.g. "q4_k".
-  std::uint16_t k_multiple;    ///< Row lengths are padded to this multiple.
+  std::string_view name;     ///< As in the command line, e.g. "q4_k".
+  std::uint16_t k_multiple;  ///< Row lengths are padded to this multiple.
   RowFormat rows;
   std::array<Stream, 4> streams;
-  bool weight;                 ///< Whether a linear layer may be stored so.
+  bool weight;  ///< Whether a linear layer may be stored so.
 };
 
 /// \return every encoding, in the order of ids.
@@ -62,7 +78,8 @@ const EncodingInfo* find_encoding(std::string_view name) noexcept;
 /// are 64-byte aligned relative to the tensor's start.
 std::optional<std::uint64_t> panel_bytes(const EncodingInfo& info, std::uint64_t cols) noexcept;
 
-/// \return offset in a panel of stream `index` (0…3) for rows of `cols` elements; nullopt on overflow.
+/// \return offset in a panel of stream `index` (0…3) for rows of `cols` elements; nullopt on
+/// overflow.
 std::optional<std::uint64_t> stream_offset(const EncodingInfo& info, std::uint64_t cols,
                                            int index) noexcept;
 

@@ -16,8 +16,8 @@ class Executor {
   /// \return the number of threads of a run, ≥ 1, constant over the executor's life.
   virtual int threads() const noexcept = 0;
   /// Calls work(context, i) for i = 0 … threads()−1, each on a thread of its own and all at the
-  /// same time (they meet at barriers), and returns true when all have returned. `work` never throws.
-  /// \return false where so many threads could not be had; `work` was not called then.
+  /// same time (they meet at barriers), and returns true when all have returned. `work` never
+  /// throws. \return false where so many threads could not be had; `work` was not called then.
   virtual bool run(void (*work)(void* context, int thread), void* context) noexcept = 0;
 };
 

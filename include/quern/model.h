@@ -25,7 +25,7 @@ struct ModelOptions {
   int threads = 0;                     ///< 0: usable_cores().
   std::shared_ptr<Executor> executor;  ///< Takes the place of `threads` where given.
   bool vocabulary_only = false;        ///< Tokenizer and template alone; sessions are refused.
-  bool fast = false;                   ///< Relaxes the numerics law (oneDNN); needs QUERN_WITH_ONEDNN.
+  bool fast = false;  ///< Relaxes the numerics law (oneDNN); needs QUERN_WITH_ONEDNN.
 };
 
 /// One tensor as `inspect` shows it. `name` lives as long as the model.
@@ -37,9 +37,13 @@ struct TensorInfo {
   std::uint64_t bytes, offset, checksum;
 };
 
-/// A rendered prompt: text, and which parts of it may hold control tokens (DESIGN: user text never may).
+/// A rendered prompt: text, and which parts of it may hold control tokens (DESIGN: user text never
+/// may).
 struct Prompt {
-  struct Span { std::size_t begin, end; bool trusted; };
+  struct Span {
+    std::size_t begin, end;
+    bool trusted;
+  };
   std::string text;
   std::vector<Span> spans;
 };
@@ -62,8 +66,8 @@ struct MemoryPlan {
 };
 
 struct SessionOptions {
-  std::int64_t context = 0;      ///< Positions kept; 0: the model's max_seq_len, at most 8,192.
-  std::int64_t batch_rows = 512; ///< Largest number of rows of one step (prefill chunk).
+  std::int64_t context = 0;       ///< Positions kept; 0: the model's max_seq_len, at most 8,192.
+  std::int64_t batch_rows = 512;  ///< Largest number of rows of one step (prefill chunk).
   KvType kv = KvType::kAuto;
 };
 
@@ -114,8 +118,8 @@ class Model {
   bool is_end_token(TokenId id) const noexcept;  ///< Any token that ends a reply.
   bool is_special(TokenId id) const noexcept;
 
-  /// Renders the model's chat template. `conversation_json`: object with `messages`, optional `tools`,
-  /// `documents`, `add_generation_prompt` and further variables.
+  /// Renders the model's chat template. `conversation_json`: object with `messages`, optional
+  /// `tools`, `documents`, `add_generation_prompt` and further variables.
   Result<Prompt> render(std::string_view conversation_json, const TemplateOptions& = {}) const;
 
   Result<MemoryPlan> plan(const SessionOptions& options, int sequences = 1) const;

@@ -15,8 +15,8 @@ namespace quern {
 
 /// Counts and times of one `generate` call. Times in milliseconds of a steady clock.
 struct GenerateStats {
-  std::int64_t prompt_tokens = 0;   ///< Tokens of the prompt, cached ones included.
-  std::int64_t cached_tokens = 0;   ///< Of these, already in the state.
+  std::int64_t prompt_tokens = 0;  ///< Tokens of the prompt, cached ones included.
+  std::int64_t cached_tokens = 0;  ///< Of these, already in the state.
   std::int64_t generated_tokens = 0;
   double prefill_ms = 0, decode_ms = 0;
 };
@@ -25,11 +25,12 @@ enum class FinishReason : std::int32_t { kStop = 0, kLength = 1, kCancelled = 2,
 
 struct GenerateOptions {
   SamplingOptions sampling;
-  std::int64_t max_tokens = -1;       ///< −1: until the context is full.
-  std::vector<std::string> stop;      ///< Text that ends the reply; not part of it.
+  std::int64_t max_tokens = -1;   ///< −1: until the context is full.
+  std::vector<std::string> stop;  ///< Text that ends the reply; not part of it.
   bool ignore_end_tokens = false;
   const std::atomic<bool>* cancel = nullptr;  ///< Polled before every step.
-  /// Called with text that is complete UTF-8 and can no longer become part of a stop string; false stops.
+  /// Called with text that is complete UTF-8 and can no longer become part of a stop string; false
+  /// stops.
   std::function<bool(std::string_view text)> on_text;
 };
 
@@ -54,14 +55,15 @@ class Session {
   std::uint64_t kv_bytes() const noexcept;
   KvType kv() const noexcept;
 
-  /// Appends tokens and evaluates them; \return logits `[vocab_size]` of the last one, valid until the
-  /// next call. kLimit where the context would be exceeded (nothing is changed then);
+  /// Appends tokens and evaluates them; \return logits `[vocab_size]` of the last one, valid until
+  /// the next call. kLimit where the context would be exceeded (nothing is changed then);
   /// kOutOfRange for an id outside the vocabulary.
   Result<std::span<const float>> step(std::span<const TokenId> ids);
 
   /// The same with the logits of every token: `sink(first, rows)` gets `[n, vocab_size]` per chunk.
-  Status step_all(std::span<const TokenId> ids,
-                  const std::function<Status(std::int64_t first, std::span<const float> rows)>& sink);
+  Status step_all(
+      std::span<const TokenId> ids,
+      const std::function<Status(std::int64_t first, std::span<const float> rows)>& sink);
 
   /// Forgets everything from `position` on. kUnsupported where the state cannot go back so far.
   Status rewind(std::int64_t position);

@@ -29,15 +29,15 @@ class SequenceState {
 
 /// The rows of one step. Rows of one sequence stand together, in order of position.
 struct StepBinding {
-  std::span<const std::int32_t> tokens;          ///< `[T]`
-  std::span<const std::int64_t> positions;       ///< `[T]`
-  std::span<SequenceState* const> sequences;     ///< `[T]`
-  std::span<const std::int32_t> output_rows;     ///< Ascending row indices.
+  std::span<const std::int32_t> tokens;       ///< `[T]`
+  std::span<const std::int64_t> positions;    ///< `[T]`
+  std::span<SequenceState* const> sequences;  ///< `[T]`
+  std::span<const std::int32_t> output_rows;  ///< Ascending row indices.
 };
 
 struct CompileOptions {
-  std::int64_t max_rows = 512;     ///< Largest T.
-  std::int64_t max_outputs = 1;    ///< Largest number of output rows of a step.
+  std::int64_t max_rows = 512;   ///< Largest T.
+  std::int64_t max_outputs = 1;  ///< Largest number of output rows of a step.
   KvType kv = KvType::kAuto;
   std::shared_ptr<Executor> executor;
   bool fast = false;
@@ -47,8 +47,8 @@ struct CompileOptions {
 class Program {
  public:
   virtual ~Program() = default;
-  /// Runs one step; allocates, locks and logs nothing. \pre sizes within CompileOptions, token ids and
-  /// positions in range (the runtime checks them).
+  /// Runs one step; allocates, locks and logs nothing. \pre sizes within CompileOptions, token ids
+  /// and positions in range (the runtime checks them).
   virtual Status run(const StepBinding& step) = 0;
   /// The named output of the last step: `[output rows, cols]`.
   virtual std::span<const float> output(std::string_view name) const = 0;

@@ -8,8 +8,9 @@
 namespace quern::base {
 
 /// A barrier for a fixed number of threads, usable again and again. Waiters spin for a bounded time
-/// (a step's barriers are a few hundred nanoseconds apart) and then sleep, so that an oversubscribed
-/// machine loses a time slice, not a core. Thread rule: exactly `threads` threads call wait().
+/// (a step's barriers are a few hundred nanoseconds apart) and then sleep, so that an
+/// oversubscribed machine loses a time slice, not a core. Thread rule: exactly `threads` threads
+/// call wait().
 class Barrier {
  public:
   explicit Barrier(int threads) noexcept : threads_(threads) {}

@@ -47,17 +47,43 @@ enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2
 // ---- The ops. Shapes: T rows; each struct names its inputs; `out` is in Node. ----
 
 /// out[t] = scale · table[token(t)]; table `[vocab, dim]`.
-struct EmbeddingOp { WeightId table; float scale = 1.0F; };
+struct EmbeddingOp {
+  WeightId table;
+  float scale = 1.0F;
+};
 /// out = x·wᵀ (+ bias) (+ residual); w `[N, K]`, x `[T, K]`, residual `[T, N]`.
-struct LinearOp { ValueId x; WeightId weight; WeightId bias = kNone; ValueId residual = kNone; };
-/// Root-mean-square norm over groups of `group` columns (the whole row, or each head); weight `[group]`.
-struct RmsNormOp { ValueId x; WeightId weight; float eps; std::int64_t group; };
+struct LinearOp {
+  ValueId x;
+  WeightId weight;
+  WeightId bias = kNone;
+  ValueId residual = kNone;
+};
+/// Root-mean-square norm over groups of `group` columns (the whole row, or each head); weight
+/// `[group]`.
+struct RmsNormOp {
+  ValueId x;
+  WeightId weight;
+  float eps;
+  std::int64_t group;
+};
 /// Layer norm over the row; weight, bias `[cols]`.
-struct LayerNormOp { ValueId x; WeightId weight; WeightId bias = kNone; float eps = 0; };
+struct LayerNormOp {
+  ValueId x;
+  WeightId weight;
+  WeightId bias = kNone;
+  float eps = 0;
+};
 /// out `[T, 2·n]`: cos, then sin, of position · inv_freq[i], times `factor`.
-struct RopeAnglesOp { std::vector<float> inv_freq; float factor = 1.0F; };
+struct RopeAnglesOp {
+  std::vector<float> inv_freq;
+  float factor = 1.0F;
+};
 /// Rotates the first 2·n columns of every head of x `[T, n_heads·head_dim]`, n from `angles`.
-struct RopeOp { ValueId x, angles; std::int64_t head_dim; bool interleaved = false; };
+struct RopeOp {
+  ValueId x, angles;
+  std::int64_t head_dim;
+  bool interleaved = false;
+};
 /// Scaled dot-product attention with cache: appends k and v at the rows' positions, then attends.
 /// q `[T, n_heads·head_dim]`, k `[T, n_kv_heads·head_dim]`, v `[T, n_kv_heads·value_dim]`, out
 /// `[T, n_heads·value_dim]`. Causal; window w: a row sees itself and w − 1 before it.
@@ -69,17 +95,33 @@ struct AttentionOp {
   float softcap = 0.0F;
 };
 /// out = f(gate) · up.
-struct GluOp { ValueId gate, up; Activation activation; };
-struct ActivationOp { ValueId x; Activation activation; };
-struct AddOp { ValueId a, b; };
-struct ScaleOp { ValueId x; float factor; };
+struct GluOp {
+  ValueId gate, up;
+  Activation activation;
+};
+struct ActivationOp {
+  ValueId x;
+  Activation activation;
+};
+struct AddOp {
+  ValueId a, b;
+};
+struct ScaleOp {
+  ValueId x;
+  float factor;
+};
 /// out = cap · tanh(x / cap).
-struct SoftcapOp { ValueId x; float cap; };
+struct SoftcapOp {
+  ValueId x;
+  float cap;
+};
 /// Keeps the rows whose output was asked for: `[T, cols]` → `[outputs, cols]`.
-struct SelectRowsOp { ValueId x; };
+struct SelectRowsOp {
+  ValueId x;
+};
 
-using Op = std::variant<EmbeddingOp, LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, AttentionOp,
-                        GluOp, ActivationOp, AddOp, ScaleOp, SoftcapOp, SelectRowsOp>;
+using Op = std::variant<EmbeddingOp, LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp,
+                        AttentionOp, GluOp, ActivationOp, AddOp, ScaleOp, SoftcapOp, SelectRowsOp>;
 
 struct Node {
   Op op;

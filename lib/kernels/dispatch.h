@@ -12,9 +12,10 @@
 
 namespace quern::kernels {
 
-/// One instruction set: better ones later. `available` asks the machine; `install` overwrites slots.
+/// One instruction set: better ones later. `available` asks the machine; `install` overwrites
+/// slots.
 struct Isa {
-  std::string_view name;                ///< "scalar", "avx2", "avx512", "avx512vnni", "neon".
+  std::string_view name;  ///< "scalar", "avx2", "avx512", "avx512vnni", "neon".
   bool (*available)() noexcept;
   void (*install)(KernelTable&);
 };
@@ -26,8 +27,8 @@ std::span<const Isa> built_isas() noexcept;
 /// lacks it (naming what is available).
 Result<const KernelTable*> kernels_for(std::string_view isa);
 
-/// \return the best table, or the one that the environment variable QUERN_ISA forces. Chosen once; the
-/// reasons (why each better one was rejected) are in `dispatch_log`.
+/// \return the best table, or the one that the environment variable QUERN_ISA forces. Chosen once;
+/// the reasons (why each better one was rejected) are in `dispatch_log`.
 Result<const KernelTable*> default_kernels();
 std::vector<std::string> dispatch_log();
 

@@ -40,11 +40,11 @@ inline constexpr std::size_t kActivations = 7;
 /// The quantized formats also hold the sums of codes per 16 elements that offset codes and minima
 /// need. The exact packing is private to lib/kernels (packed_rows.h).
 struct PackArgs {
-  const float* x;           ///< `[rows, cols]`, row r at x + r·x_stride.
+  const float* x;  ///< `[rows, cols]`, row r at x + r·x_stride.
   std::int64_t x_stride;
-  std::int64_t rows, cols;  ///< T and K of the whole input.
+  std::int64_t rows, cols;            ///< T and K of the whole input.
   std::int64_t tile_begin, tile_end;  ///< Row tiles to pack.
-  std::byte* out;           ///< packed_rows_bytes(), 64-byte aligned.
+  std::byte* out;                     ///< packed_rows_bytes(), 64-byte aligned.
 };
 
 /// y[t, n] = Σ_k w[n, k] · x[t, k] (+ bias[n]) (+ y[t, n] where `accumulate`), for panels
@@ -63,13 +63,13 @@ struct LinearArgs {
   const std::byte* weights;  ///< First panel of the matrix, 64-byte aligned.
   std::int64_t n, k;         ///< N and K of the matrix (unpadded).
   std::int64_t panel_begin, panel_end;
-  const std::byte* x;        ///< Packed rows (same K).
-  std::int64_t rows;         ///< T.
-  const float* bias;         ///< `[N]` or nullptr.
-  float* y;                  ///< `[T, N]`, row t at y + t·y_stride. Only n < N is written.
+  const std::byte* x;  ///< Packed rows (same K).
+  std::int64_t rows;   ///< T.
+  const float* bias;   ///< `[N]` or nullptr.
+  float* y;            ///< `[T, N]`, row t at y + t·y_stride. Only n < N is written.
   std::int64_t y_stride;
   bool accumulate;
-  std::byte* scratch;        ///< linear_scratch_bytes(), 64-byte aligned, one per thread.
+  std::byte* scratch;  ///< linear_scratch_bytes(), 64-byte aligned, one per thread.
 };
 
 /// One KV head of one layer of one sequence. Block b (positions 64b…64b+63) of keys begins at
@@ -92,42 +92,45 @@ struct KvStoreArgs {
   const float* value;
 };
 
-/// Attention of up to kMaxQueries query vectors over blocks [block_begin, block_end) of one KV head.
+/// Attention of up to kMaxQueries query vectors over blocks [block_begin, block_end) of one KV
+/// head.
 ///
 /// Per block and query, from the block alone: s_j = (q · k_j)·scale (fma in order of d; q8 and q4
-/// keys: q quantized to int8 per vector with scale amax/127, exact sum, then float(isum)·(sq·sk)·scale),
-/// s = softcap·tanh(s/softcap) where softcap > 0, s += alibi_slope[i]·(j − (end−1)) where given;
-/// positions outside [begin[i], end[i]) count as −∞; m_b = max s; p_j = exp(s_j − m_b);
-/// l_b = Σ p_j (16 virtual lanes j mod 16 in order, then the fixed tree); o_b[d] = Σ_j fma(p_j, v_j[d])
-/// in order of j (q8, q4: fma(p_j·sv_j, float(code), o)). Blocks without a visible position are skipped.
-/// Then merged in order of blocks into the running state: m' = max(m, m_b), f = exp(m − m'),
-/// g = exp(m_b − m'); l = fma(l, f, l_b·g); acc[d] = fma(acc[d], f, o_b[d]·g).
-/// A fresh state is m = −∞, l = 0, acc = 0 (then m', l', acc' are exactly m_b, l_b, o_b).
+/// keys: q quantized to int8 per vector with scale amax/127, exact sum, then
+/// float(isum)·(sq·sk)·scale), s = softcap·tanh(s/softcap) where softcap > 0, s +=
+/// alibi_slope[i]·(j − (end−1)) where given; positions outside [begin[i], end[i]) count as −∞; m_b
+/// = max s; p_j = exp(s_j − m_b); l_b = Σ p_j (16 virtual lanes j mod 16 in order, then the fixed
+/// tree); o_b[d] = Σ_j fma(p_j, v_j[d]) in order of j (q8, q4: fma(p_j·sv_j, float(code), o)).
+/// Blocks without a visible position are skipped. Then merged in order of blocks into the running
+/// state: m' = max(m, m_b), f = exp(m − m'), g = exp(m_b − m'); l = fma(l, f, l_b·g); acc[d] =
+/// fma(acc[d], f, o_b[d]·g). A fresh state is m = −∞, l = 0, acc = 0 (then m', l', acc' are exactly
+/// m_b, l_b, o_b).
 struct AttentionArgs {
-  const float* const* q;          ///< n_queries pointers to `[head_dim]`.
-  std::int64_t n_queries;         ///< 1 … kMaxQueries.
+  const float* const* q;   ///< n_queries pointers to `[head_dim]`.
+  std::int64_t n_queries;  ///< 1 … kMaxQueries.
   std::int64_t head_dim, value_dim;
-  const std::int64_t* begin;      ///< Per query: first visible position.
-  const std::int64_t* end;        ///< Per query: one past the last visible position.
+  const std::int64_t* begin;  ///< Per query: first visible position.
+  const std::int64_t* end;    ///< Per query: one past the last visible position.
   KvHead head;
   std::int64_t block_begin, block_end;
   float scale;
-  float softcap;                  ///< 0: none.
-  const float* alibi_slope;       ///< Per query, or nullptr.
-  float* m;                       ///< `[n_queries]`
-  float* l;                       ///< `[n_queries]`
-  float* acc;                     ///< `[n_queries, value_dim16]`, value_dim16 = round_up(value_dim, 16).
-  std::byte* scratch;             ///< attention_scratch_bytes(), 64-byte aligned.
+  float softcap;             ///< 0: none.
+  const float* alibi_slope;  ///< Per query, or nullptr.
+  float* m;                  ///< `[n_queries]`
+  float* l;                  ///< `[n_queries]`
+  float* acc;                ///< `[n_queries, value_dim16]`, value_dim16 = round_up(value_dim, 16).
+  std::byte* scratch;        ///< attention_scratch_bytes(), 64-byte aligned.
 };
 
-/// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma for
-/// squares), then the tree l[i] += l[i+w] for w = 8, 4, 2, 1.
+/// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma
+/// for squares), then the tree l[i] += l[i+w] for w = 8, 4, 2, 1.
 struct KernelTable {
   const char* isa = "";
 
   /// y = x · (1/√(Σx²/n + eps)) · weight; weight nullptr: 1. y may equal x.
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t n, float* y);
-  /// y = (x − mean)·(1/√(var + eps))·weight + bias (fma last); weight, bias may be nullptr. y may equal x.
+  /// y = (x − mean)·(1/√(var + eps))·weight + bias (fma last); weight, bias may be nullptr. y may
+  /// equal x.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps,
                      std::int64_t n, float* y);
   /// y = a + b; y may equal a or b.
@@ -141,7 +144,8 @@ struct KernelTable {
   /// y = f(x); y may equal x.
   std::array<void (*)(const float* x, std::int64_t n, float* y), kActivations> activation;
   /// y = f(gate) · up; y may equal gate or up.
-  std::array<void (*)(const float* gate, const float* up, std::int64_t n, float* y), kActivations> glu;
+  std::array<void (*)(const float* gate, const float* up, std::int64_t n, float* y), kActivations>
+      glu;
   /// x ← softmax(x) over n elements, in place (max, exp, lane sum, multiply by 1/sum).
   void (*softmax)(float* x, std::int64_t n);
   /// Σ a·b over n (fma, 16 virtual lanes, tree).
@@ -154,7 +158,8 @@ struct KernelTable {
   std::array<void (*)(const LinearArgs&), kEncodingSlots> linear;
   /// out[0…cols) = the dequantized row of a panel matrix: an embedding lookup.
   std::array<void (*)(const std::byte* weights, std::int64_t row, std::int64_t cols, float* out),
-             kEncodingSlots> gather_row;
+             kEncodingSlots>
+      gather_row;
 
   std::array<void (*)(const KvStoreArgs&), kKvTypes> kv_store;
   std::array<void (*)(const AttentionArgs&), kKvTypes> attention;
@@ -168,12 +173,14 @@ struct KernelTable {
 /// Bytes of packed rows, and of a thread's scratch; multiples of 64.
 std::int64_t packed_rows_bytes(RowFormat format, std::int64_t rows, std::int64_t cols) noexcept;
 std::int64_t linear_scratch_bytes(Encoding encoding, std::int64_t cols) noexcept;
-std::int64_t attention_scratch_bytes(KvType type, std::int64_t head_dim, std::int64_t value_dim) noexcept;
+std::int64_t attention_scratch_bytes(KvType type, std::int64_t head_dim,
+                                     std::int64_t value_dim) noexcept;
 /// Bytes of one 64-position block of keys (or of values) of one head.
 std::int64_t kv_key_block_bytes(KvType type, std::int64_t head_dim) noexcept;
 std::int64_t kv_value_block_bytes(KvType type, std::int64_t value_dim) noexcept;
 
-/// cos and sin of pos·inv_freq[i] (float32 product, as PyTorch), times `factor`; double inside. Baseline code.
+/// cos and sin of pos·inv_freq[i] (float32 product, as PyTorch), times `factor`; double inside.
+/// Baseline code.
 void rope_angles(std::int64_t pos, const float* inv_freq, std::int64_t n, float factor, float* cos,
                  float* sin) noexcept;
 

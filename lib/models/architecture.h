@@ -1,6 +1,6 @@
 /// \file
-/// What one architecture is: its configuration keys, its tensors, its graph. One file each, one row in
-/// the registry. Converter, loader and inspector share these tables.
+/// What one architecture is: its configuration keys, its tensors, its graph. One file each, one row
+/// in the registry. Converter, loader and inspector share these tables.
 #pragma once
 
 #include <cstdint>
@@ -34,14 +34,14 @@ enum class Role : std::uint8_t {
 /// One kind of tensor. `{}` in a name stands for the layer's number; a rule with it yields n_layers
 /// tensors. Shapes are products of canonical configuration keys: "n_heads*head_dim".
 struct TensorRule {
-  std::string_view name;              ///< Canonical, e.g. "layers.{}.wq".
-  std::vector<std::string_view> hf;   ///< Accepted Hugging Face names, without the base prefix
-                                      ///< ("model." is tried with and without).
-  std::string_view gguf;              ///< GGUF's name, e.g. "blk.{}.attn_q.weight".
-  std::string_view rows;              ///< Output dimension; "1" for vectors.
-  std::string_view cols;              ///< Input dimension; the length of a vector.
+  std::string_view name;             ///< Canonical, e.g. "layers.{}.wq".
+  std::vector<std::string_view> hf;  ///< Accepted Hugging Face names, without the base prefix
+                                     ///< ("model." is tried with and without).
+  std::string_view gguf;             ///< GGUF's name, e.g. "blk.{}.attn_q.weight".
+  std::string_view rows;             ///< Output dimension; "1" for vectors.
+  std::string_view cols;             ///< Input dimension; the length of a vector.
   Role role = Role::kMatrix;
-  bool optional = false;              ///< Absence is no error (biases, an untied output).
+  bool optional = false;  ///< Absence is no error (biases, an untied output).
   Transform hf_transform = Transform::kNone;
   Transform gguf_transform = Transform::kNone;
 };
@@ -59,9 +59,9 @@ using WeightLookup = std::function<Result<quant::TensorView>(std::string_view na
 
 /// Describes one architecture. All functions are pure.
 struct Architecture {
-  std::string_view name;                             ///< Canonical, e.g. "llama".
-  std::vector<std::string_view> hf_classes;          ///< E.g. "LlamaForCausalLM".
-  std::vector<std::string_view> gguf_names;          ///< `general.architecture`; the first is written.
+  std::string_view name;                     ///< Canonical, e.g. "llama".
+  std::vector<std::string_view> hf_classes;  ///< E.g. "LlamaForCausalLM".
+  std::vector<std::string_view> gguf_names;  ///< `general.architecture`; the first is written.
   /// Source configuration (flat config.json, or GGUF metadata) → canonical. Refuses by name what is
   /// not implemented.
   Result<Config> (*read_config)(const Config& source, SourceKind kind);
@@ -88,8 +88,8 @@ struct ExpectedTensor {
   std::int64_t rows, cols;
 };
 
-/// Every tensor that `config` asks for, in the order of use. kMissing, kOutOfRange for bad dimensions (≤ 0 or
-/// absurd: more than 2^31 per dimension, more than 4,096 layers).
+/// Every tensor that `config` asks for, in the order of use. kMissing, kOutOfRange for bad
+/// dimensions (≤ 0 or absurd: more than 2^31 per dimension, more than 4,096 layers).
 Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
                                                      const Config& config);
 

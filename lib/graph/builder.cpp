@@ -1,0 +1,143 @@
+#include "graph/builder.h"
+
+#include "graph/op_table.h"
+
+namespace quern::graph {
+namespace {
+
+std::string shape_text(std::int64_t rows, std::int64_t cols) {
+  return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+}
+
+}  // namespace
+
+GraphBuilder::GraphBuilder(WeightLookup lookup, std::int64_t vocab_size)
+    : lookup_(std::move(lookup)) {
+  graph_.vocab_size = vocab_size;
+}
+
+void GraphBuilder::fail(Error error) {
+  if (status_.ok()) status_ = std::move(error);
+}
+
+WeightId GraphBuilder::weight(std::string_view name, std::int64_t rows, std::int64_t cols,
+                              bool optional, bool vector) {
+  if (!status_.ok()) return kNone;
+  auto found = lookup_(name, optional);
+  if (!found.ok()) {
+    fail(std::move(found).error());
+    return kNone;
+  }
+  const quant::TensorView& view = *found;
+  if (view.empty()) return kNone;
+  const bool plain_floats = view.encoding == Encoding::kF32 && view.layout == Layout::kPlain;
+  if (view.rows != rows || view.cols != cols) {
+    fail(Error(ErrorCode::kMismatch, "a tensor has the wrong shape")
+             .of(std::string(name))
+             .want(shape_text(rows, cols))
+             .got(shape_text(view.rows, view.cols)));
+    return kNone;
+  }
+  if (vector ? !plain_floats : view.layout != Layout::kPanel16) {
+    fail(Error(ErrorCode::kMismatch, "a tensor has the wrong layout")
+             .of(std::string(name))
+             .want(vector ? "a plain float32 vector" : "panels of 16 rows"));
+    return kNone;
+  }
+  graph_.weights.push_back({std::string(name), view});
+  return static_cast<WeightId>(graph_.weights.size() - 1);
+}
+
+WeightId GraphBuilder::matrix(std::string_view name, std::int64_t rows, std::int64_t cols,
+                              bool optional) {
+  return weight(name, rows, cols, optional, false);
+}
+
+WeightId GraphBuilder::vector(std::string_view name, std::int64_t n, bool optional) {
+  return weight(name, 1, n, optional, true);
+}
+
+StateId GraphBuilder::kv_state(const KvState& state) {
+  graph_.states.push_back(state);
+  return static_cast<StateId>(graph_.states.size() - 1);
+}
+
+ValueId GraphBuilder::append(Op op, std::string_view name) {
+  if (!status_.ok()) return kNone;
+  auto shape = op_table()[op.index()].infer(op, graph_);
+  if (!shape.ok()) {
+    Error error = std::move(shape).error();
+    error.field = std::string(name) + ", " + error.field;
+    fail(std::move(error));
+    return kNone;
+  }
+  Value value = std::move(shape).value();
+  value.name = std::string(name);
+  graph_.values.push_back(std::move(value));
+  const auto out = static_cast<ValueId>(graph_.values.size() - 1);
+  graph_.nodes.push_back({std::move(op), out, layer_});
+  return out;
+}
+
+ValueId GraphBuilder::embedding(WeightId table, float scale) {
+  return append(EmbeddingOp{table, scale}, "embedding");
+}
+ValueId GraphBuilder::linear(ValueId x, WeightId weight_id, std::string_view name, WeightId bias,
+                             ValueId residual) {
+  return append(LinearOp{x, weight_id, bias, residual}, name);
+}
+ValueId GraphBuilder::rms_norm(ValueId x, WeightId weight_id, float eps, std::string_view name) {
+  return append(RmsNormOp{x, weight_id, eps, cols(x)}, name);
+}
+ValueId GraphBuilder::rms_norm_heads(ValueId x, WeightId weight_id, float eps,
+                                     std::int64_t head_dim, std::string_view name) {
+  return append(RmsNormOp{x, weight_id, eps, head_dim}, name);
+}
+ValueId GraphBuilder::layer_norm(ValueId x, WeightId weight_id, WeightId bias, float eps,
+                                 std::string_view name) {
+  return append(LayerNormOp{x, weight_id, bias, eps}, name);
+}
+ValueId GraphBuilder::rope_angles(std::vector<float> inv_freq, float factor,
+                                  std::string_view name) {
+  return append(RopeAnglesOp{std::move(inv_freq), factor}, name);
+}
+ValueId GraphBuilder::rope(ValueId x, ValueId angles, std::int64_t head_dim, bool interleaved,
+                           std::string_view name) {
+  return append(RopeOp{x, angles, head_dim, interleaved}, name);
+}
+ValueId GraphBuilder::attention(const AttentionOp& op, std::string_view name) {
+  return append(op, name);
+}
+ValueId GraphBuilder::glu(ValueId gate, ValueId up, Activation kind, std::string_view name) {
+  return append(GluOp{gate, up, kind}, name);
+}
+ValueId GraphBuilder::activation(ValueId x, Activation kind, std::string_view name) {
+  return append(ActivationOp{x, kind}, name);
+}
+ValueId GraphBuilder::add(ValueId a, ValueId b, std::string_view name) {
+  return append(AddOp{a, b}, name);
+}
+ValueId GraphBuilder::scale(ValueId x, float factor, std::string_view name) {
+  return append(ScaleOp{x, factor}, name);
+}
+ValueId GraphBuilder::softcap(ValueId x, float cap, std::string_view name) {
+  return append(SoftcapOp{x, cap}, name);
+}
+ValueId GraphBuilder::select_rows(ValueId x, std::string_view name) {
+  return append(SelectRowsOp{x}, name);
+}
+
+void GraphBuilder::output(std::string_view name, ValueId value) {
+  if (status_.ok()) graph_.outputs.push_back({std::string(name), value});
+}
+
+std::int64_t GraphBuilder::cols(ValueId value) const noexcept {
+  return value == kNone ? 0 : graph_.values[static_cast<std::size_t>(value)].cols;
+}
+
+Result<Graph> GraphBuilder::finish() {
+  if (!status_.ok()) return std::move(status_).error();
+  return std::move(graph_);
+}
+
+}  // namespace quern::graph

@@ -1,0 +1,70 @@
+/// \file
+/// Builds a graph one operation at a time, checking every shape.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
+#include "graph/graph.h"
+
+namespace quern::graph {
+
+/// Looks up a weight by canonical name; an empty view for an absent optional one.
+using WeightLookup = std::function<Result<quant::TensorView>(std::string_view name, bool optional)>;
+
+/// The first error (a missing weight, a shape that does not fit) stops the building: later calls do
+/// nothing, `finish` returns it. So a model's code reads as its equations. Thread rule: one thread.
+class GraphBuilder {
+ public:
+  GraphBuilder(WeightLookup lookup, std::int64_t vocab_size);
+
+  /// The weight `name` as a matrix `[rows, cols]`; kNone for an absent optional one.
+  WeightId matrix(std::string_view name, std::int64_t rows, std::int64_t cols,
+                  bool optional = false);
+  /// The weight `name` as a float32 vector of `n`.
+  WeightId vector(std::string_view name, std::int64_t n, bool optional = false);
+  StateId kv_state(const KvState& state);
+
+  // One function per op of graph.h; `name` labels the result.
+  ValueId embedding(WeightId table, float scale = 1.0F);
+  ValueId linear(ValueId x, WeightId weight, std::string_view name, WeightId bias = kNone,
+                 ValueId residual = kNone);
+  ValueId rms_norm(ValueId x, WeightId weight, float eps, std::string_view name);
+  ValueId rms_norm_heads(ValueId x, WeightId weight, float eps, std::int64_t head_dim,
+                         std::string_view name);
+  ValueId layer_norm(ValueId x, WeightId weight, WeightId bias, float eps, std::string_view name);
+  ValueId rope_angles(std::vector<float> inv_freq, float factor, std::string_view name);
+  ValueId rope(ValueId x, ValueId angles, std::int64_t head_dim, bool interleaved,
+               std::string_view name);
+  ValueId attention(const AttentionOp& op, std::string_view name);
+  ValueId glu(ValueId gate, ValueId up, Activation activation, std::string_view name);
+  ValueId activation(ValueId x, Activation activation, std::string_view name);
+  ValueId add(ValueId a, ValueId b, std::string_view name);
+  ValueId scale(ValueId x, float factor, std::string_view name);
+  ValueId softcap(ValueId x, float cap, std::string_view name);
+  ValueId select_rows(ValueId x, std::string_view name);
+
+  void output(std::string_view name, ValueId value);
+  /// Layer number given to the nodes that follow; −1 outside the layers.
+  void set_layer(std::int32_t layer) noexcept { layer_ = layer; }
+  /// Columns of a value (0 after an error).
+  std::int64_t cols(ValueId value) const noexcept;
+
+  Result<Graph> finish();
+
+ private:
+  void fail(Error error);
+  WeightId weight(std::string_view name, std::int64_t rows, std::int64_t cols, bool optional,
+                  bool vector);
+  /// Checks the op against its row of the shape rules and appends it.
+  ValueId append(Op op, std::string_view name);
+
+  WeightLookup lookup_;
+  Graph graph_;
+  Status status_;
+  std::int32_t layer_ = -1;
+};
+
+}  // namespace quern::graph

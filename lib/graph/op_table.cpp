@@ -1,0 +1,157 @@
+#include "graph/op_table.h"
+
+#include <array>
+
+namespace quern::graph {
+namespace {
+
+Error mismatch(const char* op, const std::string& what, std::int64_t want, std::int64_t got) {
+  return Error(ErrorCode::kMismatch, std::string("the shapes of an operation do not fit"))
+      .of(std::string(op) + ": " + what)
+      .want(std::to_string(want))
+      .got(std::to_string(got));
+}
+
+Status same(const char* op, const char* what, std::int64_t want, std::int64_t got) {
+  if (want == got) return {};
+  return mismatch(op, what, want, got);
+}
+
+const Value& value(const Graph& graph, ValueId id) {
+  return graph.values[static_cast<std::size_t>(id)];
+}
+const quant::TensorView& weight(const Graph& graph, WeightId id) {
+  return graph.weights[static_cast<std::size_t>(id)].view;
+}
+
+Value shaped(const Value& like, std::int64_t cols) { return Value{"", like.rows, cols}; }
+
+// ---- One pair of functions per op: what it reads, what it makes. ----
+
+std::vector<ValueId> inputs(const EmbeddingOp&) { return {}; }
+Result<Value> infer(const EmbeddingOp& op, const Graph& graph) {
+  return Value{"", Rows::kStep, weight(graph, op.table).cols};
+}
+
+std::vector<ValueId> inputs(const LinearOp& op) { return {op.x, op.residual}; }
+Result<Value> infer(const LinearOp& op, const Graph& graph) {
+  const auto& w = weight(graph, op.weight);
+  const Value& x = value(graph, op.x);
+  QUERN_CHECK(same("linear", "columns of x", w.cols, x.cols));
+  if (op.bias != kNone) QUERN_CHECK(same("linear", "bias", w.rows, weight(graph, op.bias).cols));
+  if (op.residual != kNone)
+    QUERN_CHECK(same("linear", "residual", w.rows, value(graph, op.residual).cols));
+  return shaped(x, w.rows);
+}
+
+std::vector<ValueId> inputs(const RmsNormOp& op) { return {op.x}; }
+Result<Value> infer(const RmsNormOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  if (op.group <= 0 || x.cols % op.group != 0)
+    return mismatch("rms_norm", "group", x.cols, op.group);
+  if (op.weight != kNone)
+    QUERN_CHECK(same("rms_norm", "weight", op.group, weight(graph, op.weight).cols));
+  return shaped(x, x.cols);
+}
+
+std::vector<ValueId> inputs(const LayerNormOp& op) { return {op.x}; }
+Result<Value> infer(const LayerNormOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  if (op.weight != kNone)
+    QUERN_CHECK(same("layer_norm", "weight", x.cols, weight(graph, op.weight).cols));
+  if (op.bias != kNone)
+    QUERN_CHECK(same("layer_norm", "bias", x.cols, weight(graph, op.bias).cols));
+  return shaped(x, x.cols);
+}
+
+std::vector<ValueId> inputs(const RopeAnglesOp&) { return {}; }
+Result<Value> infer(const RopeAnglesOp& op, const Graph&) {
+  return Value{"", Rows::kStep, 2 * static_cast<std::int64_t>(op.inv_freq.size())};
+}
+
+std::vector<ValueId> inputs(const RopeOp& op) { return {op.x, op.angles}; }
+Result<Value> infer(const RopeOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  const Value& angles = value(graph, op.angles);
+  if (op.head_dim <= 0 || x.cols % op.head_dim != 0)
+    return mismatch("rope", "head_dim", x.cols, op.head_dim);
+  if (angles.cols > op.head_dim) return mismatch("rope", "angles", op.head_dim, angles.cols);
+  return shaped(x, x.cols);
+}
+
+std::vector<ValueId> inputs(const AttentionOp& op) { return {op.q, op.k, op.v}; }
+Result<Value> infer(const AttentionOp& op, const Graph& graph) {
+  const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
+  const Value& q = value(graph, op.q);
+  if (op.n_heads <= 0 || state.n_kv_heads <= 0 || op.n_heads % state.n_kv_heads != 0) {
+    return mismatch("attention", "n_heads is no multiple of n_kv_heads", state.n_kv_heads,
+                    op.n_heads);
+  }
+  QUERN_CHECK(same("attention", "q", op.n_heads * state.head_dim, q.cols));
+  QUERN_CHECK(same("attention", "k", state.n_kv_heads * state.head_dim, value(graph, op.k).cols));
+  QUERN_CHECK(same("attention", "v", state.n_kv_heads * state.value_dim, value(graph, op.v).cols));
+  return shaped(q, op.n_heads * state.value_dim);
+}
+
+std::vector<ValueId> inputs(const GluOp& op) { return {op.gate, op.up}; }
+Result<Value> infer(const GluOp& op, const Graph& graph) {
+  QUERN_CHECK(same("glu", "up", value(graph, op.gate).cols, value(graph, op.up).cols));
+  return shaped(value(graph, op.gate), value(graph, op.gate).cols);
+}
+
+std::vector<ValueId> inputs(const AddOp& op) { return {op.a, op.b}; }
+Result<Value> infer(const AddOp& op, const Graph& graph) {
+  QUERN_CHECK(same("add", "b", value(graph, op.a).cols, value(graph, op.b).cols));
+  return shaped(value(graph, op.a), value(graph, op.a).cols);
+}
+
+std::vector<ValueId> inputs(const SelectRowsOp& op) { return {op.x}; }
+Result<Value> infer(const SelectRowsOp& op, const Graph& graph) {
+  return Value{"", Rows::kOutput, value(graph, op.x).cols};
+}
+
+/// Ops that keep the shape of their one input `x`.
+template <class T>
+std::vector<ValueId> inputs(const T& op) {
+  return {op.x};
+}
+template <class T>
+Result<Value> infer(const T& op, const Graph& graph) {
+  return shaped(value(graph, op.x), value(graph, op.x).cols);
+}
+
+template <class T>
+constexpr OpInfo row(const char* name) {
+  return {name, [](const Op& op) { return inputs(*std::get_if<T>(&op)); },
+          [](const Op& op, const Graph& graph) { return infer(*std::get_if<T>(&op), graph); }};
+}
+
+constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
+    row<EmbeddingOp>("embedding"),
+    row<LinearOp>("linear"),
+    row<RmsNormOp>("rms_norm"),
+    row<LayerNormOp>("layer_norm"),
+    row<RopeAnglesOp>("rope_angles"),
+    row<RopeOp>("rope"),
+    row<AttentionOp>("attention"),
+    row<GluOp>("glu"),
+    row<ActivationOp>("activation"),
+    row<AddOp>("add"),
+    row<ScaleOp>("scale"),
+    row<SoftcapOp>("softcap"),
+    row<SelectRowsOp>("select_rows"),
+};
+
+}  // namespace
+
+std::span<const OpInfo> op_table() noexcept { return kTable; }
+
+const char* op_name(const Op& op) { return kTable[op.index()].name; }
+
+std::vector<ValueId> inputs_of(const Op& op) {
+  std::vector<ValueId> ids = kTable[op.index()].inputs(op);
+  std::erase(ids, kNone);
+  return ids;
+}
+
+}  // namespace quern::graph

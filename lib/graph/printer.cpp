@@ -1,0 +1,58 @@
+#include <string>
+
+#include "graph/graph.h"
+
+namespace quern::graph {
+namespace {
+
+void append_weight(std::string& text, const Graph& graph, WeightId id) {
+  if (id == kNone) return;
+  const Weight& weight = graph.weights[static_cast<std::size_t>(id)];
+  const EncodingInfo* info = find_encoding(weight.view.encoding);
+  text += " " + weight.name + ":" + std::string(info != nullptr ? info->name : "?") + "[" +
+          std::to_string(weight.view.rows) + "," + std::to_string(weight.view.cols) + "]";
+}
+
+struct WeightsOf {
+  const Graph& graph;
+  std::string& text;
+
+  void operator()(const EmbeddingOp& op) const { append_weight(text, graph, op.table); }
+  void operator()(const LinearOp& op) const {
+    append_weight(text, graph, op.weight);
+    append_weight(text, graph, op.bias);
+  }
+  void operator()(const RmsNormOp& op) const { append_weight(text, graph, op.weight); }
+  void operator()(const LayerNormOp& op) const {
+    append_weight(text, graph, op.weight);
+    append_weight(text, graph, op.bias);
+  }
+  void operator()(const AttentionOp& op) const {
+    const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
+    text += " heads=" + std::to_string(op.n_heads) + "/" + std::to_string(state.n_kv_heads);
+    if (state.window > 0) text += " window=" + std::to_string(state.window);
+  }
+  template <class T>
+  void operator()(const T&) const {}
+};
+
+}  // namespace
+
+std::string print_graph(const Graph& graph) {
+  std::string text;
+  for (const Node& node : graph.nodes) {
+    const Value& out = graph.values[static_cast<std::size_t>(node.out)];
+    text += "%" + std::to_string(node.out) + " " + out.name + " [" +
+            (out.rows == Rows::kStep ? "T" : "outputs") + "," + std::to_string(out.cols) +
+            "] = " + op_name(node.op);
+    for (const ValueId id : inputs_of(node.op)) text += " %" + std::to_string(id);
+    std::visit(WeightsOf{graph, text}, node.op);
+    text += "\n";
+  }
+  for (const Output& output : graph.outputs) {
+    text += "output " + output.name + " %" + std::to_string(output.value) + "\n";
+  }
+  return text;
+}
+
+}  // namespace quern::graph
