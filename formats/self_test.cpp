@@ -1,0 +1,245 @@
+#include "formats/self_test.h"
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "formats/byte_reader.h"
+#include "formats/checksum.h"
+#include "formats/json.h"
+
+namespace quern::formats {
+namespace {
+
+constexpr std::size_t kMaxEntries = 4096;
+constexpr std::size_t kMaxIds = 1u << 20;
+
+std::string hex64(std::uint64_t value) {
+  std::string text(16, '0');
+  for (int i = 15; i >= 0; --i, value >>= 4) {
+    text[static_cast<std::size_t>(i)] = "0123456789abcdef"[value & 15];
+  }
+  return text;
+}
+
+/// Typed access to the members of one object, with the section's name in every error.
+class Members {
+ public:
+  Members(const Json& object, std::string_view file) : object_(object), file_(file) {}
+
+  Result<const Json*> find(const char* key) const {
+    if (!object_.is_object()) return bad(key, "an object");
+    const auto found = object_.find(key);
+    if (found == object_.end()) {
+      return Error(ErrorCode::kMissing, "the self-test lacks a key")
+          .in_file(std::string(file_))
+          .of(key);
+    }
+    return &*found;
+  }
+  Result<std::string> text(const char* key) const {
+    QUERN_TRY(value, find(key));
+    if (!value->is_string()) return bad(key, "a string");
+    return value->get<std::string>();
+  }
+  Result<bool> boolean(const char* key) const {
+    QUERN_TRY(value, find(key));
+    if (!value->is_boolean()) return bad(key, "true or false");
+    return value->get<bool>();
+  }
+  Result<std::uint64_t> number(const char* key, std::uint64_t most) const {
+    QUERN_TRY(value, find(key));
+    if (!value->is_number_unsigned()) return bad(key, "a number");
+    const auto number = value->get<std::uint64_t>();
+    if (number > most) {
+      return Error(ErrorCode::kOutOfRange, "a number of the self-test is too large")
+          .in_file(std::string(file_))
+          .of(key)
+          .want("at most " + std::to_string(most))
+          .got(std::to_string(number));
+    }
+    return number;
+  }
+  /// A list of at most `most` values.
+  Result<const Json*> list(const char* key, std::size_t most) const {
+    QUERN_TRY(value, find(key));
+    if (!value->is_array()) return bad(key, "a list");
+    if (value->size() > most) {
+      return Error(ErrorCode::kLimit, "a list of the self-test is too long")
+          .in_file(std::string(file_))
+          .of(key)
+          .want("at most " + std::to_string(most));
+    }
+    return value;
+  }
+  Result<std::vector<std::int32_t>> ids(const char* key) const {
+    QUERN_TRY(values, list(key, kMaxIds));
+    std::vector<std::int32_t> out;
+    out.reserve(values->size());
+    for (const Json& value : *values) {
+      if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 0x7FFFFFFFu) {
+        return bad(key, "token ids");
+      }
+      out.push_back(static_cast<std::int32_t>(value.get<std::uint64_t>()));
+    }
+    return out;
+  }
+  Result<std::uint64_t> hash(const char* key) const {
+    QUERN_TRY(digits, text(key));
+    std::uint64_t value = 0;
+    const auto end = digits.data() + digits.size();
+    const auto parsed = std::from_chars(digits.data(), end, value, 16);
+    if (digits.size() != 16 || parsed.ec != std::errc() || parsed.ptr != end) {
+      return bad(key, "16 hexadecimal digits");
+    }
+    return value;
+  }
+  Error bad(const char* key, std::string want) const {
+    return Error(ErrorCode::kMalformed, "a key of the self-test has the wrong type")
+        .in_file(std::string(file_))
+        .of(key)
+        .want(std::move(want));
+  }
+
+ private:
+  const Json& object_;
+  std::string_view file_;
+};
+
+Result<SelfTest::Text> read_text(const Json& object, std::string_view file) {
+  const Members in(object, file);
+  QUERN_TRY(text, in.text("text"));
+  QUERN_TRY(add_special, in.boolean("add_special"));
+  QUERN_TRY(parse_special, in.boolean("parse_special"));
+  QUERN_TRY(ids, in.ids("ids"));
+  QUERN_TRY(decoded, in.text("decoded"));
+  return SelfTest::Text{std::move(text), add_special, parse_special, std::move(ids),
+                        std::move(decoded)};
+}
+
+Result<SelfTest::Rendering> read_rendering(const Json& object, std::string_view file) {
+  const Members in(object, file);
+  QUERN_TRY(conversation, in.text("conversation"));
+  QUERN_TRY(now, in.text("now"));
+  QUERN_TRY(text, in.text("text"));
+  return SelfTest::Rendering{std::move(conversation), std::move(now), std::move(text)};
+}
+
+Result<SelfTest::Logits> read_logits(const Json& object, std::string_view file) {
+  const Members in(object, file);
+  SelfTest::Logits out;
+  QUERN_TRY(prompt, in.ids("prompt"));
+  QUERN_TRY(kv, in.number("kv", static_cast<std::uint64_t>(KvType::kQ4)));
+  if (kv == 0) return in.bad("kv", "the id of a cache type");
+  QUERN_TRY(hash, in.hash("hash"));
+  QUERN_TRY(top, in.list("top", kMaxEntries));
+  for (const Json& pair : *top) {
+    const Members entry(pair, file);
+    QUERN_TRY(id, entry.number("id", 0x7FFFFFFFu));
+    QUERN_TRY(bits, entry.number("bits", std::numeric_limits<std::uint32_t>::max()));
+    out.top.push_back({static_cast<std::int32_t>(id), static_cast<std::uint32_t>(bits)});
+  }
+  out.prompt = std::move(prompt);
+  out.kv = static_cast<KvType>(kv);
+  out.hash = hash;
+  return out;
+}
+
+/// Reads the list `key` of `root` with `read` into `out`.
+template <class T, class Read>
+Status read_list(const Members& root, const char* key, std::string_view file, Read read,
+                 std::vector<T>& out) {
+  QUERN_TRY(values, root.list(key, kMaxEntries));
+  for (const Json& value : *values) {
+    QUERN_TRY(entry, read(value, file));
+    out.push_back(std::move(entry));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string write_self_test(const SelfTest& test) {
+  Json root = Json::object();
+  root["version"] = kSelfTestVersion;
+  Json& texts = root["texts"] = Json::array();
+  for (const auto& entry : test.texts) {
+    texts.push_back({{"text", entry.text},
+                     {"add_special", entry.add_special},
+                     {"parse_special", entry.parse_special},
+                     {"ids", entry.ids},
+                     {"decoded", entry.decoded}});
+  }
+  Json& renderings = root["renderings"] = Json::array();
+  for (const auto& entry : test.renderings) {
+    renderings.push_back(
+        {{"conversation", entry.conversation_json}, {"now", entry.now}, {"text", entry.text}});
+  }
+  Json& logits = root["logits"] = Json::array();
+  for (const auto& entry : test.logits) {
+    Json top = Json::array();
+    for (const auto& [id, bits] : entry.top) top.push_back({{"id", id}, {"bits", bits}});
+    logits.push_back({{"prompt", entry.prompt},
+                      {"kv", static_cast<std::uint32_t>(entry.kv)},
+                      {"hash", hex64(entry.hash)},
+                      {"top", std::move(top)}});
+  }
+  return dump_json(root);
+}
+
+Result<SelfTest> read_self_test(std::span<const std::byte> section, std::string_view file) {
+  SelfTest out;
+  if (section.empty()) return out;
+  JsonLimits limits;
+  limits.max_bytes = kMaxSelfTestBytes;
+  QUERN_TRY(root, parse_json(as_text(section), file, limits));
+  const Members in(root, file);
+  QUERN_TRY(version, in.number("version", std::numeric_limits<std::uint32_t>::max()));
+  if (version != kSelfTestVersion) {
+    return Error(ErrorCode::kUnsupported, "the self-test is of another version")
+        .in_file(std::string(file))
+        .of("version")
+        .want(std::to_string(kSelfTestVersion))
+        .got(std::to_string(version));
+  }
+  QUERN_CHECK(read_list(in, "texts", file, read_text, out.texts));
+  QUERN_CHECK(read_list(in, "renderings", file, read_rendering, out.renderings));
+  QUERN_CHECK(read_list(in, "logits", file, read_logits, out.logits));
+  return out;
+}
+
+std::uint64_t hash_logits(std::span<const float> logits) {
+  if constexpr (std::endian::native == std::endian::little) return xxh64(std::as_bytes(logits));
+  Xxh64 hash;
+  for (const float value : logits) {
+    std::byte raw[4];
+    store_le(raw, value);
+    hash.add(raw);
+  }
+  return hash.digest();
+}
+
+std::vector<SelfTest::Logits::Top> top_logits(std::span<const float> row) {
+  std::vector<std::int32_t> order(row.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto value = [&](std::int32_t id) {
+    const float x = row[static_cast<std::size_t>(id)];
+    return std::isnan(x) ? -std::numeric_limits<float>::infinity() : x;
+  };
+  const std::size_t n = std::min(kSelfTestTop, row.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(),
+                    [&](std::int32_t a, std::int32_t b) {
+                      return value(a) != value(b) ? value(a) > value(b) : a < b;
+                    });
+  std::vector<SelfTest::Logits::Top> top(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    top[i] = {order[i], std::bit_cast<std::uint32_t>(row[static_cast<std::size_t>(order[i])])};
+  }
+  return top;
+}
+
+}  // namespace quern::formats
