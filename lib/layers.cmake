@@ -11,11 +11,43 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set_property(GLOBAL PROPERTY QUERN_CORE_LAYERS "")
 
+# Every library that a layer may link, found once here, because imported targets are seen only from the
+# folder that found them and from those below.
+find_package(Threads REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(xsimd REQUIRED)
+if(QUERN_WITH_OPENMP)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+endif()
+if(QUERN_WITH_ONEDNN)
+  # Not by its own package file: Debian's asks for OpenCL's headers, which nothing here uses.
+  find_path(QUERN_ONEDNN_INCLUDE_DIR oneapi/dnnl/dnnl.h REQUIRED)
+  find_library(QUERN_ONEDNN_LIBRARY dnnl REQUIRED)
+  add_library(quern_onednn INTERFACE)
+  target_include_directories(quern_onednn SYSTEM INTERFACE ${QUERN_ONEDNN_INCLUDE_DIR})
+  target_link_libraries(quern_onednn INTERFACE ${QUERN_ONEDNN_LIBRARY})
+endif()
+if(QUERN_WITH_OPENBLAS)
+  set(BLA_VENDOR OpenBLAS)
+  find_package(BLAS REQUIRED)
+endif()
+if(QUERN_WITH_PCRE2 OR QUERN_WITH_UTF8PROC)
+  find_package(PkgConfig REQUIRED)
+endif()
+if(QUERN_WITH_PCRE2)
+  pkg_check_modules(pcre2 REQUIRED IMPORTED_TARGET GLOBAL libpcre2-8)
+endif()
+if(QUERN_WITH_UTF8PROC)
+  pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET GLOBAL libutf8proc)
+endif()
+
 add_library(quern_options INTERFACE)
 target_include_directories(quern_options INTERFACE
   ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/lib ${CMAKE_SOURCE_DIR})
 target_compile_options(quern_options INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Werror
+  # GCC 12 sees overlapping copies in every std::string operator+ (its bug 105651).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
   # The numerics law: nothing may be contracted or reordered (DESIGN.md section 3).
   -ffp-contract=off -fno-math-errno
   $<$<COMPILE_LANGUAGE:CXX>:-fvisibility-inlines-hidden>)
