@@ -1,0 +1,38 @@
+/// \file
+/// Q4_1: 32 codes of 4 bits under a float16 scale and minimum; value q·d + m.
+/// GGUF block, 20 bytes: d, m, then byte i = code i (low nibble) and code 16+i (high nibble).
+#pragma once
+
+#include "quant/q4_0.h"
+
+namespace quern::quant {
+
+/// Describes Q4_1 to BlockCodec.
+struct Q4_1 {
+  static constexpr Encoding kId = Encoding::kQ4_1;
+  static constexpr int kBlock = 32, kBytes = 20;
+  static constexpr std::array kParts = {Part::kNibbles, Part::kD, Part::kM};
+
+  static void unpack(const std::byte* from, Block<32>& block) {
+    block.d = load_le<std::uint16_t>(from);
+    block.m = load_le<std::uint16_t>(from + 2);
+    unpack_half_nibbles(from + 4, block.code.data());
+  }
+  static void pack(const Block<32>& block, std::byte* to) {
+    store_le(to, block.d);
+    store_le(to + 2, block.m);
+    pack_half_nibbles(block.code.data(), to + 4);
+  }
+  static void values(const Block<32>& block, float* x) {
+    const float d = f16_to_f32(block.d), m = f16_to_f32(block.m);
+    for (std::size_t i = 0; i < 32; ++i) x[i] = static_cast<float>(block.code[i]) * d + m;
+  }
+  static void fit(const float* x, const float* w, Block<32>& block) {
+    const AffineFit fit = fit_affine<32>(x, w, 15.0f, false);
+    block.d = scale_to_f16(fit.scale);
+    block.m = scale_to_f16(fit.min);
+    encode_affine(x, 32, f16_to_f32(block.d), f16_to_f32(block.m), 15.0f, block.code.data());
+  }
+};
+
+}  // namespace quern::quant
