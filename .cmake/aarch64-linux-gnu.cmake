@@ -13,3 +13,9 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE BOTH)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE BOTH)
 
 set(CMAKE_CROSSCOMPILING_EMULATOR "qemu-aarch64-static;-L;/usr/aarch64-linux-gnu")
+
+# xsimd's package file lies in the host's own library folder.
+file(GLOB quern_xsimd_packages /usr/lib/*/cmake/xsimd)
+if(quern_xsimd_packages)
+  list(GET quern_xsimd_packages 0 xsimd_DIR)
+endif()

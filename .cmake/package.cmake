@@ -1,0 +1,108 @@
+# The libraries that others link, and how they are installed and found.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+# What a library made of the layers links: header-only libraries are inside its objects already, and
+# oneDNN is known to others by its plain name.
+function(quern_link_of out)
+  set(link "")
+  foreach(library ${ARGN})
+    if(library MATCHES "nlohmann_json|xsimd")
+      continue()
+    elseif(library MATCHES "quern_onednn")
+      list(APPEND link $<BUILD_INTERFACE:${library}>
+           $<INSTALL_INTERFACE:$<$<BOOL:${QUERN_WITH_ONEDNN}>:dnnl>>)
+    else()
+      list(APPEND link ${library})
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES link)
+  set(${out} "${link}" PARENT_SCOPE)
+endfunction()
+
+# The libraries `quern` (static), `quern_shared` and `quern_convert`.
+function(quern_package)
+  get_property(layers GLOBAL PROPERTY QUERN_CORE_LAYERS)
+  get_property(core_link GLOBAL PROPERTY QUERN_CORE_LINK)
+  quern_link_of(link ${core_link})
+  set(objects "")
+  foreach(layer ${layers})
+    list(APPEND objects $<TARGET_OBJECTS:${layer}>)
+  endforeach()
+  foreach(kind STATIC SHARED)
+    set(target quern)
+    if(kind STREQUAL SHARED)
+      set(target quern_shared)
+    endif()
+    add_library(${target} ${kind} ${objects})
+    add_library(quern::${target} ALIAS ${target})
+    set_target_properties(${target} PROPERTIES OUTPUT_NAME quern LINKER_LANGUAGE CXX
+                          VERSION ${PROJECT_VERSION} SOVERSION 0)
+    target_include_directories(${target} PUBLIC
+      $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+    target_compile_features(${target} PUBLIC cxx_std_20)
+    target_link_libraries(${target} PRIVATE ${link} $<BUILD_INTERFACE:quern_options>)
+  endforeach()
+  set(exports ${CMAKE_SOURCE_DIR}/.cmake/exports.map)
+  if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND NOT QUERN_SANITIZE)
+    target_link_options(quern_shared PRIVATE -Wl,--version-script=${exports})
+    set_target_properties(quern_shared PROPERTIES LINK_DEPENDS ${exports})
+  endif()
+  if(TARGET quern_convert_objects)
+    get_target_property(convert_libraries quern_convert_objects LINK_LIBRARIES)
+    list(REMOVE_ITEM convert_libraries quern_options quern_checks)
+    quern_link_of(convert_link ${convert_libraries})
+    add_library(quern_convert STATIC $<TARGET_OBJECTS:quern_convert_objects>)
+    add_library(quern::quern_convert ALIAS quern_convert)
+    target_include_directories(quern_convert PUBLIC
+      $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/quern-convert>)
+    target_link_libraries(quern_convert PUBLIC quern
+                          PRIVATE ${convert_link} $<BUILD_INTERFACE:quern_options>)
+  endif()
+  quern_install()
+endfunction()
+
+# `cmake --install`: libraries, headers, the CMake package and the pkg-config file.
+function(quern_install)
+  set(targets quern quern_shared)
+  install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/quern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+          FILES_MATCHING PATTERN "*.h")
+  if(TARGET quern_convert)
+    list(APPEND targets quern_convert)
+    install(FILES ${CMAKE_SOURCE_DIR}/convert/convert.h
+            DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/quern-convert/convert)
+  endif()
+  install(TARGETS ${targets} EXPORT quernTargets
+          LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/quern)
+  install(EXPORT quernTargets NAMESPACE quern:: DESTINATION ${package_dir})
+  configure_package_config_file(${CMAKE_SOURCE_DIR}/.cmake/quernConfig.cmake.in
+    ${CMAKE_BINARY_DIR}/quernConfig.cmake INSTALL_DESTINATION ${package_dir})
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/quernConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+  install(FILES ${CMAKE_BINARY_DIR}/quernConfig.cmake ${CMAKE_BINARY_DIR}/quernConfigVersion.cmake
+          DESTINATION ${package_dir})
+  quern_pkg_config_file()
+endfunction()
+
+function(quern_pkg_config_file)
+  set(requires "")
+  set(libs -lstdc++ -lm -pthread)
+  if(QUERN_WITH_PCRE2)
+    list(APPEND requires libpcre2-8)
+  endif()
+  if(QUERN_WITH_UTF8PROC)
+    list(APPEND requires libutf8proc)
+  endif()
+  if(QUERN_WITH_OPENMP)
+    list(APPEND libs ${OpenMP_CXX_FLAGS})
+  endif()
+  get_property(core_link GLOBAL PROPERTY QUERN_CORE_LINK)
+  if(QUERN_WITH_ONEDNN AND "${core_link}" MATCHES "quern_onednn")
+    list(APPEND libs -ldnnl)
+  endif()
+  string(REPLACE ";" " " QUERN_PC_REQUIRES "${requires}")
+  string(REPLACE ";" " " QUERN_PC_LIBS "${libs}")
+  configure_file(${CMAKE_SOURCE_DIR}/.cmake/quern.pc.in ${CMAKE_BINARY_DIR}/quern.pc @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/quern.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endfunction()
