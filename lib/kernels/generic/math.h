@@ -1,0 +1,126 @@
+/// \file
+/// exp, tanh, erf and what is made of them: one body for every vector type V, the scalar one
+/// included.
+///
+/// V has: V::all(float), + − × ÷, fma(a, b, c), less(a, b), select(mask, a, b), bits(v),
+/// from_bits(i); its integer type has all(int32), + − & |, shift_left<n>, shift_right<n>
+/// (arithmetic). Only IEEE operations are used, so all V agree to the bit. Polynomials: Chebyshev
+/// fits of our own.
+#pragma once
+
+#include <limits>
+
+#include "kernels/generic/inline.h"
+#include "kernels/kernel_table.h"
+
+namespace quern::kernels {
+namespace {
+
+/// Horner's rule, constant term first.
+template <class V>
+QUERN_INLINE V horner(V, float c0) {
+  return V::all(c0);
+}
+template <class V, class... Rest>
+QUERN_INLINE V horner(V x, float c0, Rest... rest) {
+  return fma(horner(x, rest...), x, V::all(c0));
+}
+
+/// e^x, at most 1 ulp; exact limits at ±∞; denormal results are rounded once.
+/// x = n·ln 2 + r, |r| ≤ ln 2 / 2; 2^n is applied in two factors so that neither overflows.
+template <class V>
+QUERN_INLINE V exp_of(V x) {
+  using Int = typename V::Int;
+  const V magic = V::all(12582912.0f);  // 1.5·2²³: adding it rounds to an integer, ties to even.
+  const V t = fma(x, V::all(1.44269504f), magic);
+  const V n = t - magic;
+  V r = fma(n, V::all(-0.693145752f), x);
+  r = fma(n, V::all(-1.42860677e-6f), r);
+  const V q =
+      horner(r, 0.5f, 0.166665733819f, 0.0416665501103f, 0.00836377387441f, 0.0013926926614f);
+  const V p = fma(r * r, q, r) + V::all(1.0f);
+  const Int i = bits(t) - bits(magic);
+  const Int half = i.template shift_right<1>();
+  const Int bias = Int::all(127);
+  const V low = from_bits((half + bias).template shift_left<23>());
+  const V high = from_bits((i - half + bias).template shift_left<23>());
+  V y = (p * low) * high;
+  y = select(less(V::all(89.0f), x), V::all(std::numeric_limits<float>::infinity()), y);
+  return select(less(x, V::all(-104.0f)), V::all(0.0f), y);
+}
+
+template <class V>
+QUERN_INLINE V abs_of(V x) {
+  return from_bits(bits(x) & V::Int::all(0x7fffffff));
+}
+
+/// |magnitude| with the sign of `x`.
+template <class V>
+QUERN_INLINE V with_sign(V magnitude, V x) {
+  const auto sign = bits(x) & V::Int::all(std::numeric_limits<std::int32_t>::min());
+  return from_bits(bits(magnitude) | sign);
+}
+
+/// tanh x, at most 4 ulp.
+template <class V>
+QUERN_INLINE V tanh_of(V x) {
+  const V a = abs_of(x);
+  const V z = x * x;
+  const V p = horner(z, -0.333333331494f, 0.133333001462f, -0.0539584616275f, 0.0217625029074f,
+                     -0.00832318705828f, 0.00226950168416f);
+  const V small = fma(x * z, p, x);
+  const V one = V::all(1.0f);
+  const V large = one - V::all(2.0f) / (exp_of(a + a) + one);
+  return select(less(a, V::all(0.625f)), small, with_sign(large, x));
+}
+
+/// erf x, at most 4 ulp: x·P(x²) near 0, 1 − e^P(|x|) beyond, 1 from 4 on.
+template <class V>
+QUERN_INLINE V erf_of(V x) {
+  V a = abs_of(x);
+  const V z = x * x;
+  const V small =
+      x * horner(z, 1.12837916664f, -0.376126336881f, 0.112836941497f, -0.0268592972608f,
+                 0.00520072966671f, -0.000813879238575f, 8.35189708075e-5f);
+  const V four = V::all(4.0f);
+  const V t = select(less(four, a), four, a);
+  const V log_erfc = horner(t, 0.000318539662412f, -1.13023105522f, -0.631823918106f,
+                            -0.110087166496f, 0.0264276371535f, -0.00476262583251f,
+                            0.00059758577023f, -4.61638586252e-5f, 1.64306365569e-6f);
+  const V large = V::all(1.0f) - exp_of(log_erfc);
+  return select(less(a, V::all(0.92f)), small, with_sign(large, x));
+}
+
+/// x / (1 + e^(−s)): the shape of SiLU and of the tanh form of GELU.
+template <class V>
+QUERN_INLINE V gated_by_sigmoid(V x, V s) {
+  return x / (V::all(1.0f) + exp_of(V::all(0.0f) - s));
+}
+
+/// The element-wise function `kind`.
+template <Activation kind, class V>
+QUERN_INLINE V activate(V x) {
+  const V zero = V::all(0.0f);
+  if constexpr (kind == Activation::kSilu) {
+    return gated_by_sigmoid(x, x);
+  } else if constexpr (kind == Activation::kGeluTanh) {
+    // ½x(1 + tanh u) = x·sigmoid(2u), u = √(2/π)·(x + 0.044715x³).
+    const V cubic = fma(x * x, V::all(0.0713548163f), V::all(1.59576912f));
+    return gated_by_sigmoid(x, x * cubic);
+  } else if constexpr (kind == Activation::kGeluErf) {
+    return (V::all(0.5f) * x) * (V::all(1.0f) + erf_of(x * V::all(0.707106781f)));
+  } else if constexpr (kind == Activation::kRelu) {
+    return select(less(x, zero), zero, x);
+  } else if constexpr (kind == Activation::kRelu2) {
+    const V positive = select(less(x, zero), zero, x);
+    return positive * positive;
+  } else if constexpr (kind == Activation::kTanh) {
+    return tanh_of(x);
+  } else {
+    static_assert(kind == Activation::kSigmoid);
+    return gated_by_sigmoid(V::all(1.0f), x);
+  }
+}
+
+}  // namespace
+}  // namespace quern::kernels

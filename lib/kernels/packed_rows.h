@@ -1,0 +1,42 @@
+/// \file
+/// The packing of activation rows (private to lib/kernels): where a row's numbers lie.
+///
+/// Rows are cut into subtiles of 8, and the rest of fewer than 8 into one each of 4, 2, 1, so every
+/// kernel has a width W known when it is compiled. A subtile of W rows begins at (its first
+/// row)·bytes_per_row and holds, t being the row in the subtile:
+/// - kF32: `[K][W]` float32.
+/// - kQ8Group32, per 32 of k one record of 52·W bytes: codes int8 `[8][W][4]` (k = 4kk+i), scale
+/// f32
+///   `[W]`, sums of codes per 16 as int16 `[W][2]`, scale·Σ32 f32 `[W]`, scale·Σ16 f32 `[2][W]`.
+/// - kQ8Rotated, per 32 of k one record of 36·W bytes: codes and sums as above; after the last
+/// record
+///   scale f32 `[W]` and the sum of the row's codes int32 `[W]`.
+#pragma once
+
+#include <cstdint>
+
+namespace quern::kernels {
+namespace {
+
+constexpr std::int64_t kGroupRecord = 52;    ///< Bytes per row and 32 elements of k.
+constexpr std::int64_t kRotatedRecord = 36;  ///< Bytes per row and 32 elements of k.
+
+inline constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+/// \return the width of the subtile that begins where `remaining` rows are left.
+inline constexpr std::int64_t subtile_width(std::int64_t remaining) {
+  return remaining >= 8 ? 8 : remaining >= 4 ? 4 : remaining >= 2 ? 2 : 1;
+}
+
+inline constexpr std::int64_t f32_row_bytes(std::int64_t k) { return 4 * k; }
+inline constexpr std::int64_t group_row_bytes(std::int64_t k) {
+  return round_up(k, 32) / 32 * kGroupRecord;
+}
+inline constexpr std::int64_t rotated_row_bytes(std::int64_t k) {
+  return round_up(k, 64) / 32 * kRotatedRecord + 8;
+}
+
+}  // namespace
+}  // namespace quern::kernels

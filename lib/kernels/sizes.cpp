@@ -1,0 +1,100 @@
+#include <cmath>
+
+#include "base/scalar_math.h"
+#include "kernels/kernel_table.h"
+#include "kernels/kv_layout.h"
+#include "kernels/packed_rows.h"
+
+namespace quern::kernels {
+namespace {
+
+/// Bytes of 32 elements of k of an expanded panel: 512 codes and four vectors of 16 float32.
+constexpr std::int64_t kExpandedBlock = 512 + 256;
+/// Panels that a kernel may sweep together.
+constexpr std::int64_t kPanelsTogether = 3;
+
+template <KvType type>
+std::int64_t key_bytes(std::int64_t hd) {
+  const bool scales = type == KvType::kQ8 || type == KvType::kQ4;
+  return round_up(key_code_bytes<type>(hd) + (scales ? 256 : 0), 64);
+}
+template <KvType type>
+std::int64_t value_bytes(std::int64_t hd) {
+  const bool scales = type == KvType::kQ8 || type == KvType::kQ4;
+  return round_up(64 * value_row_bytes<type>(hd) + (scales ? 256 : 0), 64);
+}
+
+}  // namespace
+
+std::int64_t packed_rows_bytes(RowFormat format, std::int64_t rows, std::int64_t cols) noexcept {
+  std::int64_t row = 0;
+  switch (format) {
+    case RowFormat::kF32:
+      row = f32_row_bytes(cols);
+      break;
+    case RowFormat::kQ8Group32:
+      row = group_row_bytes(cols);
+      break;
+    case RowFormat::kQ8Rotated:
+      row = rotated_row_bytes(cols);
+      break;
+  }
+  return round_up(rows * row, 64);
+}
+
+std::int64_t linear_scratch_bytes(Encoding encoding, std::int64_t cols) noexcept {
+  const EncodingInfo* info = find_encoding(encoding);
+  if (info == nullptr || info->rows == RowFormat::kF32) return 64;
+  return kPanelsTogether * (round_up(cols, 64) / 32) * kExpandedBlock;
+}
+
+std::int64_t attention_scratch_bytes(KvType, std::int64_t head_dim,
+                                     std::int64_t value_dim) noexcept {
+  return round_up(kMaxQueries * attention_query_bytes(head_dim, value_dim), 64);
+}
+
+std::int64_t kv_key_block_bytes(KvType type, std::int64_t head_dim) noexcept {
+  switch (type) {
+    case KvType::kF16:
+      return key_bytes<KvType::kF16>(head_dim);
+    case KvType::kBF16:
+      return key_bytes<KvType::kBF16>(head_dim);
+    case KvType::kQ8:
+      return key_bytes<KvType::kQ8>(head_dim);
+    case KvType::kQ4:
+      return key_bytes<KvType::kQ4>(head_dim);
+    case KvType::kAuto:
+    case KvType::kF32:
+      break;
+  }
+  return key_bytes<KvType::kF32>(head_dim);
+}
+
+std::int64_t kv_value_block_bytes(KvType type, std::int64_t value_dim) noexcept {
+  switch (type) {
+    case KvType::kF16:
+      return value_bytes<KvType::kF16>(value_dim);
+    case KvType::kBF16:
+      return value_bytes<KvType::kBF16>(value_dim);
+    case KvType::kQ8:
+      return value_bytes<KvType::kQ8>(value_dim);
+    case KvType::kQ4:
+      return value_bytes<KvType::kQ4>(value_dim);
+    case KvType::kAuto:
+    case KvType::kF32:
+      break;
+  }
+  return value_bytes<KvType::kF32>(value_dim);
+}
+
+void rope_angles(std::int64_t pos, const float* inv_freq, std::int64_t n, float factor, float* cos,
+                 float* sin) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float angle = static_cast<float>(pos) * inv_freq[i];
+    const base::SinCos both = base::sin_cos(static_cast<double>(angle));
+    cos[i] = static_cast<float>(both.cos) * factor;
+    sin[i] = static_cast<float>(both.sin) * factor;
+  }
+}
+
+}  // namespace quern::kernels
