@@ -11,7 +11,7 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// Constants in parts of 33 bits, so that products with whole numbers below 2²⁰ are exact.
+// Constants in parts of 33 bits, so that products with small whole numbers are exact.
 constexpr double kHalfPi1 = 0x1.921fb54400000p+0, kHalfPi2 = 0x1.0b4611a600000p-34,
                  kHalfPi3 = 0x1.3198a2e037073p-69;
 constexpr double kLn2High = 0x1.62e42fee00000p-1, kLn2Low = 0x1.a39ef35793c76p-33;
@@ -112,10 +112,11 @@ SinCos sin_cos(double x) noexcept {
   if (!(x >= -1e9 && x <= 1e9)) return {kNan, kNan};
   // x = n·π/2 + r; r as a pair.
   const double n = std::nearbyint(x * 0x1.45f306dc9c883p-1);
-  const Pair a = two_sum(x, -(n * kHalfPi1));
-  const Pair product2 = two_product(n, kHalfPi2);
-  const Pair b = two_sum(a.high, -product2.high);
-  const Pair r = two_sum(b.high, (a.low + b.low) - product2.low - n * kHalfPi3);
+  const Pair product1 = two_product(n, kHalfPi1), product2 = two_product(n, kHalfPi2);
+  const double a = x - product1.high;  // Exact: the two are close.
+  const Pair b = two_sum(a, -product2.high);
+  const Pair c = two_sum(b.high, -product1.low);
+  const Pair r = two_sum(c.high, (b.low + c.low) - product2.low - n * kHalfPi3);
   const double z = r.high * r.high;
   // sin(r + ε) = sin r + ε·cos r, cos(r + ε) = cos r − ε·sin r.
   const double s_rest = -(z * r.high) * taylor(z, 3, 19, 2, true);

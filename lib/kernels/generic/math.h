@@ -26,7 +26,7 @@ QUERN_INLINE V horner(V x, float c0, Rest... rest) {
   return fma(horner(x, rest...), x, V::all(c0));
 }
 
-/// e^x, at most 1 ulp; exact limits at ±∞; denormal results are rounded once.
+/// e^x, at most 2 ulp; exact limits at ±∞; denormal results are rounded once.
 /// x = n·ln 2 + r, |r| ≤ ln 2 / 2; 2^n is applied in two factors so that neither overflows.
 template <class V>
 QUERN_INLINE V exp_of(V x) {
