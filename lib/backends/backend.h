@@ -38,6 +38,7 @@ struct StepBinding {
 struct CompileOptions {
   std::int64_t max_rows = 512;   ///< Largest T.
   std::int64_t max_outputs = 1;  ///< Largest number of output rows of a step.
+  std::int64_t max_positions = 8192;  ///< Largest position + 1 of any sequence.
   KvType kv = KvType::kAuto;
   std::shared_ptr<Executor> executor;
   bool fast = false;

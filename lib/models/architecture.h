@@ -4,12 +4,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "graph/builder.h"
 #include "graph/graph.h"
 #include "quern/config.h"
 
@@ -54,8 +54,7 @@ struct ConfigKey {
   bool required = true;
 };
 
-/// Looks up the weights of a model by canonical name; kMissing naming the tensor unless optional.
-using WeightLookup = std::function<Result<quant::TensorView>(std::string_view name, bool optional)>;
+using graph::WeightLookup;
 
 /// Describes one architecture. All functions are pure.
 struct Architecture {
@@ -63,9 +62,11 @@ struct Architecture {
   std::vector<std::string_view> hf_classes;  ///< E.g. "LlamaForCausalLM".
   std::vector<std::string_view> gguf_names;  ///< `general.architecture`; the first is written.
   /// Source configuration (flat config.json, or GGUF metadata) → canonical. Refuses by name what is
-  /// not implemented.
+  /// not implemented. The converter adds to GGUF metadata what only tensors tell: `vocab_size`
+  /// (rows of token_embd.weight) and `rope_freqs.weight` (its values, a list).
   Result<Config> (*read_config)(const Config& source, SourceKind kind);
-  /// Canonical → GGUF metadata (with the "<arch>." prefix).
+  /// Canonical → GGUF metadata (with the "<arch>." prefix). A list under `rope_freqs.weight` is to
+  /// be written as that float32 tensor.
   Result<Config> (*write_gguf_config)(const Config& config);
   const std::vector<TensorRule>& (*tensors)();
   /// Canonical configuration and weights → graph, shapes checked.

@@ -1,0 +1,57 @@
+#include "backends/cpu/cpu_backend.h"
+
+#include "backends/cpu/kv_cache.h"
+#include "backends/cpu/lowering.h"
+#include "backends/cpu/program.h"
+#include "kernels/dispatch.h"
+
+namespace quern::backends::cpu {
+namespace {
+
+/// Float weights keep a float32 cache, so that logits can be compared to a reference; quantized
+/// ones f16.
+KvType resolve(KvType kv, const graph::Graph& graph) {
+  if (kv != KvType::kAuto) return kv;
+  for (const graph::Weight& weight : graph.weights) {
+    const EncodingInfo* info = find_encoding(weight.view.encoding);
+    if (info != nullptr && info->rows != RowFormat::kF32) return KvType::kF16;
+  }
+  return KvType::kF32;
+}
+
+Status check(const CompileOptions& options) {
+  if (options.executor == nullptr || options.max_rows < 1 || options.max_outputs < 0 ||
+      options.max_outputs > options.max_rows || options.max_positions < 1) {
+    return Error(ErrorCode::kInvalidArgument, "the sizes to compile for do not fit together")
+        .of("CompileOptions");
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view CpuBackend::isa() const noexcept {
+  const auto table = kernels::default_kernels();
+  return table.ok() ? (*table)->isa : "";
+}
+
+Result<std::unique_ptr<Program>> CpuBackend::compile(std::shared_ptr<const graph::Graph> graph,
+                                                     const CompileOptions& options) const {
+  QUERN_CHECK(check(options));
+  QUERN_TRY(table, kernels::default_kernels());
+  const KvType kv = resolve(options.kv, *graph);
+  QUERN_TRY(lowered, Lowering::lower(*graph, options, kv, options.executor->threads(), *table));
+  return CpuProgram::create(std::move(graph), options, kv, *table, std::move(lowered));
+}
+
+Result<ProgramPlan> CpuBackend::plan(const graph::Graph& graph, const CompileOptions& options,
+                                     std::int64_t capacity) const {
+  QUERN_CHECK(check(options));
+  QUERN_TRY(table, kernels::default_kernels());
+  const KvType kv = resolve(options.kv, graph);
+  QUERN_TRY(lowered, Lowering::lower(graph, options, kv, options.executor->threads(), *table));
+  return ProgramPlan{CpuProgram::memory_bytes(lowered, options.executor->threads()),
+                     KvLayout(graph.states, kv, capacity).bytes()};
+}
+
+}  // namespace quern::backends::cpu

@@ -1,0 +1,90 @@
+#include "backends/cpu/ops.h"
+
+namespace quern::backends::cpu {
+namespace {
+
+/// Runs `Function` over this thread's rows of one or two inputs; the result may lie in an input.
+/// `Function(kernels, a, b, n, out)` handles n contiguous elements.
+template <class Function>
+class ElementwiseStep final : public Step {
+ public:
+  ElementwiseStep(Function function, BufferId a, BufferId b, BufferId out,
+                  const graph::Value& value)
+      : function_(std::move(function)),
+        a_(a),
+        b_(b),
+        out_(out),
+        cols_(value.cols),
+        rows_(value.rows) {}
+
+  void run(const StepContext& context) const override {
+    const auto [begin, end] =
+        rows_ == graph::Rows::kStep ? context.row_share() : context.share(context.outputs());
+    const std::int64_t at = begin * cols_;
+    function_(context.kernels, context.floats(a_) + at, context.floats(b_) + at,
+              (end - begin) * cols_, context.floats(out_) + at);
+  }
+
+ private:
+  Function function_;
+  BufferId a_, b_, out_;
+  std::int64_t cols_;
+  graph::Rows rows_;
+};
+
+template <class Function>
+Status lower_elementwise(Lowering& lowering, graph::ValueId a, graph::ValueId b, graph::ValueId out,
+                         Function function) {
+  const graph::Value& value = lowering.value(a);
+  const BufferId result = lowering.reuse(out, a);
+  const BufferId first = lowering.buffer(a);
+  const BufferId second = lowering.buffer(b);
+  lowering.add(
+      std::make_unique<ElementwiseStep<Function>>(std::move(function), first, second, result,
+                                                  value),
+      {value.rows == graph::Rows::kStep ? Split::kRows : Split::kOther, {first, second}, {result}});
+  return {};
+}
+
+}  // namespace
+
+Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& glu = *std::get_if<graph::GluOp>(&op);
+  const auto kind = static_cast<std::size_t>(glu.activation);
+  return lower_elementwise(lowering, glu.gate, glu.up, out,
+                           [kind](const kernels::KernelTable& k, const float* gate, const float* up,
+                                  std::int64_t n, float* y) { k.glu[kind](gate, up, n, y); });
+}
+
+Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& activation = *std::get_if<graph::ActivationOp>(&op);
+  const auto kind = static_cast<std::size_t>(activation.activation);
+  return lower_elementwise(lowering, activation.x, activation.x, out,
+                           [kind](const kernels::KernelTable& k, const float* x, const float*,
+                                  std::int64_t n, float* y) { k.activation[kind](x, n, y); });
+}
+
+Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& add = *std::get_if<graph::AddOp>(&op);
+  return lower_elementwise(lowering, add.a, add.b, out,
+                           [](const kernels::KernelTable& k, const float* a, const float* b,
+                              std::int64_t n, float* y) { k.add(a, b, n, y); });
+}
+
+Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& scale = *std::get_if<graph::ScaleOp>(&op);
+  return lower_elementwise(
+      lowering, scale.x, scale.x, out,
+      [factor = scale.factor](const kernels::KernelTable& k, const float* x, const float*,
+                              std::int64_t n, float* y) { k.scale(x, factor, n, y); });
+}
+
+Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& softcap = *std::get_if<graph::SoftcapOp>(&op);
+  return lower_elementwise(
+      lowering, softcap.x, softcap.x, out,
+      [cap = softcap.cap](const kernels::KernelTable& k, const float* x, const float*,
+                          std::int64_t n, float* y) { k.softcap(x, cap, n, y); });
+}
+
+}  // namespace quern::backends::cpu

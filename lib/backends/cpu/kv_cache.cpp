@@ -1,0 +1,67 @@
+#include "backends/cpu/kv_cache.h"
+
+#include <cstring>
+
+namespace quern::backends::cpu {
+namespace {
+
+std::int64_t blocks_for(std::int64_t positions) {
+  return (positions + kernels::kKvBlock - 1) / kernels::kKvBlock;
+}
+
+}  // namespace
+
+KvLayout::KvLayout(std::span<const graph::KvState> states, KvType type, std::int64_t capacity)
+    : blocks_(blocks_for(capacity)), type_(type) {
+  layers_.reserve(states.size());
+  for (const graph::KvState& state : states) {
+    const Layer layer{bytes_, state.n_kv_heads, kernels::kv_key_block_bytes(type, state.head_dim),
+                      kernels::kv_value_block_bytes(type, state.value_dim)};
+    bytes_ += static_cast<std::uint64_t>(layer.heads * blocks_ *
+                                         (layer.k_block_bytes + layer.v_block_bytes));
+    layers_.push_back(layer);
+  }
+}
+
+kernels::KvHead KvLayout::head(std::byte* base, graph::StateId state,
+                               std::int64_t head) const noexcept {
+  const Layer& layer = layers_[static_cast<std::size_t>(state)];
+  const std::int64_t head_bytes = blocks_ * (layer.k_block_bytes + layer.v_block_bytes);
+  std::byte* k = base + layer.offset + head * head_bytes;
+  return {k, k + blocks_ * layer.k_block_bytes, layer.k_block_bytes, layer.v_block_bytes};
+}
+
+Result<std::unique_ptr<SequenceState>> KvCache::create(std::span<const graph::KvState> states,
+                                                       KvType type, std::int64_t capacity) {
+  KvLayout layout(states, type, capacity);
+  QUERN_TRY(memory, base::PageBuffer::allocate(layout.bytes()));
+  return std::unique_ptr<SequenceState>(new KvCache(std::move(layout), std::move(memory)));
+}
+
+Status KvCache::rewind(std::int64_t position) {
+  if (position < 0 || position > capacity()) {
+    return Error(ErrorCode::kOutOfRange, "a position lies outside the sequence").of("position");
+  }
+  return {};  // Positions are overwritten when they are written again; nothing after them is read.
+}
+
+Status KvCache::copy_from(const SequenceState& other, std::int64_t position) {
+  const auto& source = static_cast<const KvCache&>(other);
+  if (position < 0 || position > capacity() || position > source.capacity() ||
+      source.layout_.states() != layout_.states() || source.layout_.type() != layout_.type()) {
+    return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
+  }
+  const std::int64_t blocks = blocks_for(position);
+  for (std::size_t i = 0; i < layout_.states(); ++i) {
+    const auto state = static_cast<graph::StateId>(i);
+    for (std::int64_t h = 0; h < layout_.heads(state); ++h) {
+      const kernels::KvHead to = head(state, h);
+      const kernels::KvHead from = source.head(state, h);
+      std::memcpy(to.k, from.k, static_cast<std::size_t>(blocks * to.k_block_bytes));
+      std::memcpy(to.v, from.v, static_cast<std::size_t>(blocks * to.v_block_bytes));
+    }
+  }
+  return {};
+}
+
+}  // namespace quern::backends::cpu

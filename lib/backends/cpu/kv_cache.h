@@ -1,0 +1,66 @@
+/// \file
+/// Keys and values of one sequence, for all layers.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "backends/backend.h"
+#include "base/page_buffer.h"
+#include "kernels/kernel_table.h"
+
+namespace quern::backends::cpu {
+
+/// Where the layers' heads lie in a cache of a given capacity; shared arithmetic of planning and
+/// use.
+class KvLayout {
+ public:
+  /// \param capacity positions, rounded up to whole blocks of 64.
+  KvLayout(std::span<const graph::KvState> states, KvType type, std::int64_t capacity);
+
+  std::int64_t capacity() const noexcept { return blocks_ * kernels::kKvBlock; }
+  std::uint64_t bytes() const noexcept { return bytes_; }
+  KvType type() const noexcept { return type_; }
+
+  /// Blocks of `head` of state `state` in a cache that begins at `base`.
+  kernels::KvHead head(std::byte* base, graph::StateId state, std::int64_t head) const noexcept;
+  std::size_t states() const noexcept { return layers_.size(); }
+  std::int64_t heads(graph::StateId state) const noexcept {
+    return layers_[static_cast<std::size_t>(state)].heads;
+  }
+
+ private:
+  struct Layer {
+    std::uint64_t offset;
+    std::int64_t heads, k_block_bytes, v_block_bytes;
+  };
+  std::vector<Layer> layers_;
+  std::int64_t blocks_;
+  std::uint64_t bytes_ = 0;
+  KvType type_;
+};
+
+/// Owns the memory of one sequence: pages are taken when positions are first written.
+class KvCache final : public SequenceState {
+ public:
+  static Result<std::unique_ptr<SequenceState>> create(std::span<const graph::KvState> states,
+                                                       KvType type, std::int64_t capacity);
+
+  std::int64_t capacity() const noexcept override { return layout_.capacity(); }
+  std::uint64_t bytes() const noexcept override { return layout_.bytes(); }
+  Status rewind(std::int64_t position) override;
+  Status copy_from(const SequenceState& other, std::int64_t position) override;
+
+  kernels::KvHead head(graph::StateId state, std::int64_t index) const noexcept {
+    return layout_.head(memory_.data(), state, index);
+  }
+
+ private:
+  KvCache(KvLayout layout, base::PageBuffer memory)
+      : layout_(std::move(layout)), memory_(std::move(memory)) {}
+
+  KvLayout layout_;
+  base::PageBuffer memory_;
+};
+
+}  // namespace quern::backends::cpu

@@ -1,0 +1,78 @@
+#include <cstring>
+
+#include "backends/cpu/ops.h"
+#include "backends/cpu/unsupported.h"
+
+namespace quern::backends::cpu {
+namespace {
+
+/// One matrix product; threads take ranges of weight panels and all rows.
+class LinearStep final : public Step {
+ public:
+  struct Buffers {
+    BufferId packed, residual, out;  ///< residual −1: none; == out: accumulated in place.
+  };
+  LinearStep(const quant::TensorView& weight, const float* bias, Buffers buffers, graph::Rows rows)
+      : weight_(weight), bias_(bias), buffers_(buffers), rows_(rows) {}
+
+  void run(const StepContext& context) const override {
+    const std::int64_t panels = (weight_.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
+    const auto [begin, end] = context.share(panels);
+    const std::int64_t n = rows_ == graph::Rows::kStep ? context.rows() : context.outputs();
+    if (begin == end || n == 0) return;
+    if (buffers_.residual >= 0 && buffers_.residual != buffers_.out)
+      copy_residual(context, begin, end, n);
+    context.kernels.linear[static_cast<std::size_t>(weight_.encoding)](
+        {weight_.data, weight_.rows, weight_.cols, begin, end, context.bytes(buffers_.packed), n,
+         bias_, context.floats(buffers_.out), weight_.rows, buffers_.residual >= 0,
+         context.scratch});
+  }
+
+ private:
+  void copy_residual(const StepContext& context, std::int64_t begin, std::int64_t end,
+                     std::int64_t n) const {
+    const std::int64_t first = begin * kernels::kPanelRows;
+    const std::int64_t last = std::min(end * kernels::kPanelRows, weight_.rows);
+    for (std::int64_t row = 0; row < n; ++row) {
+      const std::int64_t at = row * weight_.rows + first;
+      std::memcpy(context.floats(buffers_.out) + at, context.floats(buffers_.residual) + at,
+                  static_cast<std::size_t>(last - first) * sizeof(float));
+    }
+  }
+
+  quant::TensorView weight_;
+  const float* bias_;
+  Buffers buffers_;
+  graph::Rows rows_;
+};
+
+}  // namespace
+
+Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& linear = *std::get_if<graph::LinearOp>(&op);
+  const graph::Weight& weight = lowering.weight(linear.weight);
+  const EncodingInfo* info = find_encoding(weight.view.encoding);
+  const auto slot = static_cast<std::size_t>(weight.view.encoding);
+  if (info == nullptr || slot >= kernels::kEncodingSlots ||
+      lowering.kernels().linear[slot] == nullptr) {
+    return unsupported_encoding("linear", weight);
+  }
+  const BufferId packed = lowering.packed(linear.x, info->rows);
+  const bool adds = linear.residual != graph::kNone;
+  const BufferId result = adds ? lowering.reuse(out, linear.residual) : lowering.allocate(out);
+  const BufferId residual = adds ? lowering.buffer(linear.residual) : BufferId{-1};
+  StepInfo step{Split::kOther,
+                {packed},
+                {result},
+                kernels::linear_scratch_bytes(weight.view.encoding, weight.view.cols)};
+  if (adds) step.reads.push_back(residual);
+  const float* bias =
+      linear.bias == graph::kNone ? nullptr : lowering.weight(linear.bias).view.f32();
+  lowering.add(
+      std::make_unique<LinearStep>(weight.view, bias, LinearStep::Buffers{packed, residual, result},
+                                   lowering.value(out).rows),
+      std::move(step));
+  return {};
+}
+
+}  // namespace quern::backends::cpu

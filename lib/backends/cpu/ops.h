@@ -1,0 +1,29 @@
+/// \file
+/// The lowerings of all ops, one per alternative of graph::Op; each family has a file.
+#pragma once
+
+#include "backends/cpu/lowering.h"
+
+namespace quern::backends::cpu {
+
+/// Adds the steps of one node. kUnsupported where the CPU cannot run it with these encodings.
+using LowerFn = Status (*)(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+
+Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+
+/// The lowering of an op by Op::index(); nullptr where the CPU has none.
+LowerFn find_lowering(std::size_t op_index) noexcept;
+
+}  // namespace quern::backends::cpu

@@ -1,0 +1,49 @@
+/// \file
+/// A compiled graph with its memory.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "backends/cpu/lowering.h"
+#include "base/barrier.h"
+#include "base/page_buffer.h"
+
+namespace quern::backends::cpu {
+
+/// Runs the phases of a lowered graph, all threads in one parallel region a step.
+class CpuProgram final : public Program {
+ public:
+  static Result<std::unique_ptr<Program>> create(std::shared_ptr<const graph::Graph> graph,
+                                                 const CompileOptions& options, KvType kv,
+                                                 const kernels::KernelTable& kernels,
+                                                 Lowered lowered);
+
+  Status run(const StepBinding& step) override;
+  std::span<const float> output(std::string_view name) const override;
+  std::uint64_t scratch_bytes() const noexcept override { return memory_.size(); }
+  KvType kv() const noexcept override { return kv_; }
+  Result<std::unique_ptr<SequenceState>> new_sequence(std::int64_t capacity) const override;
+
+  /// Bytes that `create` will take.
+  static std::uint64_t memory_bytes(const Lowered& lowered, int threads) noexcept;
+
+ private:
+  CpuProgram(std::shared_ptr<const graph::Graph> graph, const CompileOptions& options, KvType kv,
+             const kernels::KernelTable& kernels, Lowered lowered, base::PageBuffer memory);
+  void run_thread(int thread) noexcept;
+
+  std::shared_ptr<const graph::Graph> graph_;
+  std::shared_ptr<Executor> executor_;
+  const KvType kv_;
+  const kernels::KernelTable& kernels_;
+  const Lowered lowered_;
+  base::PageBuffer memory_;
+  std::vector<std::byte*> buffers_;
+  std::byte* scratch_;
+  base::Barrier barrier_;
+  const StepBinding* step_ = nullptr;
+  std::size_t last_outputs_ = 0;
+};
+
+}  // namespace quern::backends::cpu

@@ -1,0 +1,89 @@
+#include "models/architecture.h"
+
+#include <limits>
+
+namespace quern::models {
+namespace {
+
+constexpr std::int64_t kMaxDimension = std::int64_t{1} << 31;
+constexpr std::int64_t kMaxLayers = 4096;
+
+std::string with_layer(std::string_view pattern, std::int32_t layer) {
+  std::string text(pattern);
+  const std::size_t at = text.find("{}");
+  if (at != std::string::npos) text.replace(at, 2, std::to_string(layer));
+  return text;
+}
+
+Result<std::int64_t> factor_value(std::string_view word, const Config& config) {
+  if (!word.empty() && word.front() >= '0' && word.front() <= '9') {
+    std::int64_t value = 0;
+    for (const char c : word) value = value * 10 + (c - '0');  // Literals of our own tables: short.
+    return value;
+  }
+  return config.integer(word);
+}
+
+Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const Config& config) {
+  QUERN_TRY(rows, evaluate_dimension(rule.rows, config));
+  QUERN_TRY(cols, evaluate_dimension(rule.cols, config));
+  ExpectedTensor tensor{
+      &rule, layer, with_layer(rule.name, layer), {}, with_layer(rule.gguf, layer), rows, cols};
+  for (const std::string_view name : rule.hf) tensor.hf_names.push_back(with_layer(name, layer));
+  return tensor;
+}
+
+}  // namespace
+
+Result<std::int64_t> evaluate_dimension(std::string_view expression, const Config& config) {
+  std::int64_t product = 1;
+  for (std::size_t at = 0; at <= expression.size();) {
+    const std::size_t star = std::min(expression.find('*', at), expression.size());
+    const std::string_view word = expression.substr(at, star - at);
+    QUERN_TRY(value, factor_value(word, config));
+    if (value < 1 || value > kMaxDimension || product > kMaxDimension / value) {
+      return Error(ErrorCode::kOutOfRange, "a dimension of the model is out of range")
+          .of(std::string(word))
+          .want("1 to 2^31 as a product")
+          .got(std::to_string(value));
+    }
+    product *= value;
+    at = star + 1;
+  }
+  return product;
+}
+
+Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
+                                                     const Config& config) {
+  QUERN_TRY(n_layers, config.integer("n_layers"));
+  if (n_layers < 1 || n_layers > kMaxLayers) {
+    return Error(ErrorCode::kOutOfRange, "the number of layers is out of range")
+        .of("n_layers")
+        .want("1 to " + std::to_string(kMaxLayers))
+        .got(std::to_string(n_layers));
+  }
+  // In the order of use: what stands before the layers, layer by layer, what stands after.
+  const std::vector<TensorRule>& rules = architecture.tensors();
+  const auto per_layer = [](const TensorRule& rule) {
+    return rule.name.find("{}") != std::string_view::npos;
+  };
+  std::size_t first = 0;
+  while (first < rules.size() && !per_layer(rules[first])) ++first;
+  std::size_t last = rules.size();
+  while (last > first && !per_layer(rules[last - 1])) --last;
+
+  std::vector<ExpectedTensor> tensors;
+  const auto append = [&](std::size_t begin, std::size_t end, std::int32_t layer) -> Status {
+    for (std::size_t i = begin; i < end; ++i) {
+      QUERN_TRY(tensor, expect(rules[i], layer, config));
+      tensors.push_back(std::move(tensor));
+    }
+    return {};
+  };
+  QUERN_CHECK(append(0, first, -1));
+  for (std::int32_t layer = 0; layer < n_layers; ++layer) QUERN_CHECK(append(first, last, layer));
+  QUERN_CHECK(append(last, rules.size(), -1));
+  return tensors;
+}
+
+}  // namespace quern::models

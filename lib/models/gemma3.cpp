@@ -1,0 +1,176 @@
+// Gemma 3, text (Gemma Team 2025, "Gemma 3 Technical Report"): norms on both sides of each block,
+// norms of query and key heads, five layers with a window and their own rotary base for one with
+// full attention, embeddings scaled by √dim.
+#include <cmath>
+
+#include "models/blocks.h"
+#include "models/config_io.h"
+#include "models/rope_config.h"
+
+namespace quern::models {
+namespace {
+
+constexpr std::string_view kGguf = "gemma3";
+constexpr std::int64_t kDefaultPattern = 6;  // Every sixth layer is full.
+constexpr double kDefaultLocalTheta = 10000.0;
+constexpr std::int64_t kLayersOf27B = 62;
+
+/// Windows of layers from a period: every `pattern`-th layer is full.
+Status set_periodic_windows(std::int64_t window, std::int64_t pattern, Config& config) {
+  QUERN_TRY(n_layers, config.integer("n_layers"));
+  if (pattern < 1 || n_layers < 1 || n_layers > 4096) {
+    return Error(ErrorCode::kOutOfRange, "the pattern of sliding windows is out of range")
+        .of("sliding_window_pattern");
+  }
+  ConfigList windows;
+  for (std::int64_t i = 0; i < n_layers; ++i)
+    windows.emplace_back((i + 1) % pattern == 0 ? std::int64_t{0} : window);
+  config.set("layer_windows", std::move(windows));
+  return {};
+}
+
+Status read_hf(const Config& source, Config& config) {
+  QUERN_TRY(window, source.integer("sliding_window"));
+  QUERN_CHECK(read_layer_types(source, window, config));
+  if (!config.has("layer_windows")) {
+    QUERN_TRY(pattern, source.integer_or("sliding_window_pattern", kDefaultPattern));
+    QUERN_CHECK(set_periodic_windows(window, pattern, config));
+  }
+  QUERN_TRY(old_local, source.number_or("rope_local_base_freq", kDefaultLocalTheta));
+  QUERN_TRY(local, source.number_or("rope_parameters.sliding_attention.rope_theta", old_local));
+  config.set("rope.local_theta", local);
+  QUERN_TRY(scalar, source.number("query_pre_attn_scalar"));
+  if (!(scalar > 0))
+    return Error(ErrorCode::kOutOfRange, "a scale is not positive").of("query_pre_attn_scalar");
+  config.set("attention_scale", 1.0 / std::sqrt(scalar));
+  QUERN_TRY(softcap, source.number_or("attn_logit_softcapping", 0.0));
+  QUERN_TRY(logit_softcap, source.number_or("final_logit_softcapping", 0.0));
+  config.set("attention_softcap", softcap);
+  config.set("logit_softcap", logit_softcap);
+  return refuse(source, "use_bidirectional_attention",
+                "bidirectional attention is not implemented for Gemma 3");
+}
+
+Status read_gguf(const Config& source, Config& config) {
+  QUERN_TRY(window, source.integer("gemma3.attention.sliding_window"));
+  QUERN_TRY(pattern, source.integer_or("gemma3.attention.sliding_window_pattern", kDefaultPattern));
+  QUERN_CHECK(set_periodic_windows(window, pattern, config));
+  QUERN_TRY(local, source.number_or("gemma3.rope.freq_base_swa", kDefaultLocalTheta));
+  config.set("rope.local_theta", local);
+  QUERN_TRY(n_layers, config.integer("n_layers"));
+  QUERN_TRY(dim, config.integer("dim"));
+  QUERN_TRY(n_heads, config.integer("n_heads"));
+  QUERN_TRY(head_dim, config.integer("head_dim"));
+  const double width = n_layers == kLayersOf27B && n_heads > 0 ? static_cast<double>(dim / n_heads)
+                                                               : static_cast<double>(head_dim);
+  QUERN_TRY(scale, source.number_or("gemma3.attention.scale", 1.0 / std::sqrt(width)));
+  config.set("attention_scale", scale);
+  QUERN_TRY(logit_softcap, source.number_or("gemma3.final_logit_softcapping", 0.0));
+  config.set("logit_softcap", logit_softcap);
+  return {};
+}
+
+Result<Config> read_config(const Config& source, SourceKind kind) {
+  QUERN_TRY(config, read_decoder_config(source, kind, kGguf, "gelu_tanh"));
+  QUERN_CHECK(read_rope(source, kind, kGguf, "full_attention", config));
+  QUERN_CHECK(kind == SourceKind::kHuggingFace ? read_hf(source, config)
+                                               : read_gguf(source, config));
+  config.set("architecture", std::string("gemma3"));
+  return config;
+}
+
+/// The period of the layers with full attention; kUnsupported where there is none.
+Result<std::int64_t> window_pattern(const Config& config) {
+  const ConfigList windows = config.list("layer_windows");
+  const ConfigValue full(std::int64_t{0});
+  std::size_t pattern = 0;
+  while (pattern < windows.size() && windows[pattern] != full) ++pattern;
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    if ((windows[i] == full) != ((i + 1) % (pattern + 1) == 0)) {
+      return Error(ErrorCode::kUnsupported, "GGUF has no place for this order of sliding windows")
+          .of("layer_windows");
+    }
+  }
+  return static_cast<std::int64_t>(pattern + 1);
+}
+
+Result<Config> write_gguf_config(const Config& config) {
+  Config out = write_gguf_decoder_config(config, kGguf);
+  QUERN_CHECK(write_gguf_rope(config, kGguf, out));
+  QUERN_TRY(pattern, window_pattern(config));
+  const ConfigList windows = config.list("layer_windows");
+  if (!windows.empty()) out.set("gemma3.attention.sliding_window", windows.front());
+  if (pattern != kDefaultPattern) out.set("gemma3.attention.sliding_window_pattern", pattern);
+  QUERN_TRY(local, config.number("rope.local_theta"));
+  if (local != kDefaultLocalTheta) out.set("gemma3.rope.freq_base_swa", local);
+  QUERN_TRY(scale, config.number("attention_scale"));
+  out.set("gemma3.attention.scale", scale);
+  return out;
+}
+
+const std::vector<TensorRule>& tensors() {
+  static const std::vector<TensorRule> kRules = [] {
+    std::vector<TensorRule> own = qk_norm_tensors(Transform::kAddOne);
+    own.push_back({"layers.{}.attn_post_norm",
+                   {"layers.{}.post_attention_layernorm.weight"},
+                   "blk.{}.post_attention_norm.weight",
+                   "1",
+                   "dim",
+                   Role::kVector});
+    own.push_back({"layers.{}.ffn_post_norm",
+                   {"layers.{}.post_feedforward_layernorm.weight"},
+                   "blk.{}.post_ffw_norm.weight",
+                   "1",
+                   "dim",
+                   Role::kVector});
+    std::vector<TensorRule> rules = decoder_tensors(Transform::kNone, own);
+    for (TensorRule& rule : rules) {
+      if (rule.name == "layers.{}.ffn_norm")
+        rule.hf = {"layers.{}.pre_feedforward_layernorm.weight"};
+      // Hugging Face stores every norm minus one; GGUF stores it as it is used.
+      if (rule.name.ends_with("norm")) rule.hf_transform = Transform::kAddOne;
+    }
+    return rules;
+  }();
+  return kRules;
+}
+
+Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
+  QUERN_TRY(dims, DecoderDims::read(config));
+  QUERN_TRY(global, rope_frequencies(config, dims.head_dim));
+  QUERN_TRY(local_theta, config.number("rope.local_theta"));
+  QUERN_TRY(scale, config.number("attention_scale"));
+  QUERN_TRY(softcap, config.number_or("attention_softcap", 0.0));
+  QUERN_TRY(logit_softcap, config.number_or("logit_softcap", 0.0));
+  if (!(local_theta > 0))
+    return Error(ErrorCode::kOutOfRange, "rope theta is not positive").of("rope.local_theta");
+  const AttentionOptions attention{
+      .scale = static_cast<float>(scale), .softcap = static_cast<float>(softcap), .qk_norm = true};
+
+  graph::GraphBuilder g(weights, dims.vocab_size);
+  const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.dim);
+  graph::ValueId x = g.embedding(embed, std::sqrt(static_cast<float>(dims.dim)));
+  const graph::ValueId global_angles = g.rope_angles(std::move(global), 1.0F, "angles");
+  const graph::ValueId local_angles =
+      g.rope_angles(plain_frequencies(local_theta, dims.head_dim), 1.0F, "local_angles");
+  for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
+    g.set_layer(static_cast<std::int32_t>(layer));
+    const bool local = dims.windows[static_cast<std::size_t>(layer)] > 0;
+    graph::ValueId h = norm_block(g, dims, layer, x, "attn_norm");
+    h = attention_block(g, dims, layer, h, local ? local_angles : global_angles, graph::kNone,
+                        attention);
+    x = g.add(norm_block(g, dims, layer, h, "attn_post_norm"), x, "attn_residual");
+    h = gated_mlp(g, dims, layer, norm_block(g, dims, layer, x, "ffn_norm"), graph::kNone);
+    x = g.add(norm_block(g, dims, layer, h, "ffn_post_norm"), x, "ffn_residual");
+  }
+  decoder_head(g, dims, embed, x, static_cast<float>(logit_softcap));
+  return g.finish();
+}
+
+}  // namespace
+
+extern const Architecture kGemma3;
+const Architecture kGemma3 = {
+    "gemma3", {"Gemma3ForCausalLM"}, {kGguf}, read_config, write_gguf_config, tensors, build};
+
+}  // namespace quern::models

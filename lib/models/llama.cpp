@@ -1,0 +1,53 @@
+// Llama 1–3 and what is built alike: SmolLM2, Mistral (its window included), TinyLlama, Yi, …
+// (Touvron et al. 2023, "LLaMA"; Jiang et al. 2023, "Mistral 7B").
+#include "models/blocks.h"
+#include "models/config_io.h"
+#include "models/rope_config.h"
+
+namespace quern::models {
+namespace {
+
+constexpr std::string_view kGguf = "llama";
+
+Result<Config> read_config(const Config& source, SourceKind kind) {
+  QUERN_TRY(config, read_decoder_config(source, kind, kGguf, "silu"));
+  QUERN_CHECK(read_rope(source, kind, kGguf, "", config));
+  const bool hf = kind == SourceKind::kHuggingFace;
+  if (!hf)
+    QUERN_CHECK(
+        refuse(source, "llama.expert_count", "experts are not implemented for this architecture"));
+  QUERN_TRY(window, source.integer_or(hf ? "sliding_window" : "llama.attention.sliding_window", 0));
+  if (window > 0) config.set("window", window);
+  config.set("architecture", std::string("llama"));
+  return config;
+}
+
+Result<Config> write_gguf_config(const Config& config) {
+  Config out = write_gguf_decoder_config(config, kGguf);
+  QUERN_CHECK(write_gguf_rope(config, kGguf, out));
+  if (config.has("window")) out.set("llama.attention.sliding_window", *config.find("window"));
+  return out;
+}
+
+const std::vector<TensorRule>& tensors() {
+  // GGUF stores the rows of wq and wk as neighbouring pairs.
+  static const std::vector<TensorRule> kRules = decoder_tensors(Transform::kRopeRows);
+  return kRules;
+}
+
+Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
+  return build_decoder(config, weights, {});
+}
+
+}  // namespace
+
+extern const Architecture kLlama;
+const Architecture kLlama = {"llama",
+                             {"LlamaForCausalLM", "MistralForCausalLM"},
+                             {kGguf},
+                             read_config,
+                             write_gguf_config,
+                             tensors,
+                             build};
+
+}  // namespace quern::models

@@ -1,0 +1,45 @@
+#include <algorithm>
+#include <array>
+
+#include "models/architecture.h"
+
+namespace quern::models {
+
+// One line per architecture, defined in the file of its name.
+extern const Architecture kLlama;
+extern const Architecture kQwen2;
+extern const Architecture kQwen3;
+extern const Architecture kGemma3;
+
+namespace {
+
+constexpr std::array kAll = {&kLlama, &kQwen2, &kQwen3, &kGemma3};
+
+template <class Matches>
+const Architecture* find(Matches matches) noexcept {
+  const auto it =
+      std::find_if(kAll.begin(), kAll.end(), [&](const Architecture* a) { return matches(*a); });
+  return it == kAll.end() ? nullptr : *it;
+}
+
+bool contains(const std::vector<std::string_view>& names, std::string_view name) noexcept {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+}  // namespace
+
+std::span<const Architecture* const> all_architectures() noexcept { return kAll; }
+
+const Architecture* find_architecture(std::string_view canonical) noexcept {
+  return find([&](const Architecture& a) { return a.name == canonical; });
+}
+
+const Architecture* find_by_hf_class(std::string_view class_name) noexcept {
+  return find([&](const Architecture& a) { return contains(a.hf_classes, class_name); });
+}
+
+const Architecture* find_by_gguf_name(std::string_view name) noexcept {
+  return find([&](const Architecture& a) { return contains(a.gguf_names, name); });
+}
+
+}  // namespace quern::models
