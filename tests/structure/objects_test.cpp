@@ -2,20 +2,16 @@
 #include <doctest/doctest.h>
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <fstream>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "structure/symbols.h"
+
 namespace quern::structure {
 namespace {
-
-struct Symbol {
-  char type = '?';  ///< nm's letter: U undefined, T code, W weak, …
-  std::string name;
-};
 
 struct Object {
   std::string path;
@@ -24,27 +20,6 @@ struct Object {
 };
 
 constexpr std::array kIsaFolders = {"avx2", "avx512", "avx512vnni", "neon"};
-
-std::vector<Symbol> read_symbols(const std::string& object) {
-  std::vector<Symbol> symbols;
-  FILE* pipe = popen((std::string(QUERN_NM) + " -P '" + object + "' 2>/dev/null").c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  std::string line;
-  for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) {
-    if (c != '\n') {
-      line += static_cast<char>(c);
-      continue;
-    }
-    // The portable format is "name type value size".
-    const size_t space = line.find(' ');
-    if (space != std::string::npos && space + 1 < line.size()) {
-      symbols.push_back({line[space + 1], line.substr(0, space)});
-    }
-    line.clear();
-  }
-  CHECK(pclose(pipe) == 0);
-  return symbols;
-}
 
 std::vector<Object> read_objects() {
   std::vector<Object> objects;
