@@ -69,6 +69,8 @@ class QuernFile {
 
   const std::string& path() const noexcept { return path_; }
   std::uint64_t file_bytes() const noexcept { return bytes_.size(); }
+  /// Bytes before the mutable tail.
+  std::uint64_t body_bytes() const noexcept { return body_bytes_; }
 
   std::string_view config_json() const noexcept;
   /// Ready-to-use tokenizer; empty where the file has none. Its checksum is checked by `verify`.
@@ -101,7 +103,7 @@ class QuernFile {
   Status verify_checksums(const Progress& progress = {}) const;
 
  private:
-  friend class QuernParser;
+  friend class QuernParser;  // formats/quern_parser.h
   QuernFile() = default;
   static Result<QuernFile> parse(QuernFile file);
 
@@ -112,7 +114,7 @@ class QuernFile {
   std::vector<SectionEntry> sections_;  ///< By offset.
   std::vector<TensorEntry> tensors_;    ///< By name.
   QuernTail tail_;
-  std::uint64_t weights_hash_ = 0;
+  std::uint64_t weights_hash_ = 0, body_bytes_ = 0;
 };
 
 }  // namespace quern::formats

@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "formats/checksum.h"
 #include "quern/encoding.h"
 #include "quern/result.h"
 
@@ -57,5 +58,40 @@ inline constexpr std::uint32_t kQuernRequiredFlag = 1;
 /// matrix [rows, cols], the leading ones count matrices.
 std::optional<std::uint64_t> quern_tensor_bytes(Encoding encoding, Layout layout,
                                                 std::span<const std::uint64_t> dims) noexcept;
+
+/// Adds what identifies one tensor to the weights hash; called in the order of names.
+void hash_tensor(Xxh64& hash, std::string_view name, Encoding encoding, Layout layout,
+                 std::uint32_t n_dims, const std::array<std::uint64_t, 4>& dims,
+                 std::uint64_t checksum);
+
+/// \return whether a tensor may have this name: 1 to 512 bytes of printable ASCII, no spaces.
+bool is_tensor_name(std::string_view name) noexcept;
+
+/// One field of a fixed record. The tables below tile their records exactly; the tests walk them,
+/// so a field that is not listed fails a test.
+struct FieldSpec {
+  std::string_view name;
+  std::uint32_t offset, bytes;
+};
+inline constexpr FieldSpec kQuernHeaderFields[] = {
+    {"magic", 0, 8},       {"version", 8, 4},   {"section count", 12, 4},
+    {"body bytes", 16, 8}, {"features", 24, 8}, {"table checksum", 32, 8},
+    {"reserved", 40, 8},   {"reserved", 48, 8}, {"header checksum", 56, 8}};
+inline constexpr FieldSpec kQuernSectionFields[] = {{"section kind", 0, 4},
+                                                    {"section flags", 4, 4},
+                                                    {"section offset", 8, 8},
+                                                    {"section size", 16, 8},
+                                                    {"section checksum", 24, 8}};
+inline constexpr FieldSpec kQuernIndexHeadFields[] = {{"tensor count", 0, 8},
+                                                      {"names bytes", 8, 8}};
+inline constexpr FieldSpec kQuernRecordFields[] = {
+    {"name offset", 0, 4},    {"name bytes", 4, 4},   {"encoding", 8, 2},
+    {"layout", 10, 2},        {"n_dims", 12, 4},      {"dims[0]", 16, 8},
+    {"dims[1]", 24, 8},       {"dims[2]", 32, 8},     {"dims[3]", 40, 8},
+    {"tensor offset", 48, 8}, {"tensor size", 56, 8}, {"tensor checksum", 64, 8}};
+inline constexpr FieldSpec kQuernTailFields[] = {
+    {"tail magic", 0, 4},     {"tail state", 4, 4},     {"tail sequence", 8, 8},
+    {"tail offset", 16, 8},   {"tail size", 24, 8},     {"tail checksum", 32, 8},
+    {"tail reserved", 40, 8}, {"tail reserved", 48, 8}, {"slot checksum", 56, 8}};
 
 }  // namespace quern::formats

@@ -41,7 +41,7 @@ class QuernWriter {
                         std::span<const std::uint64_t> dims);
 
   /// Bytes of the whole file with what is declared so far (for the dry run and the disk check).
-  std::uint64_t total_bytes() const noexcept;
+  std::uint64_t total_bytes() const;
 
   /// Writes what precedes the data. Errors: kIo, kLimit (disk space; names needed and free bytes).
   Status begin();
@@ -72,16 +72,20 @@ class QuernWriter {
   struct Part {
     Section kind;
     std::string bytes;
-    std::uint64_t offset, checksum;
-    bool late;
+    std::uint64_t checksum;
+    bool late;  ///< Known only after the data: lies behind them. All late parts come last.
+  };
+  struct Places {
+    std::vector<std::uint64_t> parts;  ///< Offset of each part.
+    std::uint64_t index = 0, data = 0, body_bytes = 0;
   };
   QuernWriter() = default;
   static Result<QuernWriter> start(std::unique_ptr<AtomicFile> file, ByteSink* sink,
                                    std::string config_json);
-  std::uint64_t place_parts(bool late, std::uint64_t at);
+  Places places() const;
   std::uint64_t index_bytes() const noexcept;
   std::string build_index() const;
-  std::string build_front(std::uint64_t body_bytes) const;
+  std::string build_front(const Places& places, std::uint64_t index_checksum) const;
 
   std::unique_ptr<AtomicFile> file_;
   ByteSink* sink_ = nullptr;
@@ -89,8 +93,7 @@ class QuernWriter {
   std::vector<Tensor> tensors_;  ///< In the order of use.
   std::map<std::string, std::size_t, std::less<>> by_name_;
   std::uint64_t name_bytes_ = 0;
-  std::uint64_t index_offset_ = 0, index_checksum_ = 0, weights_hash_ = 0;
-  std::uint64_t data_offset_ = 0, data_bytes_ = 0;
+  std::uint64_t weights_hash_ = 0, data_offset_ = 0, data_bytes_ = 0;
   std::size_t current_ = 0;    ///< Tensor being written.
   std::uint64_t written_ = 0;  ///< Of the current tensor.
   Xxh64 hash_;                 ///< Of the current tensor.

@@ -1,0 +1,204 @@
+#include "formats/atomic_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "formats/byte_reader.h"
+#include "formats/checksum.h"
+
+namespace quern::formats {
+namespace {
+
+constexpr std::size_t kHashDigits = 16;
+constexpr std::size_t kMaxWrite = std::size_t{1} << 30;  // Some systems refuse more in one call.
+
+Error system_error(const std::string& path, const char* what, int code = errno) {
+  const bool full = code == ENOSPC || code == EDQUOT || code == EFBIG;
+  return Error(full ? ErrorCode::kLimit : ErrorCode::kIo, what)
+      .in_file(path)
+      .got(std::generic_category().message(code));
+}
+
+std::string hex(std::uint64_t value) {
+  std::string text(kHashDigits, '0');
+  for (std::size_t i = kHashDigits; i-- > 0; value >>= 4) text[i] = "0123456789abcdef"[value & 15];
+  return text;
+}
+
+/// What the names of all temporaries of one target begin with.
+std::string temporary_prefix(std::string_view file_name) {
+  return ".quern-" + hex(xxh64(as_bytes(file_name))) + "-";
+}
+
+/// Opens a new file for writing and locks it, so that other runs see that it is in use.
+int open_locked(const std::string& path) noexcept {
+  int fd = -1;
+  do {
+    fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (fd < 0 && errno == EINTR);
+  if (fd >= 0) ::flock(fd, LOCK_EX | LOCK_NB);  // Nobody else can hold it yet.
+  return fd;
+}
+
+/// Removes what killed runs left for this target. Nothing depends on its success.
+void remove_left_overs(const std::string& directory, const std::string& prefix) noexcept {
+  DIR* listing = ::opendir(directory.c_str());
+  if (listing == nullptr) return;
+  while (const dirent* entry = ::readdir(listing)) {
+    if (std::strncmp(entry->d_name, prefix.c_str(), prefix.size()) != 0) continue;
+    const int at = ::dirfd(listing);
+    const int fd = ::openat(at, entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) continue;
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlinkat(at, entry->d_name, 0);
+    ::close(fd);
+  }
+  ::closedir(listing);
+}
+
+int sync_file(int fd) noexcept {
+  int result = 0;
+  do {
+    result = ::fsync(fd);
+  } while (result != 0 && errno == EINTR);
+  return result;
+}
+
+Status sync_directory(const std::string& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return system_error(directory, "the directory cannot be opened to be synced");
+  const int result = sync_file(fd);
+  const int code = errno;
+  ::close(fd);
+  // Some file systems have no notion of syncing a directory and say so.
+  if (result != 0 && code != EINVAL && code != ENOTSUP) {
+    return system_error(directory, "the directory cannot be synced", code);
+  }
+  return {};
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      directory_(std::move(other.directory_)),
+      fd_(std::exchange(other.fd_, -1)) {}
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(temporary_, other.temporary_);
+  std::swap(directory_, other.directory_);
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+AtomicFile::~AtomicFile() { discard(); }
+
+void AtomicFile::discard() noexcept {
+  if (fd_ < 0) return;
+  ::unlink(temporary_.c_str());
+  ::close(fd_);
+  fd_ = -1;
+}
+
+Result<AtomicFile> AtomicFile::create(const std::string& path) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return Error(ErrorCode::kInvalidArgument, "the output is not a regular file").in_file(path);
+  }
+  const std::size_t slash = path.rfind('/');
+  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  if (name.empty()) {
+    return Error(ErrorCode::kInvalidArgument, "the output path names no file").in_file(path);
+  }
+  AtomicFile file;
+  file.path_ = path;
+  file.directory_ = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const std::string prefix = temporary_prefix(name);
+  remove_left_overs(file.directory_, prefix);
+  const auto seed =
+      static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+  for (std::uint64_t attempt = 0; attempt < 64 && file.fd_ < 0; ++attempt) {
+    const std::uint64_t number = seed ^ (static_cast<std::uint64_t>(::getpid()) << 40);
+    const std::string base = slash == std::string::npos ? "" : file.directory_;
+    file.temporary_ = base + prefix + hex(number + attempt);
+    file.fd_ = open_locked(file.temporary_);
+    if (file.fd_ < 0 && errno != EEXIST) break;
+  }
+  if (file.fd_ < 0) return system_error(path, "no file can be created in this directory");
+  return file;
+}
+
+Status AtomicFile::expect_bytes(std::uint64_t total) {
+  struct statvfs info {};
+  if (::fstatvfs(fd_, &info) != 0) return {};  // Not known: the writes will tell.
+  const auto free_bytes = checked_mul<std::uint64_t>(info.f_bavail, info.f_frsize);
+  if (!free_bytes || *free_bytes >= total) return {};
+  return Error(ErrorCode::kLimit, "the file system has too little free space")
+      .in_file(path_)
+      .want(std::to_string(total) + " bytes needed")
+      .got(std::to_string(*free_bytes) + " bytes free");
+}
+
+Status AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  if (fd_ < 0) return Error(ErrorCode::kInvalidArgument, "the file is not open").in_file(path_);
+  const auto end = checked_add<std::uint64_t>(offset, bytes.size());
+  if (!end || *end > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+    return Error(ErrorCode::kOutOfRange, "the file would be too large").in_file(path_).at(offset);
+  }
+  while (!bytes.empty()) {
+    const std::size_t part = std::min(bytes.size(), kMaxWrite);
+    const ssize_t done = ::pwrite(fd_, bytes.data(), part, static_cast<off_t>(offset));
+    if (done < 0 && errno == EINTR) continue;
+    if (done <= 0) {
+      return system_error(path_, "the file cannot be written", done < 0 ? errno : ENOSPC);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(done));
+    offset += static_cast<std::uint64_t>(done);
+  }
+  return {};
+}
+
+Status AtomicFile::commit() {
+  if (fd_ < 0) return Error(ErrorCode::kInvalidArgument, "the file is not open").in_file(path_);
+  if (sync_file(fd_) != 0) return system_error(path_, "the file cannot be synced");
+  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    return system_error(path_, "the finished file cannot be renamed");
+  }
+  ::close(fd_);  // Synced already, so its result says nothing new.
+  fd_ = -1;
+  return sync_directory(directory_);
+}
+
+Status MemorySink::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  const auto end = checked_add<std::uint64_t>(offset, bytes.size());
+  if (!end) return Error(ErrorCode::kOutOfRange, "the image would be too large").in_file(name_);
+  if (*end > image_.bytes().size()) QUERN_CHECK(image_.resize(*end));
+  if (!bytes.empty()) {
+    std::memcpy(image_.bytes().data() + offset, bytes.data(), bytes.size());
+  }
+  return {};
+}
+
+Status write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+  QUERN_TRY(file, AtomicFile::create(path));
+  QUERN_CHECK(file.expect_bytes(bytes.size()));
+  QUERN_CHECK(file.write_at(0, bytes));
+  return file.commit();
+}
+
+}  // namespace quern::formats
