@@ -1,0 +1,161 @@
+#include "golden_model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "formats/json.h"
+#include "quant/registry.h"
+
+namespace quern::test {
+namespace {
+
+float read_float(const formats::SafeTensor& tensor, std::size_t index) {
+  if (tensor.dtype_name == "BF16") {
+    std::uint16_t bits;
+    std::memcpy(&bits, tensor.data.data() + 2 * index, 2);
+    return quant::bf16_to_f32(bits);
+  }
+  float value;
+  std::memcpy(&value, tensor.data.data() + 4 * index, 4);
+  return value;
+}
+
+}  // namespace
+
+Result<quant::TensorView> GoldenModel::load_tensor(const formats::SafetensorsFile& file,
+                                                   const models::ExpectedTensor& expected,
+                                                   Encoding encoding) {
+  const formats::SafeTensor* source = nullptr;
+  for (const std::string& name : expected.hf_names) {
+    for (const char* prefix : {"", "model."}) {
+      if (source == nullptr) source = file.find(prefix + name);
+    }
+  }
+  if (source == nullptr) {
+    if (expected.rule->optional) return quant::TensorView{};
+    return Error(ErrorCode::kMissing, "a tensor is missing").of(expected.name);
+  }
+  const bool vector = expected.rule->role == models::Role::kVector;
+  if (encoding == kKeep || vector) encoding = vector ? Encoding::kF32 : *source->dtype->encoding;
+  const EncodingInfo& info = *find_encoding(encoding);
+  quant::TensorView view{
+      encoding, vector ? Layout::kPlain : Layout::kPanel16, 1, expected.rows, expected.cols,
+      nullptr};
+  const auto rows = static_cast<std::uint64_t>(view.rows);
+  const auto cols = static_cast<std::uint64_t>(view.cols);
+  Storage& storage =
+      storage_->emplace_back((*tensor_bytes(info, view.layout, rows, cols) + 63) / 64);
+  auto* out = reinterpret_cast<std::byte*>(storage.data());
+  view.data = out;
+  const float plus = expected.rule->hf_transform == models::Transform::kAddOne ? 1.0F : 0.0F;
+  std::vector<float> rows16(16 * cols);
+  for (std::uint64_t first = 0; first < rows; first += 16) {
+    std::fill(rows16.begin(), rows16.end(), 0.0F);
+    for (std::uint64_t i = first * cols; i < std::min(rows, first + 16) * cols; ++i) {
+      rows16[i - first * cols] = read_float(*source, i) + plus;
+    }
+    if (vector) {
+      std::memcpy(out, rows16.data(), cols * sizeof(float));
+    } else {
+      quant::find_ops(encoding)->quantize_panel(rows16.data(), view.cols, {},
+                                                out + first / 16 * *panel_bytes(info, cols));
+    }
+  }
+  return view;
+}
+
+Result<GoldenModel> GoldenModel::load(const std::string& directory, const std::string& config_file,
+                                      Encoding encoding) {
+  QUERN_TRY(json, formats::read_json_file(directory + "/" + config_file));
+  QUERN_TRY(source, formats::flatten_json(json, config_file));
+  const ConfigList classes = source.list("architectures");
+  const auto* name = classes.empty() ? nullptr : std::get_if<std::string>(&classes.front());
+  const models::Architecture* architecture =
+      name == nullptr ? nullptr : models::find_by_hf_class(*name);
+  if (architecture == nullptr) return Error(ErrorCode::kUnsupported, "unknown class").of(directory);
+  QUERN_TRY(file, formats::SafetensorsFile::open(directory + "/model.safetensors"));
+
+  GoldenModel model;
+  QUERN_TRY(config, architecture->read_config(source, models::SourceKind::kHuggingFace));
+  model.config_ = std::move(config);
+  QUERN_TRY(expected, models::expected_tensors(*architecture, model.config_));
+  const auto lookup = [&](std::string_view wanted, bool) -> Result<quant::TensorView> {
+    const auto it = std::find_if(expected.begin(), expected.end(),
+                                 [&](const models::ExpectedTensor& e) { return e.name == wanted; });
+    if (it == expected.end()) return Error(ErrorCode::kInternal, "no rule").of(std::string(wanted));
+    return model.load_tensor(file, *it, encoding);
+  };
+  QUERN_TRY(graph, architecture->build(model.config_, lookup));
+  model.graph_ = std::make_shared<const graph::Graph>(std::move(graph));
+  return model;
+}
+
+Result<Runner> Runner::create(const GoldenModel& model, const Options& options) {
+  QUERN_TRY(backend, backends::find_backend("cpu"));
+  QUERN_TRY(executor, make_executor(options.threads));
+  backends::CompileOptions compile;
+  compile.max_rows = compile.max_outputs = options.max_rows;
+  compile.max_positions = options.capacity;
+  compile.kv = options.kv;
+  compile.executor = std::move(executor);
+  Runner runner;
+  QUERN_TRY(program, backend->compile(model.graph(), compile));
+  runner.program_ = std::move(program);
+  QUERN_TRY(state, runner.program_->new_sequence(options.capacity));
+  runner.state_ = std::move(state);
+  return runner;
+}
+
+Result<std::vector<float>> Runner::step(const std::vector<std::int32_t>& ids, std::int64_t chunk) {
+  std::vector<float> logits;
+  for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(chunk)) {
+    const std::size_t n = std::min(ids.size() - first, static_cast<std::size_t>(chunk));
+    std::vector<std::int64_t> positions(n);
+    std::vector<std::int32_t> rows(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      positions[i] = position_++;
+      rows[i] = static_cast<std::int32_t>(i);
+    }
+    const std::vector<backends::SequenceState*> sequences(n, state_.get());
+    QUERN_CHECK(program_->run({{ids.data() + first, n}, positions, sequences, rows}));
+    const auto out = program_->output("logits");
+    logits.insert(logits.end(), out.begin(), out.end());
+  }
+  return logits;
+}
+
+std::vector<std::string> decoder_goldens() {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::string(QUERN_GOLDENS_DIR) + "/models", error)) {
+    const auto golden = formats::read_json_file(entry.path() / "golden.json");
+    if (!golden.ok() || golden->value("kind", "") != "decoder") continue;
+    if (models::find_by_hf_class(golden->value("model_class", "")) == nullptr) continue;
+    names.push_back(entry.path().filename());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::int32_t> golden_ids(const formats::SafetensorsFile& file,
+                                     const std::string& name) {
+  const formats::SafeTensor* tensor = file.find(name);
+  std::vector<std::int32_t> ids(tensor == nullptr ? 0 : tensor->data.size() / 8);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    std::int64_t value;
+    std::memcpy(&value, tensor->data.data() + 8 * i, 8);
+    ids[i] = static_cast<std::int32_t>(value);
+  }
+  return ids;
+}
+
+std::vector<float> golden_floats(const formats::SafetensorsFile& file, const std::string& name) {
+  const formats::SafeTensor* tensor = file.find(name);
+  std::vector<float> values(tensor == nullptr ? 0 : tensor->data.size() / 4);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = read_float(*tensor, i);
+  return values;
+}
+
+}  // namespace quern::test
