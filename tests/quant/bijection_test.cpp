@@ -10,6 +10,7 @@
 namespace quern::quant {
 namespace {
 
+constexpr std::size_t kRowCounts[] = {1, 7, 15, 16};
 constexpr std::int64_t kWidths[] = {1, 31, 32, 33, 64, 65, 96, 100, 256, 288, 512, 768};
 
 /// The foreign widths of one encoding among kWidths, with at least its smallest.
@@ -54,7 +55,7 @@ TEST_CASE("interleaving keeps every bit of any bytes, at every width and number 
     REQUIRE(!widths.empty());
     std::uint32_t seed = 1;
     for (const auto cols : widths) {
-      for (const std::size_t rows : {1, 7, 15, 16}) check_bijection(ops, cols, rows, seed++);
+      for (const std::size_t rows : kRowCounts) check_bijection(ops, cols, rows, seed++);
     }
   }
 }

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-#include <bit>
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -245,6 +245,25 @@ TEST_CASE("single elements have the values worked out by hand") {
       row[static_cast<std::size_t>(at)] |= static_cast<std::byte>(value);
     CHECK(through_panel(ops, row, cols)[static_cast<std::size_t>(one.k)] == one.expected);
   }
+}
+
+TEST_CASE("the example of the specification is what it says") {
+  constexpr unsigned kRow[18] = {0x00, 0x38, 0x80, 0x91, 0xa2, 0xb3, 0xc4, 0xd5, 0xe6,
+                                 0xf7, 0x08, 0x19, 0x2a, 0x3b, 0x4c, 0x5d, 0x6e, 0x7f};
+  std::byte row[18];
+  std::transform(kRow, kRow + 18, row, [](unsigned b) { return static_cast<std::byte>(b); });
+  const std::byte* rows[16] = {row};
+  const EncodingOps& ops = *find_ops(Encoding::kQ4_0);
+  std::vector<std::byte> panel(test::panel_size(ops.id, 32)), expected(320);
+  REQUIRE(panel.size() == expected.size());
+  for (std::size_t i = 0; i < 16; ++i) expected[i / 4 * 64 + i % 4] = row[2 + i];
+  expected[257] = row[1];
+  ops.interleave_panel(rows, 32, panel.data());
+  CHECK(panel == expected);
+  std::vector<float> values(16 * 32);
+  ops.dequantize_panel(panel.data(), 32, values.data());
+  CHECK(values[0] == -4.0f);
+  CHECK(values[16] == 0.0f);
 }
 
 TEST_CASE("floats keep their values in panels") {
