@@ -1,0 +1,110 @@
+#include "convert/huggingface_tokenizer.h"
+
+#include <cstdint>
+#include <string_view>
+
+#include "formats/json.h"
+#include "formats/mapped_file.h"
+#include "formats/quern_layout.h"
+#include "formats/tokenizer_json.h"
+
+namespace quern::convert {
+namespace {
+
+using formats::Json;
+using formats::SpecialIds;
+using formats::TokenizerSpec;
+
+struct SpecialName {
+  const char* text_key;  ///< In tokenizer_config.json and special_tokens_map.json.
+  const char* id_key;    ///< In config.json.
+  std::int32_t SpecialIds::*slot;
+};
+constexpr SpecialName kSpecial[] = {
+    {"bos_token", "bos_token_id", &SpecialIds::bos},
+    {"eos_token", "eos_token_id", &SpecialIds::eos},
+    {"unk_token", "unk_token_id", &SpecialIds::unk},
+    {"pad_token", "pad_token_id", &SpecialIds::pad},
+    {"sep_token", "sep_token_id", &SpecialIds::sep},
+    {"cls_token", "cls_token_id", &SpecialIds::cls},
+    {"mask_token", "mask_token_id", &SpecialIds::mask},
+};
+
+/// A token written as text, or as an object with `content`.
+std::string token_text(const Json& object, const char* key) {
+  if (!object.is_object()) return {};
+  auto at = object.find(key);
+  if (at == object.end()) return {};
+  const Json* value = &*at;
+  if (value->is_object()) {
+    const auto content = value->find("content");
+    if (content == value->end()) return {};
+    value = &*content;
+  }
+  return value->is_string() ? value->get<std::string>() : std::string();
+}
+
+std::int32_t find_token(const TokenizerSpec& spec, std::string_view text) {
+  if (text.empty()) return -1;
+  for (const auto& added : spec.added) {
+    if (added.content == text) return added.id;
+  }
+  for (std::size_t i = 0; i < spec.tokens.size(); ++i) {
+    if (spec.tokens[i].text == text) return static_cast<std::int32_t>(i);
+  }
+  return -1;
+}
+
+Result<Json> read_optional(const std::string& path) {
+  if (path.empty()) return Json();
+  return formats::read_json_file(path, {}, true);
+}
+
+std::int32_t id_of_config(const TokenizerSpec& spec, const Config& config, const char* key) {
+  const ConfigList ids = config.list(key);
+  const auto* id = ids.empty() ? nullptr : std::get_if<std::int64_t>(&ids.front());
+  if (id == nullptr || *id < 0 || *id >= static_cast<std::int64_t>(spec.tokens.size())) return -1;
+  return static_cast<std::int32_t>(*id);
+}
+
+/// The template of tokenizer_config.json: a text, or a list of {name, template}.
+std::string template_of(const Json& config) {
+  const auto at = config.is_object() ? config.find("chat_template") : config.end();
+  if (!config.is_object() || at == config.end()) return {};
+  if (at->is_string()) return at->get<std::string>();
+  if (!at->is_array()) return {};
+  for (const Json& entry : *at) {
+    if (token_text(entry, "name") == "default") return token_text(entry, "template");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<TokenizerSpec> read_huggingface_tokenizer(const formats::CheckpointDir& directory) {
+  QUERN_TRY(root, formats::read_json_file(directory.tokenizer_json));
+  QUERN_TRY(spec, formats::read_tokenizer_json(root, directory.tokenizer_json));
+  QUERN_TRY(config, read_optional(directory.tokenizer_config_json));
+  QUERN_TRY(map, read_optional(directory.special_tokens_map_json));
+  for (const SpecialName& name : kSpecial) {
+    std::int32_t& slot = spec.ids.*name.slot;
+    for (const Json* source : {&config, &map}) {
+      const std::int32_t id = find_token(spec, token_text(*source, name.text_key));
+      if (id < 0) continue;
+      slot = id;
+      break;
+    }
+    if (slot < 0) slot = id_of_config(spec, directory.config, name.id_key);
+  }
+  return spec;
+}
+
+Result<std::string> read_huggingface_template(const formats::CheckpointDir& directory) {
+  if (!directory.chat_template_jinja.empty()) {
+    return formats::read_file(directory.chat_template_jinja, formats::kQuernMaxTextBytes);
+  }
+  QUERN_TRY(config, read_optional(directory.tokenizer_config_json));
+  return template_of(config);
+}
+
+}  // namespace quern::convert

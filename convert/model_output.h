@@ -1,0 +1,51 @@
+/// \file
+/// The parts of an output that are no tensors, and the writers for both formats.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "convert/source_model.h"
+#include "convert/tensor_plan.h"
+#include "convert/tensor_stream.h"
+#include "formats/atomic_file.h"
+#include "formats/gguf_writer.h"
+#include "formats/quern_writer.h"
+#include "quern/executor.h"
+#include "quern/model.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// Everything of a `.quern` file that is known before its tensors.
+struct QuernSections {
+  std::string config, tokenizer, chat_template, generation;  ///< Empty: left out (but for config).
+};
+/// \param encoding the policy's name, for the provenance.
+Result<QuernSections> make_quern_sections(const SourceModel& source, const std::string& encoding);
+
+/// A writer with everything declared and nothing written yet: it knows the size of the file.
+Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const ModelPlan& plan,
+                                           formats::ByteSink& sink);
+
+/// Everything of a GGUF file that is no weight: the configuration in GGUF's keys, the tokenizer.
+struct GgufSections {
+  Config metadata;  ///< In the order of keys; lists are arrays.
+  /// Tensors that stand in the configuration here (rotary factors), by name.
+  std::vector<std::pair<std::string, std::vector<float>>> tensors;
+  std::optional<formats::TokenizerSpec> tokenizer;
+  std::string chat_template;
+};
+/// Errors: those of the architecture; kUnsupported where GGUF has no words for the model.
+Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPlan& plan);
+Result<formats::GgufWriter> prepare_gguf(const GgufSections& sections, const ModelPlan& plan,
+                                         formats::ByteSink& sink);
+/// Writes the tensors of `sections`, which were declared before the plan's.
+Status write_gguf_factors(const GgufSections& sections, formats::GgufWriter& writer);
+
+/// Streams every tensor of the plan in order.
+Status write_tensors(const SourceModel& source, const ModelPlan& plan, Executor& executor,
+                     const Progress& progress, const WriteBytes& write);
+
+}  // namespace quern::convert

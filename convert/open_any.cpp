@@ -1,0 +1,54 @@
+// Foreign checkpoints converted into memory, so that the core knows one format.
+#include <memory>
+#include <utility>
+
+#include "convert/convert.h"
+#include "convert/guard.h"
+#include "convert/model_output.h"
+
+namespace quern::convert {
+namespace {
+
+using formats::MemoryImage;
+using formats::MemorySink;
+
+Result<MemoryImage> convert_into_memory(const SourceModel& source, const ModelPlan& plan,
+                                        const ModelOptions& options) {
+  std::shared_ptr<Executor> executor = options.executor;
+  if (!executor) {
+    QUERN_TRY(made, make_executor(options.threads));
+    executor = std::move(made);
+  }
+  QUERN_TRY(sections, make_quern_sections(source, "keep"));
+  MemorySink sink(source.path());
+  QUERN_TRY(writer, prepare_quern(sections, plan, sink));
+  QUERN_CHECK(writer.begin());
+  const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
+  QUERN_CHECK(write_tensors(source, plan, *executor, {}, write));
+  QUERN_CHECK(writer.finish());
+  return std::move(sink).take();
+}
+
+/// Whether the path holds a tokenizer and no model.
+bool is_vocabulary(const SourceModel& source) { return source.architecture() == nullptr; }
+
+}  // namespace
+
+Result<Model> open_any(const std::string& path, const ModelOptions& options) {
+  return guarded([&]() -> Result<Model> {
+    QUERN_TRY(format, sniff_source(path));
+    if (format == SourceFormat::kQuern) return Model::open(path, options);
+    QUERN_TRY(source, open_source(path, options.vocabulary_only));
+    ModelPlan plan;
+    if (!options.vocabulary_only && !is_vocabulary(*source)) {
+      QUERN_TRY(made, make_plan(*source, OutputFormat::kQuern, {}));
+      plan = std::move(made);
+    }
+    QUERN_TRY(image, convert_into_memory(*source, plan, options));
+    auto owner = std::make_shared<MemoryImage>(std::move(image));
+    const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
+    return Model::from_memory(std::move(owner), bytes, path, options);
+  });
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,214 @@
+#include "convert/panel_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "quern/checked.h"
+
+namespace quern::convert {
+namespace {
+
+constexpr std::int64_t kRows = quant::kPanelRows;
+/// The smallest magnitude that rounds to infinity in float16.
+constexpr float kHalfOverflow = 65520.0F;
+
+std::uint64_t encoded_panel_bytes(Encoding encoding, std::int64_t cols) {
+  return panel_bytes(*find_encoding(encoding), static_cast<std::uint64_t>(cols)).value_or(0);
+}
+
+}  // namespace
+
+std::uint64_t TensorJob::panel_bytes(std::int64_t panel) const noexcept {
+  if (layout == Layout::kPanel16) return encoded_panel_bytes(to, cols);
+  const auto rows_here = std::min(kRows, rows - panel * kRows);
+  return static_cast<std::uint64_t>(rows_here) * quant::find_ops(to)->foreign_row_bytes(cols);
+}
+
+std::uint64_t TensorJob::bytes() const noexcept {
+  if (panels() == 0) return 0;
+  return static_cast<std::uint64_t>(panels() - 1) * panel_bytes(0) + panel_bytes(panels() - 1);
+}
+
+PanelEncoder::PanelEncoder(const TensorJob& job)
+    : job_(job),
+      from_(*quant::find_ops(job.from)),
+      to_(*quant::find_ops(job.to)),
+      from_row_(from_.foreign_row_bytes(job.cols)),
+      to_row_(to_.foreign_row_bytes(job.cols)),
+      from_panel_(encoded_panel_bytes(job.from, job.cols)),
+      packed_(AlignedBytes(std::max(from_panel_, encoded_panel_bytes(job.to, job.cols)))) {
+  const bool interleaved = job.source->layout == Layout::kPanel16;
+  if (interleaved || job.change.transpose) {
+    row_bytes_ = AlignedBytes(static_cast<std::uint64_t>(kRows) * from_row_);
+  }
+  if (interleaved && job.change.moves_rows()) {
+    spare_ = AlignedBytes(static_cast<std::uint64_t>(kRows) * from_row_);
+  }
+  if (!job.keeps_bits()) {
+    values_.reset(new float[static_cast<std::size_t>(kRows * job.cols)]);
+    if (interleaved && job.change.moves_rows()) {
+      picked_.reset(new float[static_cast<std::size_t>(kRows * job.cols)]);
+    }
+  }
+}
+
+int PanelEncoder::rows_of(std::int64_t panel) const noexcept {
+  return static_cast<int>(std::min(kRows, job_.rows - panel * kRows));
+}
+
+const std::byte* PanelEncoder::source_panel(std::int64_t panel) const noexcept {
+  return job_.source->data.data() + static_cast<std::uint64_t>(panel) * from_panel_;
+}
+
+/// Points `rows` at the source bytes of the output rows of `panel`, null beyond the last one.
+void PanelEncoder::foreign_rows(std::int64_t panel, Rows& rows) {
+  std::fill(std::begin(rows), std::end(rows), nullptr);
+  if (job_.source->layout == Layout::kPanel16) return gather_interleaved(panel, rows);
+  if (job_.change.transpose) return gather_transposed(panel, rows);
+  for (int r = 0; r < rows_of(panel); ++r) {
+    const auto row = static_cast<std::uint64_t>(job_.change.source_row(panel * kRows + r));
+    rows[r] = job_.source->data.data() + row * from_row_;
+  }
+}
+
+void PanelEncoder::gather_transposed(std::int64_t panel, Rows& rows) {
+  // Only float types reach this (the plan checks), so an element is a whole number of bytes.
+  const std::uint64_t element = from_.foreign_row_bytes(1);
+  const std::uint64_t stride = static_cast<std::uint64_t>(job_.rows) * element;
+  for (int r = 0; r < rows_of(panel); ++r) {
+    std::byte* to = row_bytes_.data() + static_cast<std::uint64_t>(r) * from_row_;
+    rows[r] = to;
+    const auto row = static_cast<std::uint64_t>(job_.change.source_row(panel * kRows + r));
+    const std::byte* from = job_.source->data.data() + row * element;
+    for (std::int64_t k = 0; k < job_.cols; ++k, from += stride, to += element) {
+      std::memcpy(to, from, element);
+    }
+  }
+}
+
+/// Calls open(p) once for every source panel p that holds rows of output panel `panel`, then
+/// take(r, i) for each output row r that is row i of p.
+template <class Open, class Take>
+void PanelEncoder::visit_source_panels(std::int64_t panel, const Open& open, const Take& take) {
+  bool done[kRows] = {};
+  for (int first = 0; first < rows_of(panel); ++first) {
+    if (done[first]) continue;
+    const std::int64_t from = job_.change.source_row(panel * kRows + first) / kRows;
+    open(from);
+    for (int r = first; r < rows_of(panel); ++r) {
+      const std::int64_t row = job_.change.source_row(panel * kRows + r);
+      if (row / kRows != from) continue;
+      take(r, row % kRows);
+      done[r] = true;
+    }
+  }
+}
+
+void PanelEncoder::gather_interleaved(std::int64_t panel, Rows& rows) {
+  const bool moved = job_.change.moves_rows();
+  std::byte* all[kRows];
+  std::byte* unpacked = moved ? spare_.data() : row_bytes_.data();
+  for (int r = 0; r < kRows; ++r) all[r] = unpacked + static_cast<std::uint64_t>(r) * from_row_;
+  visit_source_panels(
+      panel,
+      [&](std::int64_t from) { from_.deinterleave_panel(source_panel(from), job_.cols, all); },
+      [&](int r, std::int64_t at) {
+        rows[r] = all[at];
+        if (!moved) return;
+        std::byte* to = row_bytes_.data() + static_cast<std::uint64_t>(r) * from_row_;
+        std::memcpy(to, all[at], from_row_);
+        rows[r] = to;
+      });
+}
+
+/// Fills values_ with the float rows of output panel `panel`, before any change of value.
+void PanelEncoder::read_floats(std::int64_t panel) {
+  if (job_.source->layout == Layout::kPlain) {
+    Rows rows;
+    foreign_rows(panel, rows);
+    from_.interleave_panel(rows, job_.cols, packed_.data());
+    from_.dequantize_panel(packed_.data(), job_.cols, values_.get());
+    return;
+  }
+  if (!job_.change.moves_rows()) {
+    from_.dequantize_panel(source_panel(panel), job_.cols, values_.get());
+    return;
+  }
+  visit_source_panels(
+      panel,
+      [&](std::int64_t from) {
+        from_.dequantize_panel(source_panel(from), job_.cols, picked_.get());
+      },
+      [&](int r, std::int64_t at) {
+        std::copy_n(picked_.get() + at * job_.cols, job_.cols, values_.get() + r * job_.cols);
+      });
+}
+
+Status PanelEncoder::check_floats(std::int64_t panel) const {
+  if (job_.to == Encoding::kF32) return {};
+  const float limit = job_.to == Encoding::kF16 ? kHalfOverflow : INFINITY;
+  for (int r = 0; r < rows_of(panel); ++r) {
+    const float* row = values_.get() + r * job_.cols;
+    for (std::int64_t k = 0; k < job_.cols; ++k) {
+      if (std::fabs(row[k]) < limit) continue;  // False for NaN.
+      return Error(ErrorCode::kOutOfRange, "a weight cannot be stored in the chosen encoding")
+          .of(job_.name)
+          .want(job_.to == Encoding::kF16 ? "finite weights below 65520 (bf16 holds larger ones)"
+                                          : "finite weights")
+          .got(std::to_string(row[k]) + " in row " + std::to_string(panel * kRows + r) +
+               ", column " + std::to_string(k));
+    }
+  }
+  return {};
+}
+
+/// Spreads the foreign rows of a packed panel over `out`.
+void PanelEncoder::write_rows(std::int64_t panel, const std::byte* packed, std::byte* out) {
+  std::byte* rows[kRows] = {};
+  for (int r = 0; r < rows_of(panel); ++r) rows[r] = out + static_cast<std::uint64_t>(r) * to_row_;
+  to_.deinterleave_panel(packed, job_.cols, rows);
+}
+
+void PanelEncoder::copy_bits(std::int64_t panel, std::byte* out) {
+  const bool interleaved = job_.source->layout == Layout::kPanel16;
+  const bool panels_out = job_.layout == Layout::kPanel16;
+  if (interleaved && panels_out && !job_.change.moves_rows()) {
+    std::memcpy(out, source_panel(panel), from_panel_);
+    return;
+  }
+  Rows rows;
+  foreign_rows(panel, rows);
+  if (panels_out) {
+    to_.interleave_panel(rows, job_.cols, out);
+    return;
+  }
+  for (int r = 0; r < rows_of(panel); ++r) {
+    std::memcpy(out + static_cast<std::uint64_t>(r) * to_row_, rows[r], to_row_);
+  }
+}
+
+void PanelEncoder::store_floats(std::int64_t panel, std::byte* out) {
+  std::fill(values_.get() + rows_of(panel) * job_.cols, values_.get() + kRows * job_.cols, 0.0F);
+  std::byte* packed = job_.layout == Layout::kPanel16 ? out : packed_.data();
+  to_.quantize_panel(values_.get(), job_.cols, {}, packed);
+  if (job_.layout == Layout::kPlain) write_rows(panel, packed, out);
+}
+
+Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
+  if (job_.keeps_bits()) {
+    copy_bits(panel, out);
+    return {};
+  }
+  read_floats(panel);
+  if (job_.change.changes_values()) {
+    const std::int64_t count = rows_of(panel) * job_.cols;
+    for (std::int64_t i = 0; i < count; ++i)
+      values_[static_cast<std::size_t>(i)] += job_.change.add;
+  }
+  QUERN_CHECK(check_floats(panel));
+  store_floats(panel, out);
+  return {};
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,79 @@
+/// \file
+/// One tensor on its way: 16 rows of the source become 16 rows of the output.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "convert/aligned_bytes.h"
+#include "convert/source_model.h"
+#include "convert/transforms.h"
+#include "quant/registry.h"
+#include "quern/encoding.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// What is to be done with one tensor. A vector `[n]` is handled as `[n, 1]`. View of the source.
+struct TensorJob {
+  std::string name;  ///< In the output.
+  const SourceTensor* source = nullptr;
+  std::vector<std::uint64_t> dims;  ///< In the output, outermost first.
+  std::int64_t rows = 0, cols = 0;  ///< Of the output; the source's, unless it is transposed.
+  Encoding from = Encoding::kF32, to = Encoding::kF32;
+  Layout layout = Layout::kPanel16;  ///< kPlain: rows in the foreign form (GGUF, vectors).
+  TensorChange change;
+
+  std::int64_t panels() const noexcept {
+    return (rows + quant::kPanelRows - 1) / quant::kPanelRows;
+  }
+  /// Bytes of output panel `panel`; all but the last have the same.
+  std::uint64_t panel_bytes(std::int64_t panel) const noexcept;
+  std::uint64_t bytes() const noexcept;
+  /// Whether the weights' bits are copied, not computed.
+  bool keeps_bits() const noexcept { return from == to && !change.changes_values(); }
+};
+
+/// Encodes panels of one job. Holds a few panels of scratch. Thread rule: one owner; one per
+/// thread.
+class PanelEncoder {
+ public:
+  /// \pre the job was checked by the plan: both encodings have ops, sizes agree and do not
+  /// overflow.
+  explicit PanelEncoder(const TensorJob& job);
+
+  /// Writes output panel `panel` to `out`, `job.panel_bytes(panel)` bytes, 64-byte aligned.
+  /// Errors: kOutOfRange naming the tensor where a value cannot be stored (NaN, infinity, too
+  /// large).
+  Status encode(std::int64_t panel, std::byte* out);
+
+ private:
+  using Rows = const std::byte * [quant::kPanelRows];
+  int rows_of(std::int64_t panel) const noexcept;
+  const std::byte* source_panel(std::int64_t panel) const noexcept;
+  template <class Open, class Take>
+  void visit_source_panels(std::int64_t panel, const Open& open, const Take& take);
+  void foreign_rows(std::int64_t panel, Rows& rows);
+  void gather_transposed(std::int64_t panel, Rows& rows);
+  void gather_interleaved(std::int64_t panel, Rows& rows);
+  void read_floats(std::int64_t panel);
+  Status check_floats(std::int64_t panel) const;
+  void copy_bits(std::int64_t panel, std::byte* out);
+  void store_floats(std::int64_t panel, std::byte* out);
+  void write_rows(std::int64_t panel, const std::byte* packed, std::byte* out);
+
+  const TensorJob& job_;
+  const quant::EncodingOps& from_;
+  const quant::EncodingOps& to_;
+  std::uint64_t from_row_, to_row_;           ///< Bytes of a foreign row; 0 where there is none.
+  std::uint64_t from_panel_;                  ///< Bytes of a panel of the source's encoding.
+  AlignedBytes packed_;                       ///< One panel in either encoding.
+  AlignedBytes row_bytes_;                    ///< 16 source rows in the foreign form.
+  AlignedBytes spare_;                        ///< 16 more, where rows come from several panels.
+  std::unique_ptr<float[]> values_, picked_;  ///< 16 rows.
+};
+
+}  // namespace quern::convert

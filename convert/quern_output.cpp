@@ -1,0 +1,58 @@
+// The `.quern` side of the converter.
+#include "convert/config_section.h"
+#include "convert/model_output.h"
+#include "text/tokenizer/image_builder.h"
+
+namespace quern::convert {
+
+Result<QuernSections> make_quern_sections(const SourceModel& source, const std::string& encoding) {
+  QuernSections sections;
+  sections.config = write_config_section(source, encoding);
+  sections.chat_template = source.chat_template();
+  if (source.generation().is_object() && !source.generation().empty()) {
+    sections.generation = formats::dump_json(source.generation(), 1);
+  }
+  if (!source.has_tokenizer()) return sections;
+  QUERN_TRY(image, source.tokenizer_image());
+  if (image.empty()) {
+    QUERN_TRY(spec, source.tokenizer_spec());
+    auto built = text::build_tokenizer_image(spec);
+    if (!built.ok()) return std::move(built).error().in_file(source.path());
+    image = std::move(built).value();
+  }
+  sections.tokenizer = std::move(image);
+  return sections;
+}
+
+Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const ModelPlan& plan,
+                                           formats::ByteSink& sink) {
+  using formats::Section;
+  QUERN_TRY(writer, formats::QuernWriter::to_sink(sink, sections.config));
+  const std::pair<Section, const std::string*> parts[] = {
+      {Section::kTokenizer, &sections.tokenizer},
+      {Section::kTemplate, &sections.chat_template},
+      {Section::kGeneration, &sections.generation}};
+  for (const auto& [kind, bytes] : parts) {
+    if (!bytes->empty()) QUERN_CHECK(writer.set_section(kind, std::string_view(*bytes)));
+  }
+  for (const TensorJob& job : plan.jobs) {
+    QUERN_CHECK(writer.declare_tensor(job.name, job.to, job.layout, job.dims));
+  }
+  return writer;
+}
+
+Status write_tensors(const SourceModel& source, const ModelPlan& plan, Executor& executor,
+                     const Progress& progress, const WriteBytes& write) {
+  ProgressMeter meter(progress, plan.source_bytes);
+  for (const TensorJob& job : plan.jobs) {
+    auto status = stream_tensor(job, executor, write, meter);
+    if (!status.ok()) {
+      if (status.error().file.empty()) status.error().file = source.path();
+      return status;
+    }
+    source.release(*job.source);
+  }
+  return {};
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,183 @@
+// GGUF as a source.
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <utility>
+
+#include "convert/gguf_tokenizer.h"
+#include "convert/source_model.h"
+#include "formats/byte_reader.h"
+#include "formats/gguf_reader.h"
+
+namespace quern::convert {
+namespace {
+
+using formats::GgufFile;
+using formats::GgufTensor;
+using formats::Json;
+
+/// Longer arrays are no configuration (the vocabulary's are read by the tokenizer).
+constexpr std::uint64_t kMaxConfigArray = 65'536;
+
+/// Control tokens that end a reply in the published chat formats. GGUF files often name only one
+/// end token; the others are known by their text, as its other readers have it.
+constexpr std::array<std::string_view, 7> kEndTokens{"<|im_end|>",     "<|eot_id|>", "<|eom_id|>",
+                                                     "<end_of_turn>",  "<|end|>",    "<|eot|>",
+                                                     "<|end_of_text|>"};
+
+Result<ConfigList> read_array(const formats::GgufArray& array) {
+  ConfigList list;
+  if (array.type() == formats::GgufType::kF32 || array.type() == formats::GgufType::kF64) {
+    for (std::uint64_t i = 0; i < array.size(); ++i) {
+      QUERN_TRY(value, array.number(i));
+      list.emplace_back(value);
+    }
+    return list;
+  }
+  QUERN_TRY(values, array.integers());
+  for (const auto value : values) list.emplace_back(value);
+  return list;
+}
+
+/// The metadata as the architectures read them: scalars, short arrays, and two things that GGUF
+/// keeps in tensors: the rows of the embedding and the factors of the rotary frequencies.
+Result<Config> architecture_config(const GgufFile& file) {
+  Config config = file.config();
+  for (const auto& entry : file.entries()) {
+    const bool number = entry.type == formats::GgufType::kArray &&
+                        entry.array.type() != formats::GgufType::kString &&
+                        entry.array.type() != formats::GgufType::kArray;
+    if (!number || entry.key.starts_with("tokenizer.") || entry.array.size() > kMaxConfigArray) {
+      continue;
+    }
+    QUERN_TRY(list, read_array(entry.array));
+    config.set(std::string(entry.key), ConfigValue(std::move(list)));
+  }
+  const GgufTensor* embed = file.find_tensor("token_embd.weight");
+  if (embed != nullptr) config.set("vocab_size", static_cast<std::int64_t>(embed->ne[1]));
+  for (const GgufTensor& tensor : file.tensors()) {
+    if (!tensor.name.starts_with("rope_") || tensor.type->encoding != Encoding::kF32) continue;
+    if (tensor.data.size() / sizeof(float) > kMaxConfigArray) continue;
+    ConfigList factors;
+    for (std::size_t at = 0; at + 4 <= tensor.data.size(); at += 4) {
+      factors.emplace_back(static_cast<double>(formats::load_le<float>(tensor.data.data() + at)));
+    }
+    config.set(std::string(tensor.name), ConfigValue(std::move(factors)));
+  }
+  return config;
+}
+
+Json generation_of(const GgufFile& file, const formats::TokenizerSpec* spec) {
+  Json json = Json::object();
+  const Config& config = file.config();
+  const auto id = [&](const char* key) { return config.integer_or(key, -1); };
+  if (const auto bos = id("tokenizer.ggml.bos_token_id"); bos.ok() && *bos >= 0) {
+    json["bos_token_id"] = *bos;
+  }
+  std::vector<std::int64_t> ends;
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"}) {
+    if (const auto end = id(key); end.ok() && *end >= 0) ends.push_back(*end);
+  }
+  if (spec != nullptr) {
+    for (std::size_t i = 0; i < spec->tokens.size(); ++i) {
+      const auto& token = spec->tokens[i];
+      if (token.type != formats::TokenType::kControl) continue;
+      if (std::find(kEndTokens.begin(), kEndTokens.end(), token.text) == kEndTokens.end()) continue;
+      ends.push_back(static_cast<std::int64_t>(i));
+    }
+  }
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+  if (!ends.empty()) json["eos_token_id"] = ends;
+  return json;
+}
+
+class GgufSource final : public SourceModel {
+ public:
+  explicit GgufSource(GgufFile file) : file_(std::move(file)) {}
+
+  std::string_view kind() const noexcept override { return "gguf"; }
+  Naming naming() const noexcept override { return Naming::kGguf; }
+  void release(const SourceTensor& tensor) const noexcept override {
+    if (const auto* found = file_.find_tensor(tensor.name)) file_.release(*found);
+  }
+  bool has_tokenizer() const noexcept override { return spec_.has_value(); }
+  Result<std::string> tokenizer_image() const override { return std::string(); }
+  Result<formats::TokenizerSpec> tokenizer_spec() const override { return *spec_; }
+
+  Status read(bool vocabulary_only) {
+    path_ = file_.path();
+    files_ = {path_};
+    if (file_.find("tokenizer.ggml.model") != nullptr) {
+      QUERN_TRY(spec, read_gguf_tokenizer(file_));
+      spec_ = std::move(spec);
+    }
+    QUERN_TRY(chat, file_.config().string_or("tokenizer.chat_template", ""));
+    chat_template_ = std::move(chat);
+    generation_ = generation_of(file_, spec_ ? &*spec_ : nullptr);
+    read_metadata();
+    if (!vocabulary_only) QUERN_CHECK(read_architecture());
+    list_tensors();
+    return {};
+  }
+
+ private:
+  Status read_architecture() {
+    QUERN_TRY(parts, file_.config().integer_or("split.count", 1));
+    if (parts > 1) {
+      return Error(ErrorCode::kUnsupported, "the model is split over several GGUF files")
+          .in_file(path_)
+          .of("split.count")
+          .want("one file (gguf-split --merge joins them)")
+          .got(std::to_string(parts));
+    }
+    QUERN_TRY(name, file_.config().string("general.architecture"));
+    architecture_ = models::find_by_gguf_name(name);
+    if (architecture_ == nullptr) return unknown_architecture(path_, name);
+    QUERN_TRY(source, architecture_config(file_));
+    auto config = architecture_->read_config(source, models::SourceKind::kGguf);
+    if (!config.ok()) return std::move(config).error().in_file(path_);
+    config_ = std::move(config).value();
+    return {};
+  }
+
+  void list_tensors() {
+    std::vector<SourceTensor> tensors;
+    for (const GgufTensor& tensor : file_.tensors()) {
+      SourceTensor out;
+      out.name = tensor.name;
+      out.shape.assign(tensor.ne.begin(), tensor.ne.begin() + tensor.n_dims);
+      std::reverse(out.shape.begin(), out.shape.end());
+      out.type_name = tensor.type->name;
+      out.encoding = tensor.type->encoding;
+      out.data = tensor.data;
+      tensors.push_back(std::move(out));
+    }
+    set_tensors(std::move(tensors));
+  }
+
+  /// Scalars outside the tokenizer: name, licence, what the model was made from.
+  void read_metadata() {
+    Config kept;
+    for (const auto& [key, value] : file_.config().items()) {
+      if (!key.starts_with("tokenizer.")) kept.set(key, value);
+    }
+    metadata_ = formats::config_to_json(kept);
+  }
+
+  GgufFile file_;
+  std::optional<formats::TokenizerSpec> spec_;
+};
+
+}  // namespace
+
+Result<SourcePointer> open_gguf_source(const std::string& path, bool vocabulary_only) {
+  QUERN_TRY(file, GgufFile::open(path));
+  const bool weights = !vocabulary_only && !file.tensors().empty();
+  auto source = std::make_unique<GgufSource>(std::move(file));
+  QUERN_CHECK(source->read(!weights));
+  return SourcePointer(std::move(source));
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,155 @@
+// A Hugging Face directory, one safetensors file of it, or a lone tokenizer.json as a source.
+#include <filesystem>
+#include <utility>
+
+#include "convert/huggingface_tokenizer.h"
+#include "convert/source_model.h"
+#include "formats/checkpoint_dir.h"
+#include "formats/mapped_file.h"
+#include "formats/tokenizer_json.h"
+
+namespace quern::convert {
+namespace {
+
+using formats::CheckpointDir;
+using formats::SafetensorsFile;
+
+class HuggingFaceSource final : public SourceModel {
+ public:
+  HuggingFaceSource(std::string path, CheckpointDir directory) : directory_(std::move(directory)) {
+    path_ = std::move(path);
+  }
+
+  std::string_view kind() const noexcept override { return "safetensors"; }
+  Naming naming() const noexcept override { return Naming::kHuggingFace; }
+  void release(const SourceTensor& tensor) const noexcept override {
+    const auto* found = directory_.weights ? directory_.weights->find(tensor.name) : nullptr;
+    if (found != nullptr) directory_.weights->release(*found);
+  }
+  bool has_tokenizer() const noexcept override { return !directory_.tokenizer_json.empty(); }
+  Result<std::string> tokenizer_image() const override { return std::string(); }
+  Result<formats::TokenizerSpec> tokenizer_spec() const override {
+    return read_huggingface_tokenizer(directory_);
+  }
+
+  Status read(bool vocabulary_only) {
+    generation_ = directory_.generation_json;
+    if (generation_.is_null()) generation_ = generation_of_config();
+    QUERN_TRY(chat, read_huggingface_template(directory_));
+    chat_template_ = std::move(chat);
+    metadata_ = directory_.config_json;
+    if (!has_tokenizer()) {
+      notes_.emplace_back(directory_.sentencepiece_model.empty()
+                              ? "the checkpoint has no tokenizer.json: the result has no tokenizer"
+                              : "the checkpoint has a SentencePiece model but no tokenizer.json, "
+                                "which quern needs: the result has no tokenizer");
+    }
+    if (directory_.weights) list_tensors();
+    if (vocabulary_only) return {};
+    if (!directory_.weights) {
+      return Error(ErrorCode::kMissing, "the directory holds no weights")
+          .in_file(path_)
+          .want("model.safetensors or model.safetensors.index.json");
+    }
+    return read_architecture();
+  }
+
+ private:
+  Status read_architecture() {
+    std::string name;
+    for (const ConfigValue& value : directory_.config.list("architectures")) {
+      const auto* text = std::get_if<std::string>(&value);
+      if (text == nullptr) continue;
+      name = *text;
+      architecture_ = models::find_by_hf_class(name);
+      if (architecture_ != nullptr) break;
+    }
+    if (name.empty()) {
+      return Error(ErrorCode::kMissing, "the configuration names no architecture")
+          .in_file(directory_.path + "/config.json")
+          .of("architectures");
+    }
+    if (architecture_ == nullptr) return unknown_architecture(path_, name);
+    auto config = architecture_->read_config(directory_.config, models::SourceKind::kHuggingFace);
+    if (!config.ok()) {
+      return std::move(config).error().in_file(directory_.path + "/config.json");
+    }
+    config_ = std::move(config).value();
+    return {};
+  }
+
+  void list_tensors() {
+    files_ = directory_.weights->shard_paths();
+    std::vector<SourceTensor> tensors;
+    for (const formats::SafeTensor& tensor : directory_.weights->tensors()) {
+      SourceTensor out;
+      out.name = tensor.name;
+      out.shape = tensor.shape;
+      out.type_name = tensor.dtype_name;
+      if (tensor.dtype != nullptr) out.encoding = tensor.dtype->encoding;
+      out.data = tensor.data;
+      tensors.push_back(std::move(out));
+    }
+    set_tensors(std::move(tensors));
+  }
+
+  /// Old checkpoints keep the ids of the ends in config.json alone.
+  formats::Json generation_of_config() const {
+    formats::Json json = formats::Json::object();
+    if (!directory_.config_json.is_object()) return json;
+    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+      const auto at = directory_.config_json.find(key);
+      if (at != directory_.config_json.end() && !at->is_null()) json[key] = *at;
+    }
+    return json;
+  }
+
+  CheckpointDir directory_;
+};
+
+/// A directory or file with a tokenizer and nothing else that is needed.
+CheckpointDir tokenizer_directory(const std::filesystem::path& tokenizer_json) {
+  CheckpointDir directory;
+  const auto parent = tokenizer_json.parent_path();
+  directory.path = parent.string();
+  directory.config_json = formats::Json::object();
+  directory.tokenizer_json = tokenizer_json.string();
+  const auto beside = [&](const char* name) {
+    const std::string path = (parent / name).string();
+    return formats::is_regular_file(path) ? path : std::string();
+  };
+  directory.tokenizer_config_json = beside("tokenizer_config.json");
+  directory.special_tokens_map_json = beside("special_tokens_map.json");
+  directory.chat_template_jinja = beside("chat_template.jinja");
+  return directory;
+}
+
+}  // namespace
+
+Result<SourcePointer> open_huggingface_source(const std::string& path, bool vocabulary_only) {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const bool is_directory = fs::is_directory(path, failed);
+  const fs::path folder = is_directory ? fs::path(path) : fs::path(path).parent_path();
+  const std::string tokenizer = (folder / "tokenizer.json").string();
+  if (vocabulary_only && formats::is_regular_file(tokenizer) &&
+      !formats::is_regular_file((folder / "config.json").string())) {
+    return open_tokenizer_source(tokenizer);
+  }
+  QUERN_TRY(directory, CheckpointDir::open(folder.empty() ? "." : folder.string()));
+  if (!is_directory && !vocabulary_only) {
+    QUERN_TRY(weights, SafetensorsFile::open(path));
+    directory.weights = std::move(weights);
+  }
+  auto source = std::make_unique<HuggingFaceSource>(path, std::move(directory));
+  QUERN_CHECK(source->read(vocabulary_only));
+  return SourcePointer(std::move(source));
+}
+
+Result<SourcePointer> open_tokenizer_source(const std::string& path) {
+  auto source = std::make_unique<HuggingFaceSource>(path, tokenizer_directory(path));
+  QUERN_CHECK(source->read(true));
+  return SourcePointer(std::move(source));
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,30 @@
+/// \file
+/// What becomes of every tensor, decided and checked before a byte is written.
+#pragma once
+
+#include <vector>
+
+#include "convert/convert.h"
+#include "convert/encoding_policy.h"
+#include "convert/panel_encoder.h"
+#include "convert/source_model.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// The public plan and the jobs behind it, in the order of the output. Views into the source.
+struct ModelPlan {
+  ConvertPlan shown;
+  std::vector<TensorJob> jobs;
+  std::uint64_t source_bytes = 0;           ///< Of all jobs, for progress.
+  Encoding main_encoding = Encoding::kF32;  ///< Of most weights.
+};
+
+/// Matches every tensor that the architecture expects with the source's, checks shapes and types,
+/// and chooses encodings. `shown.output_bytes` is left to the writer.
+/// Errors: kMissing and kMismatch naming the tensor; kUnsupported (a type that cannot be read, an
+/// encoding that does not exist there); those of the architecture for its configuration.
+Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
+                            const ConvertOptions& options);
+
+}  // namespace quern::convert

@@ -1,0 +1,39 @@
+/// \file
+/// Streams one tensor after the other through a few panels of memory, in parallel, in order.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "convert/panel_encoder.h"
+#include "quern/executor.h"
+#include "quern/model.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// Takes the next bytes of the current tensor.
+using WriteBytes = std::function<Status(std::span<const std::byte>)>;
+
+/// Counts source bytes and asks whether to go on. Thread rule: one owner.
+class ProgressMeter {
+ public:
+  ProgressMeter(const Progress& progress, std::uint64_t total)
+      : progress_(progress), total_(total) {}
+  /// \return kCancelled where the callback said so.
+  Status advance(std::uint64_t bytes);
+
+ private:
+  const Progress& progress_;
+  std::uint64_t done_ = 0, total_;
+};
+
+/// Encodes all panels of `job` and hands them to `write` in order, in pieces of a few MiB. The
+/// bytes do not depend on the number of threads. Errors: PanelEncoder's (of the first row in
+/// order), `write`'s, kCancelled, kOutOfMemory.
+Status stream_tensor(const TensorJob& job, Executor& executor, const WriteBytes& write,
+                     ProgressMeter& meter);
+
+}  // namespace quern::convert
