@@ -50,6 +50,7 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
+  const Model& model() const noexcept;
   std::int64_t position() const noexcept;  ///< Tokens in the state.
   std::int64_t context() const noexcept;
   std::uint64_t kv_bytes() const noexcept;

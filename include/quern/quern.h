@@ -1,0 +1,257 @@
+/**
+ * \file
+ * The public API of quern for C, with a stable ABI.
+ *
+ * Rules. Every function that can fail returns a code, QUERN_OK or one of the others; details of the
+ * calling thread's last failure come from quern_last_error. Handles are opaque; the free functions
+ * take NULL. Strings go in as pointer and length (they need no terminator) and come out as
+ * quern_view (borrowed) or quern_string (owned; release with quern_string_free). Option structs
+ * begin with their size: initialise them with the _init function, so that a program that was built
+ * against an older header goes on working. The library never aborts, exits or prints, and no
+ * exception leaves it.
+ *
+ * Threads: a model may be used by any number of threads; a session or conversation by one at a
+ * time; a quern_cancel by any, and quern_cancel_set also from a signal handler.
+ */
+#ifndef QUERN_QUERN_H
+#define QUERN_QUERN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What went wrong; the values never change (ErrorCode of quern/result.h). */
+typedef int32_t quern_code;
+enum {
+  QUERN_OK = 0,
+  QUERN_IO = 1,
+  QUERN_TRUNCATED = 2,
+  QUERN_MALFORMED = 3,
+  QUERN_UNSUPPORTED = 4,
+  QUERN_OUT_OF_RANGE = 5,
+  QUERN_CHECKSUM = 6,
+  QUERN_MISSING = 7,
+  QUERN_MISMATCH = 8,
+  QUERN_LIMIT = 9,
+  QUERN_INVALID_ARGUMENT = 10,
+  QUERN_OUT_OF_MEMORY = 11,
+  QUERN_CANCELLED = 12,
+  QUERN_TEMPLATE_RAISED = 13,
+  QUERN_INTERNAL = 14
+};
+
+typedef int32_t quern_token;
+
+typedef struct quern_model quern_model;
+typedef struct quern_session quern_session;
+typedef struct quern_conversation quern_conversation;
+typedef struct quern_cancel quern_cancel;
+
+/** Borrowed text, not terminated; who owns it is said where it is returned. */
+typedef struct quern_view {
+  const char* data;
+  size_t length;
+} quern_view;
+
+/** Owned text with a terminating zero behind `length` bytes. */
+typedef struct quern_string {
+  char* data;
+  size_t length;
+} quern_string;
+
+/** Owned tokens. */
+typedef struct quern_tokens {
+  quern_token* data;
+  size_t length;
+} quern_tokens;
+
+/** The last failure of the calling thread. Views stay valid until its next call that fails. */
+typedef struct quern_error {
+  size_t size; /**< sizeof(quern_error), set by the caller. */
+  quern_code code;
+  int32_t has_offset;                      /**< Whether `offset` says something. */
+  uint64_t offset;                         /**< Byte offset in `file`. */
+  quern_view message;                      /**< What is wrong, one sentence. */
+  quern_view file, field, expected, found; /**< Empty where they do not apply. */
+  quern_view sentence;                     /**< Everything above for a person. */
+} quern_error;
+
+/** Fills `error`; code QUERN_OK where nothing has failed yet. */
+void quern_last_error(quern_error* error);
+/** The lower-case word of a code, e.g. "truncated". Static. */
+const char* quern_code_name(quern_code code);
+/** "major.minor.patch" of the library. Static. */
+const char* quern_version(void);
+
+void quern_string_free(quern_string* text);
+void quern_tokens_free(quern_tokens* tokens);
+
+/* ---- Models ---- */
+
+typedef struct quern_model_options {
+  size_t size;
+  int32_t threads;         /**< 0: the cores that affinity and quota leave. */
+  int32_t vocabulary_only; /**< Tokenizer and template alone. */
+  int32_t fast;            /**< Relaxes the numerics law. */
+} quern_model_options;
+void quern_model_options_init(quern_model_options* options);
+
+/** Maps a .quern file. `options` may be NULL. */
+quern_code quern_model_open(const char* path, size_t path_length,
+                            const quern_model_options* options, quern_model** model);
+/** Sessions keep what they need of a model; it may be freed before them. */
+void quern_model_free(quern_model* model);
+
+typedef struct quern_model_info {
+  size_t size; /**< sizeof(quern_model_info), set by the caller. */
+  int64_t vocab_size;
+  int64_t max_seq_len;
+  uint64_t file_bytes;
+  uint64_t weights_hash;
+  quern_token bos, eos; /**< -1: none. */
+  int32_t threads;
+  int32_t has_tokenizer;
+  int32_t can_run;
+  quern_view isa, path, config_json, chat_template; /**< Owned by the model. */
+} quern_model_info;
+quern_code quern_model_get_info(const quern_model* model, quern_model_info* info);
+
+/** Checks checksums and self-test. \param problems one sentence a line; empty: all is well. */
+quern_code quern_model_verify(const quern_model* model, quern_string* problems);
+
+/* ---- Text ---- */
+
+quern_code quern_encode(const quern_model* model, const char* text, size_t length,
+                        int32_t add_special, int32_t parse_special, quern_tokens* tokens);
+quern_code quern_decode(const quern_model* model, const quern_token* tokens, size_t count,
+                        int32_t skip_special, quern_string* text);
+/** Renders the chat template; `conversation` is JSON as quern_conversation_json makes it. */
+quern_code quern_render(const quern_model* model, const char* conversation, size_t length,
+                        quern_string* prompt);
+/** Renders and encodes; text of the messages never becomes a control token. */
+quern_code quern_encode_chat(const quern_model* model, const char* conversation, size_t length,
+                             quern_tokens* tokens);
+int32_t quern_is_end_token(const quern_model* model, quern_token token);
+
+/** A list of messages. */
+quern_code quern_conversation_create(quern_conversation** conversation);
+void quern_conversation_free(quern_conversation* conversation);
+quern_code quern_conversation_add(quern_conversation* conversation, const char* role,
+                                  size_t role_length, const char* content, size_t content_length);
+quern_code quern_conversation_json(const quern_conversation* conversation,
+                                   int32_t add_generation_prompt, quern_string* json);
+
+/* ---- Sessions ---- */
+
+/** Values of quern_session_options.kv. */
+enum {
+  QUERN_KV_AUTO = 0,
+  QUERN_KV_F32 = 1,
+  QUERN_KV_F16 = 2,
+  QUERN_KV_BF16 = 3,
+  QUERN_KV_Q8 = 4,
+  QUERN_KV_Q4 = 5
+};
+
+typedef struct quern_session_options {
+  size_t size;
+  int64_t context;    /**< Positions kept; 0: the model's longest, at most 8,192. */
+  int64_t batch_rows; /**< Largest number of rows of one step. */
+  int32_t kv;
+} quern_session_options;
+void quern_session_options_init(quern_session_options* options);
+
+typedef struct quern_memory_plan {
+  size_t size; /**< sizeof(quern_memory_plan), set by the caller. */
+  uint64_t weights_bytes, kv_bytes, scratch_bytes;
+} quern_memory_plan;
+/** What sessions would take, exact. `options` may be NULL. */
+quern_code quern_model_plan(const quern_model* model, const quern_session_options* options,
+                            int32_t sequences, quern_memory_plan* plan);
+
+quern_code quern_session_create(const quern_model* model, const quern_session_options* options,
+                                quern_session** session);
+void quern_session_free(quern_session* session);
+int64_t quern_session_position(const quern_session* session);
+int64_t quern_session_context(const quern_session* session);
+quern_code quern_session_rewind(quern_session* session, int64_t position);
+/** Appends tokens. \param logits gets `count` = vocab_size floats of the last one, owned by the
+ *  session and valid until its next call. */
+quern_code quern_session_step(quern_session* session, const quern_token* tokens, size_t length,
+                              const float** logits, size_t* count);
+
+typedef struct quern_logit_bias {
+  quern_token token;
+  float bias;
+} quern_logit_bias;
+
+typedef struct quern_sampling_options {
+  size_t size;
+  float temperature; /**< 0: greedy. */
+  int32_t top_k;     /**< 0: off. */
+  float top_p;       /**< 1: off. */
+  float min_p;       /**< 0: off. */
+  float repeat_penalty;
+  int32_t repeat_window;
+  float presence_penalty, frequency_penalty;
+  uint64_t seed;
+  const quern_logit_bias* logit_bias;
+  size_t logit_bias_count;
+} quern_sampling_options;
+/** Defaults of the library, or of `model` where it is not NULL. */
+void quern_sampling_options_init(quern_sampling_options* options, const quern_model* model);
+
+/** A flag that ends a reply from another thread. */
+quern_code quern_cancel_create(quern_cancel** cancel);
+void quern_cancel_free(quern_cancel* cancel);
+void quern_cancel_set(quern_cancel* cancel);
+void quern_cancel_reset(quern_cancel* cancel);
+
+/** Gets complete UTF-8 as it comes; returning 0 ends the reply. */
+typedef int32_t (*quern_text_callback)(void* user, const char* text, size_t length);
+
+typedef struct quern_generate_options {
+  size_t size;
+  const quern_sampling_options* sampling; /**< NULL: the model's defaults. */
+  int64_t max_tokens;                     /**< -1: until the context is full. */
+  const quern_view* stop;                 /**< Texts that end the reply. */
+  size_t stop_count;
+  int32_t ignore_end_tokens;
+  const quern_cancel* cancel;  /**< May be NULL. */
+  quern_text_callback on_text; /**< May be NULL. */
+  void* user;
+} quern_generate_options;
+void quern_generate_options_init(quern_generate_options* options);
+
+/** Values of quern_generated.reason. */
+enum {
+  QUERN_FINISH_STOP = 0,
+  QUERN_FINISH_LENGTH = 1,
+  QUERN_FINISH_CANCELLED = 2,
+  QUERN_FINISH_CONTEXT_FULL = 3
+};
+
+/** Release with quern_generated_free. */
+typedef struct quern_generated {
+  size_t size; /**< sizeof(quern_generated), set by the caller. */
+  quern_string text;
+  quern_tokens tokens;
+  int32_t reason;
+  int64_t prompt_tokens, cached_tokens, generated_tokens;
+  double prefill_ms, decode_ms;
+} quern_generated;
+void quern_generated_free(quern_generated* generated);
+
+/** Brings the session to `prompt` (reusing the common prefix) and samples until an end. `options`
+ * may be NULL; so may `generated`. */
+quern_code quern_generate(quern_session* session, const quern_token* prompt, size_t length,
+                          const quern_generate_options* options, quern_generated* generated);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* QUERN_QUERN_H */

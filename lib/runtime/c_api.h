@@ -1,0 +1,91 @@
+/// \file
+/// What the files of the C API share: handles, option structs across versions, the last error.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "quern/conversation.h"
+#include "quern/quern.h"
+#include "quern/session.h"
+#include "runtime/guard.h"
+
+struct quern_model {
+  quern::Model model;
+};
+struct quern_session {
+  quern::Session session;
+};
+struct quern_conversation {
+  quern::Conversation conversation;
+};
+struct quern_cancel {
+  std::atomic<bool> set{false};
+};
+
+namespace quern::runtime {
+
+/// Stores the calling thread's last error. \return its code.
+quern_code remember(Error error) noexcept;
+
+/// Runs the inside of one C function (returning a Status) and remembers its failure.
+template <class Work>
+quern_code c_call(Work&& work) noexcept {
+  try {
+    Status status = guarded(std::forward<Work>(work));
+    return status.ok() ? QUERN_OK : remember(std::move(status).error());
+  } catch (...) {  // Not even the error could be allocated.
+    return QUERN_OUT_OF_MEMORY;
+  }
+}
+
+/// \return kInvalidArgument naming `argument`, for a null pointer.
+inline Error null_argument(const char* argument) {
+  return Error(ErrorCode::kInvalidArgument, "a pointer is null").of(argument);
+}
+
+/// Refuses null text with a length; null without one is empty.
+inline Result<std::string_view> view_argument(const char* data, std::size_t length,
+                                              const char* argument) {
+  if (data == nullptr && length != 0) return null_argument(argument);
+  return std::string_view(data == nullptr ? "" : data, length);
+}
+
+/// Copies a caller's struct of any version over `into`, which holds the defaults.
+template <class Options>
+Status read_struct(const Options* given, const char* argument, Options& into) {
+  if (given == nullptr) return {};
+  if (given->size < sizeof(given->size) || given->size > 65536)
+    return Error(ErrorCode::kInvalidArgument, "an options struct is not initialised").of(argument);
+  std::memcpy(&into, given, std::min(given->size, sizeof(Options)));
+  return {};
+}
+
+/// Copies `values` to a caller's struct of any version, whose size stays as it is.
+template <class Info>
+Status write_struct(Info values, const char* argument, Info* out) {
+  if (out == nullptr) return null_argument(argument);
+  const std::size_t size = out->size;
+  if (size < sizeof(size) || size > 65536)
+    return Error(ErrorCode::kInvalidArgument, "a struct's size is not set").of(argument);
+  values.size = size;
+  std::memcpy(out, &values, std::min(size, sizeof(Info)));
+  return {};
+}
+
+/// Owned copies for the caller; released by quern_string_free and quern_tokens_free.
+quern_string copy_string(std::string_view text);
+quern_tokens copy_tokens(std::span<const TokenId> ids);
+
+inline quern_view view_of(std::string_view text) { return {text.data(), text.size()}; }
+
+/// The caller's options as the C++ API has them.
+Result<SessionOptions> session_options(const quern_session_options* options);
+
+}  // namespace quern::runtime

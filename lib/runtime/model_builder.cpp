@@ -1,0 +1,121 @@
+#include "runtime/model_builder.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "formats/json.h"
+#include "models/architecture.h"
+#include "runtime/executor_lock.h"
+#include "runtime/model_state.h"
+#include "runtime/weights.h"
+
+namespace quern::runtime {
+namespace {
+
+constexpr std::int64_t kMaxContext = std::numeric_limits<std::int32_t>::max();
+
+/// Names the file in an error that a lower layer could not name.
+template <class T>
+Result<T> in_file(Result<T> result, const std::string& path) {
+  if (!result.ok() && result.error().file.empty()) result.error().file = path;
+  return result;
+}
+
+Status read_config(Model::State& state) {
+  const std::string& path = state.file.path();
+  QUERN_TRY(document, formats::parse_json(state.file.config_json(), path));
+  // Where the weights came from is for people; its keys are free and must not pass for canonical
+  // ones.
+  if (document.is_object()) document.erase("provenance");
+  QUERN_TRY(config, formats::flatten_json(document, path));
+  state.config = std::move(config);
+  QUERN_TRY(generation, read_generation_defaults(state.file.generation_json(), path));
+  state.generation = std::move(generation);
+  return {};
+}
+
+Status read_tokenizer(Model::State& state) {
+  if (state.file.tokenizer().empty()) return {};
+  QUERN_TRY(tokenizer, text::Tokenizer::open(state.file.tokenizer(), state.file.path()));
+  state.vocab_size = static_cast<std::int64_t>(tokenizer.vocab_size());
+  state.tokenizer.emplace(std::move(tokenizer));
+  return {};
+}
+
+void collect_end_tokens(Model::State& state) {
+  auto& ends = state.end_tokens;
+  ends = state.generation.end_tokens;
+  if (state.tokenizer) {
+    ends.push_back(state.tokenizer->eos());
+    ends.push_back(state.tokenizer->eot());
+  }
+  std::erase_if(ends, [](TokenId id) { return id < 0; });
+  std::sort(ends.begin(), ends.end());
+  ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+}
+
+Status prepare_to_run(Model::State& state) {
+  const std::string& path = state.file.path();
+  QUERN_TRY(name, in_file(state.config.string("architecture"), path));
+  const models::Architecture* architecture = models::find_architecture(name);
+  if (architecture == nullptr)
+    return Error(ErrorCode::kUnsupported, "the architecture is not known to this version")
+        .in_file(path)
+        .of("architecture")
+        .got(name.substr(0, 64));
+  QUERN_TRY(max_seq_len, in_file(state.config.integer("max_seq_len"), path));
+  if (max_seq_len < 1 || max_seq_len > kMaxContext)
+    return Error(ErrorCode::kOutOfRange, "the model's longest sequence is out of range")
+        .in_file(path)
+        .of("max_seq_len")
+        .want("1 … " + std::to_string(kMaxContext))
+        .got(std::to_string(max_seq_len));
+  QUERN_TRY(graph, in_file(build_graph(*architecture, state.config, state.file), path));
+  QUERN_TRY(backend, backends::find_backend("cpu"));
+  state.max_seq_len = max_seq_len;
+  state.vocab_size = graph.vocab_size;
+  state.backend = backend;
+  state.executor = state.options.executor;
+  if (!state.executor) {
+    QUERN_TRY(executor, make_executor(state.options.threads));
+    state.executor = std::move(executor);
+  }
+  state.run_mutex = executor_lock(state.executor);
+  state.graph = std::make_shared<const graph::Graph>(std::move(graph));
+  return {};
+}
+
+void log_opened(const Model::State& state, std::chrono::steady_clock::time_point start) {
+  if (!base::logging()) return;
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+  base::log("load", state.file.path() + ": " + std::to_string(state.file.tensors().size()) +
+                        " tensors, " + std::to_string(state.weights_bytes) + " bytes of weights, " +
+                        (state.graph ? "ready to run" : "vocabulary alone"));
+  base::log("time", "building the model took " + std::to_string(spent.count()) + " ms");
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Model::State>> build_model(formats::QuernFile file,
+                                                        std::shared_ptr<const void> owner,
+                                                        const ModelOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  auto state = std::make_shared<Model::State>(std::move(file));
+  state->owner = std::move(owner);
+  state->options = options;
+  QUERN_CHECK(read_config(*state));
+  QUERN_CHECK(read_tokenizer(*state));
+  for (const formats::TensorEntry& tensor : state->file.tensors())
+    state->weights_bytes += tensor.data.size();  // Each lies in the file, apart from the others.
+  if (!options.vocabulary_only && !state->file.tensors().empty())
+    QUERN_CHECK(prepare_to_run(*state));
+  collect_end_tokens(*state);
+  log_opened(*state, start);
+  return std::shared_ptr<const Model::State>(std::move(state));
+}
+
+}  // namespace quern::runtime

@@ -1,0 +1,19 @@
+/// \file
+/// From an open container to the shared state of a model.
+#pragma once
+
+#include <memory>
+
+#include "formats/quern_file.h"
+#include "quern/model.h"
+
+namespace quern::runtime {
+
+/// Reads configuration, tokenizer and generation defaults, and builds the graph over the file's
+/// tensors unless `options.vocabulary_only` or the file has none.
+/// Errors: as the parts', naming the file.
+Result<std::shared_ptr<const Model::State>> build_model(formats::QuernFile file,
+                                                        std::shared_ptr<const void> owner,
+                                                        const ModelOptions& options);
+
+}  // namespace quern::runtime

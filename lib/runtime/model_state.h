@@ -1,0 +1,49 @@
+/// \file
+/// What every handle of a model shares. Immutable once built, apart from the cached template.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "formats/quern_file.h"
+#include "graph/graph.h"
+#include "quern/model.h"
+#include "runtime/generation_defaults.h"
+#include "text/chat_template.h"
+#include "text/tokenizer/tokenizer.h"
+
+namespace quern {
+
+/// Thread rule: any thread; `run_mutex` is held during a step, `template_mutex` while the template
+/// is parsed for the first time.
+struct Model::State {
+  explicit State(formats::QuernFile opened) : file(std::move(opened)) {}
+
+  std::shared_ptr<const void> owner;  ///< Keeps the bytes of `from_memory` alive.
+  formats::QuernFile file;
+  ModelOptions options;
+  Config config;
+  runtime::GenerationDefaults generation;
+  std::optional<text::Tokenizer> tokenizer;
+  std::vector<TokenId> end_tokens;  ///< Ascending.
+  std::int64_t vocab_size = 0;
+  std::int64_t max_seq_len = 0;
+
+  // Absent where the file holds a vocabulary alone.
+  std::shared_ptr<const graph::Graph> graph;
+  const backends::Backend* backend = nullptr;
+  std::shared_ptr<Executor> executor;
+  std::shared_ptr<std::mutex> run_mutex;
+  std::uint64_t weights_bytes = 0;
+
+  mutable std::mutex template_mutex;
+  mutable std::shared_ptr<const text::ChatTemplate> parsed_template;
+};
+
+}  // namespace quern

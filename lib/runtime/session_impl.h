@@ -1,0 +1,63 @@
+/// \file
+/// The inside of a session: its program, its sequence state, and the steps that tie them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "backends/backend.h"
+#include "quern/session.h"
+
+namespace quern {
+
+namespace runtime {
+class Reply;
+}
+namespace text {
+class Sampler;
+}
+
+/// Thread rule: one thread at a time. Order of members is order of dependence: the sequence goes
+/// before its program, the program before the weights.
+struct Session::Impl {
+  explicit Impl(Model of) : model(std::move(of)) {}
+
+  Model model;
+  SessionOptions options;  ///< Resolved: no zero, batch_rows ≤ context, output_rows ≤ batch_rows.
+  std::shared_ptr<std::mutex> run_mutex;
+  std::unique_ptr<backends::Program> program;
+  std::unique_ptr<backends::SequenceState> sequence;
+  std::vector<TokenId> tokens;  ///< Evaluated ones; capacity `context`.
+
+  // Bindings of one step, `[batch_rows]`.
+  std::vector<std::int64_t> positions;
+  std::vector<backends::SequenceState*> sequences;
+  std::vector<std::int32_t> output_rows;
+
+  /// Refuses ids outside the vocabulary, and none at all.
+  Status check_ids(std::span<const TokenId> ids) const;
+  /// The same, and kLimit for more than fit; before anything changes.
+  Status check_step(std::span<const TokenId> ids) const;
+  /// Evaluates at most batch_rows ids with logits of the last `outputs` rows. \pre checked.
+  Status run_chunk(std::span<const TokenId> ids, std::int64_t outputs);
+  /// Appends `ids` chunk by chunk; afterwards `logits()` are those of the last one.
+  /// \return false where `cancel` was seen set (then only whole chunks have been appended).
+  Result<bool> append(std::span<const TokenId> ids, const std::atomic<bool>* cancel);
+  Status step_all(std::span<const TokenId> ids,
+                  const std::function<Status(std::int64_t, std::span<const float>)>& sink);
+  Status rewind(std::int64_t position);
+  std::span<const float> logits() const { return program->output("logits"); }
+  /// Keeps the longest common prefix of state and prompt, at most all but the last token.
+  Result<std::int64_t> adopt_prefix(std::span<const TokenId> prompt);
+  /// Samples and evaluates until the reply ends. \pre `logits()` are those of the last token.
+  Result<FinishReason> decode(text::Sampler& sampler, const GenerateOptions& generation,
+                              runtime::Reply& reply);
+  Result<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& generation);
+};
+
+}  // namespace quern

@@ -1,0 +1,53 @@
+#include "runtime/session_options.h"
+
+#include <algorithm>
+#include <string>
+
+#include "runtime/model_state.h"
+
+namespace quern::runtime {
+namespace {
+
+constexpr std::int64_t kDefaultContext = 8192;
+constexpr std::int64_t kMaxBatchRows = 1 << 16;
+
+Error out_of_range(const char* option, std::int64_t low, std::int64_t high, std::int64_t found) {
+  return Error(ErrorCode::kOutOfRange, "a session option is out of range")
+      .of(option)
+      .want(std::to_string(low) + " … " + std::to_string(high))
+      .got(std::to_string(found));
+}
+
+}  // namespace
+
+Result<SessionOptions> resolve_session_options(const Model::State& state,
+                                               const SessionOptions& options) {
+  SessionOptions resolved = options;
+  if (options.context < 0 || options.context > state.max_seq_len)
+    return out_of_range("context", 0, state.max_seq_len, options.context);
+  if (options.batch_rows < 1 || options.batch_rows > kMaxBatchRows)
+    return out_of_range("batch_rows", 1, kMaxBatchRows, options.batch_rows);
+  if (options.output_rows < 1 || options.output_rows > kMaxBatchRows)
+    return out_of_range("output_rows", 1, kMaxBatchRows, options.output_rows);
+  if (options.kv > KvType::kQ4)
+    return out_of_range("kv", 0, static_cast<std::int64_t>(KvType::kQ4),
+                        static_cast<std::int64_t>(options.kv));
+  if (resolved.context == 0) resolved.context = std::min(state.max_seq_len, kDefaultContext);
+  resolved.batch_rows = std::min(resolved.batch_rows, resolved.context);
+  resolved.output_rows = std::min(resolved.output_rows, resolved.batch_rows);
+  return resolved;
+}
+
+backends::CompileOptions compile_options(const Model::State& state,
+                                         const SessionOptions& resolved) {
+  backends::CompileOptions compile;
+  compile.max_rows = resolved.batch_rows;
+  compile.max_outputs = resolved.output_rows;
+  compile.max_positions = resolved.context;
+  compile.kv = resolved.kv;
+  compile.executor = state.executor;
+  compile.fast = state.options.fast;
+  return compile;
+}
+
+}  // namespace quern::runtime

@@ -1,0 +1,17 @@
+/// \file
+/// From what a caller asks of a session to what a backend is told; shared by sessions and plans.
+#pragma once
+
+#include "backends/backend.h"
+#include "quern/model.h"
+
+namespace quern::runtime {
+
+/// Fills in defaults and refuses what cannot be: kOutOfRange naming the option.
+Result<SessionOptions> resolve_session_options(const Model::State& state,
+                                               const SessionOptions& options);
+
+/// \param resolved what `resolve_session_options` returned.
+backends::CompileOptions compile_options(const Model::State& state, const SessionOptions& resolved);
+
+}  // namespace quern::runtime

@@ -1,0 +1,66 @@
+/// \file
+/// Chooses the next token from logits, in the order that quern/sampling.h states.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "quern/result.h"
+#include "quern/sampling.h"
+
+namespace quern::text {
+
+/// The generator PCG-XSH-RR 64/32 on its default stream.
+/// Source: M. O'Neill, "PCG: a family of simple fast space-efficient statistically good algorithms
+/// for random number generation", 2014, and the reference constants published with it.
+class Pcg32 {
+ public:
+  explicit Pcg32(std::uint64_t seed) noexcept;
+  std::uint32_t next() noexcept;
+  /// \return a double in [0, 1) from 53 bits (two draws).
+  double uniform() noexcept;
+
+ private:
+  std::uint64_t state_ = 0;
+};
+
+/// The order of candidates: the larger value first, the lower id on a tie. Total, so every ranking
+/// by it is unique whatever algorithm computes it.
+struct Candidate {
+  float value;
+  TokenId id;
+};
+constexpr bool ranks_before(const Candidate& a, const Candidate& b) noexcept {
+  return a.value != b.value ? a.value > b.value : a.id < b.id;
+}
+
+/// One conversation's sampler. Allocates in `create` only. Thread rule: one thread at a time.
+class Sampler {
+ public:
+  /// Errors: kOutOfRange naming the option (negative or NaN temperature, top_p outside (0, 1],
+  /// min_p outside [0, 1], a penalty that is no number, a biased id outside the vocabulary, …).
+  static Result<Sampler> create(const SamplingOptions& options, std::int64_t vocab_size);
+
+  /// \param logits `[vocab_size]` float32, any finite values or −inf.
+  /// \param history every token so far, oldest first; the penalties see its end.
+  /// Errors: kOutOfRange where a logit is NaN or +inf, or none is above −inf; kInvalidArgument
+  /// where `logits` has another length.
+  Result<TokenId> sample(std::span<const float> logits, std::span<const TokenId> history);
+
+ private:
+  Sampler(const SamplingOptions& options, std::int64_t vocab_size);
+  bool adjusts() const noexcept;
+  void adjust(std::span<const TokenId> history) noexcept;
+  void collect(std::span<const float> values) noexcept;
+  TokenId draw() noexcept;
+
+  SamplingOptions options_;
+  Pcg32 random_;
+  std::vector<float> adjusted_;  ///< `[vocab_size]`, logits after bias and penalties.
+  std::vector<std::int32_t>
+      counts_;  ///< `[vocab_size]`, occurrences in the window; zero between calls.
+  std::vector<Candidate> candidates_;  ///< Survivors of top-k; capacity vocab_size.
+};
+
+}  // namespace quern::text
