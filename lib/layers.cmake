@@ -18,6 +18,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(xsimd REQUIRED)
 if(QUERN_WITH_OPENMP)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
+  set(QUERN_OPENMP_LINK OpenMP::OpenMP_CXX)
 endif()
 if(QUERN_WITH_ONEDNN)
   # Not by its own package file: Debian's asks for OpenCL's headers, which nothing here uses.

@@ -1,0 +1,91 @@
+/// \file
+/// A one-layer decoder with random float weights, built straight on the graph.
+#pragma once
+
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/backend.h"
+#include "graph/builder.h"
+#include "quant/registry.h"
+
+namespace quern::test {
+
+struct ToyShape {
+  std::int64_t vocab = 40, dim = 48, n_heads = 6, n_kv_heads = 2, head_dim = 8, ffn = 80,
+               window = 0;
+  Encoding encoding = Encoding::kF32;
+};
+
+/// Owns its weights; `graph` views them.
+class ToyModel {
+ public:
+  explicit ToyModel(const ToyShape& shape) : shape_(shape) {
+    const std::int64_t q = shape.n_heads * shape.head_dim;
+    const std::int64_t kv = shape.n_kv_heads * shape.head_dim;
+    graph::GraphBuilder g([this](std::string_view name, bool) { return weight(name); },
+                          shape.vocab);
+    const auto embed = matrix(g, "embed", shape.vocab, shape.dim);
+    auto x = g.embedding(embed);
+    const auto angles = g.rope_angles({1.0F, 0.3F, 0.1F, 0.03F}, 1.0F, "angles");
+    auto h = g.rms_norm(x, graph::kNone, 1e-5F, "norm");
+    const auto rope = [&](graph::ValueId v, const char* name) {
+      return g.rope(v, angles, shape.head_dim, false, name);
+    };
+    const auto wq = rope(g.linear(h, matrix(g, "wq", q, shape.dim), "q"), "q_rope");
+    const auto wk = rope(g.linear(h, matrix(g, "wk", kv, shape.dim), "k"), "k_rope");
+    const auto wv = g.linear(h, matrix(g, "wv", kv, shape.dim), "v");
+    const auto state = g.kv_state({shape.n_kv_heads, shape.head_dim, shape.head_dim, shape.window});
+    h = g.attention({wq, wk, wv, state, shape.n_heads, 0.35F}, "attention");
+    x = g.linear(h, matrix(g, "wo", shape.dim, q), "o", graph::kNone, x);
+    const auto gate = g.linear(x, matrix(g, "gate", shape.ffn, shape.dim), "gate");
+    const auto up = g.linear(x, matrix(g, "up", shape.ffn, shape.dim), "up");
+    h = g.glu(gate, up, graph::Activation::kSilu, "glu");
+    x = g.linear(h, matrix(g, "down", shape.dim, shape.ffn), "down", graph::kNone, x);
+    x = g.select_rows(x, "outputs");
+    g.output("logits", g.linear(x, embed, "logits"));
+    auto built = g.finish();
+    if (built.ok()) graph_ = std::make_shared<const graph::Graph>(std::move(built).value());
+  }
+
+  std::shared_ptr<const graph::Graph> graph() const { return graph_; }
+
+ private:
+  struct alignas(64) Line {
+    std::byte bytes[64];
+  };
+
+  graph::WeightId matrix(graph::GraphBuilder& g, const char* name, std::int64_t rows,
+                         std::int64_t cols) {
+    const EncodingInfo& info = *find_encoding(shape_.encoding);
+    const auto panel = *panel_bytes(info, static_cast<std::uint64_t>(cols));
+    const auto panels = static_cast<std::uint64_t>((rows + 15) / 16);
+    auto& storage = storage_.emplace_back(panel * panels / 64);
+    auto* data = reinterpret_cast<std::byte*>(storage.data());
+    std::normal_distribution<float> normal(0.0F, 0.15F);
+    for (std::uint64_t p = 0; p < panels; ++p) {
+      std::vector<float> rows16(static_cast<std::size_t>(16 * cols));
+      for (float& value : rows16) value = normal(random_);
+      quant::find_ops(shape_.encoding)->quantize_panel(rows16.data(), cols, {}, data + p * panel);
+    }
+    weights_[name] = {shape_.encoding, Layout::kPanel16, 1, rows, cols, data};
+    return g.matrix(name, rows, cols);
+  }
+
+  Result<quant::TensorView> weight(std::string_view name) const {
+    return weights_.at(std::string(name));
+  }
+
+  ToyShape shape_;
+  std::mt19937 random_{42};
+  std::deque<std::vector<Line>> storage_;
+  std::map<std::string, quant::TensorView> weights_;
+  std::shared_ptr<const graph::Graph> graph_;
+};
+
+}  // namespace quern::test
