@@ -299,15 +299,14 @@ class GgufParser {
       const auto absolute = checked_add(start.value_or(end), tensor.offset);
       if (absolute != wanted) {
         return error(ErrorCode::kMalformed, "tensor data overlap or leave a hole",
-                     quote(tensor.name), absolute.value_or(end))
+                     quote(tensor.name), end)
             .want("offset " + std::to_string(wanted - start.value_or(end)))
             .got(std::to_string(tensor.offset));
       }
       if (wanted > bytes_.size() || sizes_[i] > bytes_.size() - wanted) {
         return error(ErrorCode::kTruncated, "the file ends inside a tensor", quote(tensor.name),
-                     wanted)
-            .want(std::to_string(sizes_[i]) + " bytes")
-            .got(std::to_string(bytes_.size() - std::min<std::uint64_t>(wanted, bytes_.size())));
+                     bytes_.size())
+            .want(std::to_string(sizes_[i]) + " bytes from " + std::to_string(wanted));
       }
       tensor.offset = wanted;
       tensor.data = slice(wanted, sizes_[i]);

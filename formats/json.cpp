@@ -143,6 +143,8 @@ class Builder {
  private:
   bool fail(ErrorCode code, const char* message, std::string field = {}) {
     const auto offset = static_cast<std::uint64_t>(*seen_ - begin_);
+    // Without a field of its own the error names the last key that was read.
+    if (field.empty()) field = key_.empty() ? "JSON text" : quote(key_);
     error_ = Error(code, message).in_file(std::string(file_)).at(offset).of(std::move(field));
     return false;
   }
@@ -163,7 +165,7 @@ class Builder {
     }
     // The vector below ordered_map: its own emplace would search all keys first.
     std::vector<Member>& members = *open_.back()->get_ptr<Object*>();
-    members.emplace_back(std::move(key_), std::move(value));
+    members.emplace_back(key_, std::move(value));
     return &members.back().second;
   }
 
@@ -297,6 +299,7 @@ Result<Json> parse_json(std::string_view text, std::string_view file, const Json
   if (text.size() > limits.max_bytes) {
     return Error(ErrorCode::kLimit, "the JSON text is too long")
         .in_file(std::string(file))
+        .of("JSON text")
         .want("at most " + std::to_string(limits.max_bytes) + " bytes")
         .got(std::to_string(text.size()));
   }
@@ -311,6 +314,7 @@ Result<Json> parse_json(std::string_view text, std::string_view file, const Json
   if (foreign != text.npos) {
     return Error(ErrorCode::kMalformed, "a byte order mark or NUL stands in the JSON text")
         .in_file(std::string(file))
+        .of("JSON text")
         .at(foreign);
   }
   const char* seen = text.data();

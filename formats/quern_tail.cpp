@@ -65,8 +65,8 @@ bool fits_beside(const TailSlot& other, const TailSlot& current) noexcept {
     case TailState::kPending:
       return other.sequence == current.sequence + 1 && other.offset == current_end;
     case TailState::kCommitted:
-      return other.sequence + 1 == current.sequence && other.offset <= current.offset &&
-             other.size <= current.offset - other.offset;
+      return other.sequence != 0 && other.sequence + 1 == current.sequence &&
+             other.offset <= current.offset && other.size <= current.offset - other.offset;
   }
   return false;
 }

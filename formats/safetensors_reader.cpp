@@ -243,8 +243,14 @@ std::string_view foreign_magic(std::span<const std::byte> bytes) noexcept {
 Status SafetensorsFile::add_shard(std::span<const std::byte> bytes, const std::string& path) {
   ByteReader in(bytes, path);
   QUERN_TRY(text, header_text(in, path, bytes));
-  QUERN_TRY(json, parse_json(text, path, kHeaderLimits));
   const std::uint64_t data_start = in.offset();
+  auto parsed = parse_json(text, path, kHeaderLimits);
+  if (!parsed.ok()) {
+    Error error = std::move(parsed).error();
+    error.offset = error.offset.value_or(0) + sizeof(std::uint64_t);  // Counted from the header.
+    return error;
+  }
+  const Json& json = *parsed;
   std::vector<RawTensor> raws;
   for (const auto& [name, value] : json.items()) {
     if (name == "__metadata__") {
