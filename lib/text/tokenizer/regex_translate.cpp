@@ -1,0 +1,173 @@
+#include "text/tokenizer/regex_translate.h"
+
+#include <vector>
+
+#include "text/tokenizer/regex_class.h"
+#include "text/tokenizer/utf8.h"
+
+namespace quern::text {
+namespace {
+
+constexpr std::size_t kNoAtom = static_cast<std::size_t>(-1);
+
+/// Walks the pattern once, remembering where the last atom began so that it can be wrapped.
+class Translator {
+ public:
+  explicit Translator(std::string_view pattern) : in_(pattern) {}
+
+  Result<std::string> run() {
+    while (at_ < in_.size()) QUERN_CHECK(step());
+    if (!groups_.empty()) return regex_error("a group does not close", in_);
+    return std::move(out_);
+  }
+
+ private:
+  Status step() {
+    switch (in_[at_]) {
+      case '\\':
+        return escape();
+      case '[':
+        return character_class();
+      case '(':
+        return open_group();
+      case ')':
+        return close_group();
+      case '{':
+        return braces();
+      case '*':
+      case '+':
+      case '?':
+        quantifier();
+        return {};
+      case '|':
+        atom_ = kNoAtom;
+        out_ += in_[at_++];
+        return {};
+      default:
+        literal();
+        return {};
+    }
+  }
+
+  void literal() {
+    atom_ = out_.size();
+    const Char c = decode_char(in_, at_);
+    out_ += in_.substr(at_, c.bytes);
+    at_ += c.bytes;
+  }
+
+  Status escape() {
+    if (at_ + 1 >= in_.size()) return regex_error("a lone backslash ends the pattern", in_);
+    atom_ = out_.size();
+    const RegexEscape found = read_regex_escape(in_, at_);
+    at_ += found.bytes;
+    if (!found.members.empty()) {
+      out_ += found.negated ? "[^" : "[";
+      out_ += found.members;
+      out_ += "]";
+    } else if (found.word_boundary) {
+      const std::string word = std::string("[") + kWordClass + "]";
+      out_ += found.negated
+                  ? "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))"
+                  : "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))";
+    } else {
+      out_ += found.verbatim;
+    }
+    return {};
+  }
+
+  Status character_class() {
+    atom_ = out_.size();
+    QUERN_TRY(text, translate_class(in_, at_, 0));
+    out_ += text;
+    return {};
+  }
+
+  /// Copies the head of a group; `m` (dot matches newline) is called `s` by PCRE2.
+  Status open_group() {
+    const std::size_t start = out_.size();
+    out_ += in_[at_++];
+    if (at_ >= in_.size() || in_[at_] != '?') {
+      groups_.push_back(start);
+      atom_ = kNoAtom;
+      return {};
+    }
+    if (in_.substr(at_, 2) == "?#") {
+      const std::size_t end = in_.find(')', at_);
+      if (end == std::string_view::npos) return regex_error("a comment does not close", in_);
+      out_.resize(start);
+      at_ = end + 1;
+      return {};
+    }
+    out_ += in_[at_++];
+    bool is_flags = false;
+    while (at_ < in_.size()) {
+      const char c = in_[at_];
+      const bool flag = c == 'i' || c == 'm' || c == 'x' || c == '-';
+      if (!flag) break;
+      is_flags = true;
+      out_ += c == 'm' ? 's' : c;
+      ++at_;
+    }
+    atom_ = kNoAtom;
+    if (is_flags && at_ < in_.size() && in_[at_] == ')') {
+      out_ += in_[at_++];
+      return {};
+    }
+    groups_.push_back(start);
+    return {};
+  }
+
+  Status close_group() {
+    if (groups_.empty()) return regex_error("a group closes that never opened", in_);
+    atom_ = groups_.back();
+    groups_.pop_back();
+    out_ += in_[at_++];
+    return {};
+  }
+
+  void quantifier() {
+    out_ += in_[at_++];
+    if (at_ < in_.size() && (in_[at_] == '?' || in_[at_] == '+')) out_ += in_[at_++];
+  }
+
+  /// `{n,m}`; Ruby's `{n,m}+` repeats the whole and is not possessive, `{n}?` makes it optional.
+  Status braces() {
+    std::size_t end = at_ + 1;
+    while (end < in_.size() && ((in_[end] >= '0' && in_[end] <= '9') || in_[end] == ',')) ++end;
+    const std::string_view inside = in_.substr(at_ + 1, end - at_ - 1);
+    const bool is_interval = end < in_.size() && in_[end] == '}' && !inside.empty() &&
+                             inside != "," && inside.find(',') == inside.rfind(',');
+    if (!is_interval || atom_ == kNoAtom) {
+      atom_ = out_.size();
+      out_ += "\\{";
+      ++at_;
+      return {};
+    }
+    out_ += inside[0] == ',' ? "{0" : "{";
+    out_ += inside;
+    out_ += '}';
+    at_ = end + 1;
+    const char next = at_ < in_.size() ? in_[at_] : '\0';
+    const bool fixed = inside.find(',') == std::string_view::npos;
+    if (next == '+' || (next == '?' && fixed)) {
+      out_.insert(atom_, "(?:");
+      out_ += ')';
+    } else if (next == '?') {
+      out_ += in_[at_++];
+    }
+    return {};
+  }
+
+  std::string_view in_;
+  std::size_t at_ = 0;
+  std::string out_;
+  std::vector<std::size_t> groups_;
+  std::size_t atom_ = kNoAtom;
+};
+
+}  // namespace
+
+Result<std::string> translate_regex(std::string_view pattern) { return Translator(pattern).run(); }
+
+}  // namespace quern::text
