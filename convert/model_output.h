@@ -20,7 +20,8 @@ namespace quern::convert {
 
 /// Everything of a `.quern` file that is known before its tensors.
 struct QuernSections {
-  std::string config, tokenizer, chat_template, generation;  ///< Empty: left out (but for config).
+  std::string config, chat_template, generation;  ///< Empty: left out (but for config).
+  std::vector<std::byte> tokenizer;
 };
 /// \param encoding the policy's name, for the provenance.
 Result<QuernSections> make_quern_sections(const SourceModel& source, const std::string& encoding);

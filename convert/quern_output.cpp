@@ -28,12 +28,14 @@ Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const 
                                            formats::ByteSink& sink) {
   using formats::Section;
   QUERN_TRY(writer, formats::QuernWriter::to_sink(sink, sections.config));
-  const std::pair<Section, const std::string*> parts[] = {
-      {Section::kTokenizer, &sections.tokenizer},
-      {Section::kTemplate, &sections.chat_template},
-      {Section::kGeneration, &sections.generation}};
-  for (const auto& [kind, bytes] : parts) {
-    if (!bytes->empty()) QUERN_CHECK(writer.set_section(kind, std::string_view(*bytes)));
+  if (!sections.tokenizer.empty()) {
+    QUERN_CHECK(writer.set_section(Section::kTokenizer, sections.tokenizer));
+  }
+  if (!sections.chat_template.empty()) {
+    QUERN_CHECK(writer.set_section(Section::kTemplate, std::string_view(sections.chat_template)));
+  }
+  if (!sections.generation.empty()) {
+    QUERN_CHECK(writer.set_section(Section::kGeneration, std::string_view(sections.generation)));
   }
   for (const TensorJob& job : plan.jobs) {
     QUERN_CHECK(writer.declare_tensor(job.name, job.to, job.layout, job.dims));

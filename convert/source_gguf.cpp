@@ -103,7 +103,9 @@ class GgufSource final : public SourceModel {
     if (const auto* found = file_.find_tensor(tensor.name)) file_.release(*found);
   }
   bool has_tokenizer() const noexcept override { return spec_.has_value(); }
-  Result<std::string> tokenizer_image() const override { return std::string(); }
+  Result<std::vector<std::byte>> tokenizer_image() const override {
+    return std::vector<std::byte>();
+  }
   Result<formats::TokenizerSpec> tokenizer_spec() const override { return *spec_; }
 
   Status read(bool vocabulary_only) {

@@ -27,7 +27,9 @@ class HuggingFaceSource final : public SourceModel {
     if (found != nullptr) directory_.weights->release(*found);
   }
   bool has_tokenizer() const noexcept override { return !directory_.tokenizer_json.empty(); }
-  Result<std::string> tokenizer_image() const override { return std::string(); }
+  Result<std::vector<std::byte>> tokenizer_image() const override {
+    return std::vector<std::byte>();
+  }
   Result<formats::TokenizerSpec> tokenizer_spec() const override {
     return read_huggingface_tokenizer(directory_);
   }

@@ -66,7 +66,7 @@ class SourceModel {
 
   virtual bool has_tokenizer() const noexcept = 0;
   /// The ready tokenizer of a container; empty where there is none. \pre has_tokenizer()
-  virtual Result<std::string> tokenizer_image() const = 0;
+  virtual Result<std::vector<std::byte>> tokenizer_image() const = 0;
   /// The tokenizer as a pipeline. \pre has_tokenizer()
   virtual Result<formats::TokenizerSpec> tokenizer_spec() const = 0;
 

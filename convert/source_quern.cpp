@@ -21,8 +21,8 @@ class QuernSource final : public SourceModel {
   Naming naming() const noexcept override { return Naming::kCanonical; }
   void release(const SourceTensor&) const noexcept override {}
   bool has_tokenizer() const noexcept override { return !file_.tokenizer().empty(); }
-  Result<std::string> tokenizer_image() const override {
-    return std::string(formats::as_text(file_.tokenizer()));
+  Result<std::vector<std::byte>> tokenizer_image() const override {
+    return std::vector<std::byte>(file_.tokenizer().begin(), file_.tokenizer().end());
   }
   Result<formats::TokenizerSpec> tokenizer_spec() const override {
     return text::spec_of_image(file_.tokenizer());

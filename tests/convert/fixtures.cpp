@@ -1,0 +1,162 @@
+#include "fixtures.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+
+#include "formats/byte_reader.h"
+
+namespace quern::convert::test {
+namespace fs = std::filesystem;
+
+TempFolder::TempFolder() {
+  static std::atomic<int> count{0};
+  path_ = fs::temp_directory_path() /
+          ("quern-convert-" + std::to_string(getpid()) + "-" + std::to_string(count++));
+  fs::create_directories(path_);
+}
+
+TempFolder::~TempFolder() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+std::vector<std::string> TempFolder::names() const {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(path_)) {
+    names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::optional<std::string> golden(const std::string& name) {
+  const fs::path path = fs::path(QUERN_GOLDENS_DIR) / "models" / name;
+  if (fs::exists(path / "config.json")) return path.string();
+  if (std::getenv("CI") != nullptr) {
+    FAIL_CHECK("the goldens are absent: " << path.string());
+  } else {
+    MESSAGE("the goldens are absent: " << path.string());
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> golden_names() {
+  return {"llama2", "llama3", "smollm2", "mistral", "qwen2", "qwen3", "gemma3_text"};
+}
+
+std::string read_bytes(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
+
+void write_bytes(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+std::vector<float> weights(std::size_t n, std::uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::vector<float> values(n);
+  for (auto& value : values) {
+    value = (static_cast<float>(generator() >> 8) / 8388608.0F - 1.0F) * 0.1F;
+  }
+  return values;
+}
+
+std::string encode_rows(Encoding encoding, const std::vector<float>& values, std::int64_t cols) {
+  const quant::EncodingOps& ops = *quant::find_ops(encoding);
+  const auto rows = static_cast<std::int64_t>(values.size()) / cols;
+  const auto row_bytes = ops.foreign_row_bytes(cols);
+  std::string out(static_cast<std::size_t>(rows) * row_bytes, '\0');
+  std::vector<std::byte> panel(
+      panel_bytes(*find_encoding(encoding), static_cast<std::uint64_t>(cols)).value());
+  for (std::int64_t first = 0; first < rows; first += 16) {
+    std::vector<float> rows16(static_cast<std::size_t>(16 * cols));
+    std::byte* to[16] = {};
+    for (std::int64_t r = 0; r < 16 && first + r < rows; ++r) {
+      std::copy_n(values.begin() + (first + r) * cols, cols, rows16.begin() + r * cols);
+      to[r] = reinterpret_cast<std::byte*>(out.data()) +
+              static_cast<std::uint64_t>(first + r) * row_bytes;
+    }
+    ops.quantize_panel(rows16.data(), cols, {}, panel.data());
+    ops.deinterleave_panel(panel.data(), cols, to);
+  }
+  return out;
+}
+
+namespace {
+
+struct ToyTensor {
+  std::string name;
+  std::vector<std::uint64_t> ne;
+};
+
+std::vector<ToyTensor> toy_tensors(std::uint64_t vocab) {
+  return {{"token_embd.weight", {256, vocab}}, {"blk.0.attn_norm.weight", {256}},
+          {"blk.0.attn_q.weight", {256, 256}}, {"blk.0.attn_k.weight", {256, 128}},
+          {"blk.0.attn_v.weight", {256, 128}}, {"blk.0.attn_output.weight", {256, 256}},
+          {"blk.0.ffn_norm.weight", {256}},    {"blk.0.ffn_gate.weight", {256, 512}},
+          {"blk.0.ffn_up.weight", {256, 512}}, {"blk.0.ffn_down.weight", {512, 256}},
+          {"output_norm.weight", {256}}};
+}
+
+std::string toy_bytes(const ToyModel& model, const std::vector<std::uint64_t>& ne,
+                      Encoding encoding, std::uint32_t seed) {
+  std::uint64_t count = 1;
+  for (const auto n : ne) count *= n;
+  const auto cols = static_cast<std::int64_t>(ne.front());
+  if (!model.random_bits || ne.size() == 1)
+    return encode_rows(encoding, weights(count, seed), cols);
+  std::string bytes(count / ne.front() * quant::find_ops(encoding)->foreign_row_bytes(cols), '\0');
+  std::mt19937 generator(seed);
+  for (char& c : bytes) c = static_cast<char>(generator() >> 24);
+  return bytes;
+}
+
+}  // namespace
+
+void write_toy_gguf(const std::string& path, const ToyModel& model) {
+  auto writer = formats::GgufWriter::create(path);
+  REQUIRE(writer.ok());
+  REQUIRE(writer->add_string("general.architecture", model.architecture).ok());
+  REQUIRE(writer->add_string("general.name", "a toy").ok());
+  REQUIRE(writer->add_string("general.license", "apache-2.0").ok());
+  const std::pair<const char*, std::uint32_t> numbers[] = {
+      {"llama.block_count", 1},          {"llama.context_length", 64},
+      {"llama.embedding_length", 256},   {"llama.feed_forward_length", 512},
+      {"llama.attention.head_count", 4}, {"llama.attention.head_count_kv", 2},
+      {"llama.rope.dimension_count", 64}};
+  for (const auto& [key, value] : numbers) REQUIRE(writer->add_unsigned(key, value).ok());
+  REQUIRE(writer->add_float("llama.attention.layer_norm_rms_epsilon", 1e-5).ok());
+
+  std::vector<std::string> contents;
+  std::uint32_t seed = 1;
+  for (ToyTensor& tensor : toy_tensors(static_cast<std::uint64_t>(model.vocab))) {
+    if (model.edit && !model.edit(tensor.name, tensor.ne)) continue;
+    const Encoding encoding = tensor.ne.size() == 1 ? Encoding::kF32 : model.encoding;
+    contents.push_back(toy_bytes(model, tensor.ne, encoding, seed++));
+    if (model.patch) model.patch(tensor.name, contents.back());
+    REQUIRE(writer->declare_tensor(tensor.name, tensor.ne, *formats::ggml_type_of(encoding)).ok());
+  }
+  REQUIRE(writer->begin().ok());
+  for (const std::string& bytes : contents) {
+    REQUIRE(writer->write(formats::as_bytes(bytes)).ok());
+  }
+  REQUIRE(writer->finish().ok());
+}
+
+ConvertOptions plain_options(const std::string& encoding, int threads) {
+  ConvertOptions options;
+  options.encoding = encoding;
+  options.self_test = false;
+  options.threads = threads;
+  return options;
+}
+
+}  // namespace quern::convert::test

@@ -1,0 +1,67 @@
+/// \file
+/// What the converter's tests share: a folder that goes away, goldens, a made-up GGUF model.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "convert/convert.h"
+#include "formats/gguf_writer.h"
+#include "quant/registry.h"
+#include "quern/encoding.h"
+
+namespace quern::convert::test {
+
+/// An empty folder, removed with its contents.
+class TempFolder {
+ public:
+  TempFolder();
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  ~TempFolder();
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+  std::string path() const { return path_.string(); }
+  /// Names of everything in it, sorted.
+  std::vector<std::string> names() const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// The path of a golden model; nullopt where the goldens are absent (an error where CI is set).
+std::optional<std::string> golden(const std::string& name);
+/// The architectures that this version converts.
+std::vector<std::string> golden_names();
+
+std::string read_bytes(const std::string& path);
+void write_bytes(const std::string& path, const std::string& bytes);
+
+/// Floats that look like weights, from a fixed seed.
+std::vector<float> weights(std::size_t n, std::uint32_t seed);
+
+/// A Llama with 1 layer, dim 256, 4 heads and 2 KV heads of 64, ffn 512, 80 tokens.
+struct ToyModel {
+  Encoding encoding = Encoding::kF32;  ///< Of the matrices.
+  bool random_bits = false;            ///< Any bytes instead of encoded weights.
+  std::string architecture = "llama";
+  std::int64_t vocab = 80;
+  /// Leaves out or changes a tensor: sees its name and dims (row length first), false drops it.
+  std::function<bool(const std::string& name, std::vector<std::uint64_t>& ne)> edit{};
+  /// Changes a tensor's bytes.
+  std::function<void(const std::string& name, std::string& bytes)> patch{};
+};
+
+/// Writes it as GGUF.
+void write_toy_gguf(const std::string& path, const ToyModel& model = {});
+
+/// `rows` rows of `cols` floats → rows in the foreign form of `encoding`.
+std::string encode_rows(Encoding encoding, const std::vector<float>& values, std::int64_t cols);
+
+/// Conversion without a self-test.
+ConvertOptions plain_options(const std::string& encoding = "keep", int threads = 1);
+
+}  // namespace quern::convert::test
