@@ -227,3 +227,37 @@ TEST_CASE("sizes that do not fit together are refused") {
   CHECK(program.error().code == ErrorCode::kInvalidArgument);
   CHECK(backends::find_backend("abacus").error().code == ErrorCode::kUnsupported);
 }
+
+TEST_CASE("fast mode stays near the exact one, or says that the build lacks it") {
+  const ToyModel model({.vocab = 150, .dim = 96, .ffn = 272});
+  const auto run = [&](bool fast) -> Result<std::vector<float>> {
+    backends::CompileOptions options = options_for(100, 512, KvType::kF32);
+    options.fast = fast;
+    options.executor = std::move(make_executor(2)).value();
+    QUERN_TRY(program, (*backends::find_backend("cpu"))->compile(model.graph(), options));
+    QUERN_TRY(state, program->new_sequence(512));
+    std::vector<std::int32_t> tokens(100), rows(100);
+    std::vector<std::int64_t> positions(100);
+    for (std::size_t i = 0; i < 100; ++i) {
+      tokens[i] = token_at(static_cast<std::int64_t>(i));
+      positions[i] = rows[i] = static_cast<std::int32_t>(i);
+    }
+    const std::vector<backends::SequenceState*> sequences(100, state.get());
+    QUERN_CHECK(program->run({tokens, positions, sequences, rows}));
+    const auto logits = program->output("logits");
+    return std::vector<float>(logits.begin(), logits.end());
+  };
+  const auto exact = run(false);
+  const auto fast = run(true);
+  REQUIRE(exact.ok());
+  if (!fast.ok()) {
+    CHECK(fast.error().code == ErrorCode::kUnsupported);
+    return;
+  }
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < exact->size(); ++i) {
+    error += std::pow(static_cast<double>((*fast)[i]) - static_cast<double>((*exact)[i]), 2);
+    size += std::pow(static_cast<double>((*exact)[i]), 2);
+  }
+  CHECK(std::sqrt(error / size) < 2e-2);  // bf16 has 8 bits; float32 in another order far less.
+}

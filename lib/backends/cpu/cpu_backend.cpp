@@ -25,6 +25,12 @@ Status check(const CompileOptions& options) {
     return Error(ErrorCode::kInvalidArgument, "the sizes to compile for do not fit together")
         .of("CompileOptions");
   }
+#if !defined(QUERN_WITH_ONEDNN)
+  if (options.fast) {
+    return Error(ErrorCode::kUnsupported, "this build has no fast mode: it was made without oneDNN")
+        .of("fast");
+  }
+#endif
   return {};
 }
 

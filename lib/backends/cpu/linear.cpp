@@ -1,6 +1,9 @@
 #include <cstring>
 
 #include "backends/cpu/ops.h"
+#if defined(QUERN_WITH_ONEDNN)
+#include "backends/cpu/fast_linear.h"
+#endif
 #include "backends/cpu/unsupported.h"
 
 namespace quern::backends::cpu {
@@ -68,10 +71,18 @@ Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out)
   if (adds) step.reads.push_back(residual);
   const float* bias =
       linear.bias == graph::kNone ? nullptr : lowering.weight(linear.bias).view.f32();
-  lowering.add(
-      std::make_unique<LinearStep>(weight.view, bias, LinearStep::Buffers{packed, residual, result},
-                                   lowering.value(out).rows),
-      std::move(step));
+  std::unique_ptr<Step> product = std::make_unique<LinearStep>(
+      weight.view, bias, LinearStep::Buffers{packed, residual, result}, lowering.value(out).rows);
+#if defined(QUERN_WITH_ONEDNN)
+  if (lowering.options().fast && has_fast_linear(weight.view.encoding)) {
+    const BufferId x = lowering.buffer(linear.x);
+    QUERN_TRY(fast, make_fast_linear(lowering, linear, x, result, residual, std::move(product),
+                                     step.scratch_bytes));
+    product = std::move(fast);
+    step.reads.push_back(x);
+  }
+#endif
+  lowering.add(std::move(product), std::move(step));
   return {};
 }
 
