@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "convert/gguf_tokenizer.h"
 #include "formats/tokenizer_json.h"
 #include "golden.h"
 #include "text/tokenizer/image_builder.h"
@@ -64,6 +65,26 @@ TEST_CASE("every golden case holds through tokenizer.json and the compiled image
     ++seen;
   }
   CHECK(seen >= 15);
+}
+
+TEST_CASE("every golden case holds through GGUF metadata and the compiled image") {
+  if (!testing::have_goldens()) return;
+  std::size_t seen = 0;
+  for (const std::string& folder : testing::golden_folders()) {
+    const std::string path = testing::golden_path(folder, "ggml-vocab-" + folder + ".gguf");
+    if (!std::filesystem::exists(path)) continue;
+    const auto file = formats::GgufFile::open(path);
+    REQUIRE_MESSAGE(file.ok(), file.error().describe());
+    const auto spec = convert::read_gguf_tokenizer(*file);
+    REQUIRE_MESSAGE(spec.ok(), spec.error().describe());
+    const auto image = text::build_tokenizer_image(*spec);
+    REQUIRE_MESSAGE(image.ok(), image.error().describe());
+    const auto tokenizer = text::Tokenizer::open(*image, path);
+    REQUIRE_MESSAGE(tokenizer.ok(), tokenizer.error().describe());
+    check_cases(*tokenizer, folder);
+    ++seen;
+  }
+  CHECK(seen >= 13);
 }
 
 }  // namespace quern
