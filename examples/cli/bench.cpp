@@ -1,0 +1,194 @@
+// quern bench: prefill and decode rates, load time, memory.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "command.h"
+#include "input.h"
+#include "model_flags.h"
+#include "terminal.h"
+
+namespace quern::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct BenchOptions {
+  ModelFlags model;
+  std::int64_t prefill_tokens = 512, decode_tokens = 128, depth = 0, batch_rows = 512;
+  int repeats = 5;
+  bool json = false;
+};
+
+struct Rates {
+  const char* test;
+  std::int64_t tokens;
+  std::vector<double> tokens_per_second;
+};
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::uint64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024U;  // Linux counts KiB.
+}
+
+/// Tokens that are the same in every run, spread over the vocabulary.
+std::vector<TokenId> some_tokens(std::int64_t count, std::int64_t vocab_size) {
+  std::vector<TokenId> ids(static_cast<std::size_t>(count));
+  std::uint64_t state = 1;
+  for (TokenId& id : ids) {
+    state = state * 6364136223846793005U + 1442695040888963407U;
+    id = static_cast<TokenId>((state >> 33U) % static_cast<std::uint64_t>(vocab_size));
+  }
+  return ids;
+}
+
+/// Brings the session to exactly the first `depth` tokens.
+Status go_to_depth(Session& session, std::span<const TokenId> tokens, std::int64_t depth) {
+  Status back = session.rewind(std::min(depth, session.position()));
+  if (!back.ok()) QUERN_CHECK(session.rewind(0));  // A window cannot always go back.
+  const auto at = static_cast<std::size_t>(session.position());
+  if (static_cast<std::int64_t>(at) == depth) return {};
+  QUERN_TRY(logits, session.step(tokens.subspan(at, static_cast<std::size_t>(depth) - at)));
+  return logits.empty() ? Status(Error(ErrorCode::kInternal, "a step gave no logits")) : Status();
+}
+
+/// One repeat: `tokens` after the first `depth`, in one call or one by one.
+Result<double> one_rate(Session& session, std::span<const TokenId> tokens, std::int64_t depth,
+                        bool one_by_one) {
+  QUERN_CHECK(go_to_depth(session, tokens, depth));
+  const auto rest = tokens.subspan(static_cast<std::size_t>(depth));
+  const std::size_t rows = one_by_one ? 1 : rest.size();
+  const auto start = Clock::now();
+  for (std::size_t at = 0; at < rest.size(); at += rows) {
+    if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
+    QUERN_CHECK(session.step(rest.subspan(at, rows)));
+  }
+  return static_cast<double>(rest.size()) / seconds_since(start);
+}
+
+Result<Rates> measure(Session& session, const char* test, std::int64_t count,
+                      const BenchOptions& options, ProgressBar& bar) {
+  Rates rates{test, count, {}};
+  const bool one_by_one = std::string_view(test) == "decode";
+  const auto tokens = some_tokens(options.depth + count, session.model().vocab_size());
+  // The first run fills caches and page tables and is not counted.
+  for (int repeat = -1; repeat < options.repeats; ++repeat) {
+    QUERN_TRY(rate, one_rate(session, tokens, options.depth, one_by_one));
+    if (repeat >= 0) rates.tokens_per_second.push_back(rate);
+    bar.show(static_cast<std::uint64_t>(repeat + 1), static_cast<std::uint64_t>(options.repeats));
+  }
+  return rates;
+}
+
+Result<std::vector<Rates>> measure_all(const Model& model, const BenchOptions& options,
+                                       KvType& kv) {
+  SessionOptions session_options;
+  session_options.context =
+      options.depth + std::max<std::int64_t>({options.prefill_tokens, options.decode_tokens, 1});
+  session_options.batch_rows = options.batch_rows;
+  session_options.kv = options.model.kv_type();
+  QUERN_TRY(session, Session::create(model, session_options));
+  kv = session.kv();
+  std::vector<Rates> all;
+  const InterruptScope scope;
+  ProgressBar bar("measuring");
+  for (const auto& [test, count] :
+       {std::pair("prefill", options.prefill_tokens), std::pair("decode", options.decode_tokens)}) {
+    if (count == 0) continue;
+    QUERN_TRY(rates, measure(session, test, count, options, bar));
+    all.push_back(std::move(rates));
+  }
+  return all;
+}
+
+Json report(const Model& model, const BenchOptions& options, double load_ms, KvType kv,
+            const std::vector<Rates>& all) {
+  Json json;
+  json["model"] = model.path();
+  json["isa"] = model.isa();
+  json["threads"] = model.threads();
+  json["kv"] = kv_name(kv);
+  json["fast"] = options.model.fast;
+  json["load_ms"] = load_ms;
+  json["peak_rss_bytes"] = peak_rss_bytes();
+  json["results"] = Json::array();
+  for (const Rates& rates : all)
+    json["results"].push_back({{"test", rates.test},
+                               {"tokens", rates.tokens},
+                               {"depth", options.depth},
+                               {"tokens_per_second", rates.tokens_per_second}});
+  return json;
+}
+
+std::string report_text(const Model& model, const BenchOptions& options, double load_ms,
+                        const std::vector<Rates>& all) {
+  char line[256];
+  std::snprintf(line, sizeof(line), "%s: %s, %d threads, loaded in %.1f ms, peak %.1f MiB\n",
+                model.path().c_str(), std::string(model.isa()).c_str(), model.threads(), load_ms,
+                static_cast<double>(peak_rss_bytes()) / 1048576.0);
+  std::string text = line;
+  for (const Rates& rates : all) {
+    double sum = 0, squares = 0;
+    for (const double rate : rates.tokens_per_second) sum += rate;
+    const auto n = static_cast<double>(rates.tokens_per_second.size());
+    for (const double rate : rates.tokens_per_second)
+      squares += (rate - sum / n) * (rate - sum / n);
+    std::snprintf(line, sizeof(line), "%-8s %6lld tokens at depth %lld: %10.2f ± %.2f tokens/s\n",
+                  rates.test, static_cast<long long>(rates.tokens),
+                  static_cast<long long>(options.depth), sum / n, std::sqrt(squares / n));
+    text += line;
+  }
+  return text;
+}
+
+int bench(const BenchOptions& options) {
+  const auto start = Clock::now();
+  const auto model = options.model.open();
+  const double load_ms = seconds_since(start) * 1000.0;
+  if (!model.ok()) return fail(model.error());
+  KvType kv = KvType::kAuto;
+  const auto all = measure_all(*model, options, kv);
+  if (!all.ok()) return fail(all.error());
+  put(options.json ? to_text(report(*model, options, load_ms, kv, *all)) + "\n"
+                   : report_text(*model, options, load_ms, *all));
+  return finish_stdout();
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Action& action) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = app.add_subcommand("bench", "Prefill and decode rates, load time, memory");
+  options->model.add_to(*command);
+  command->add_option("-p", options->prefill_tokens, "Tokens of the prefill test; 0 leaves it out")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  command->add_option("-n", options->decode_tokens, "Tokens of the decode test; 0 leaves it out")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--depth", options->depth, "Tokens that stand in the context already")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  command->add_option("--batch", options->batch_rows, "Rows of a prefill step")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command->add_option("-r,--repeats", options->repeats, "Repeats, after one that is not counted")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "One JSON document");
+  command->footer("Example:\n  quern bench smollm2.quern -p 512 -n 128 -r 5 --json");
+  on_chosen(command, options, action, bench);
+}
+
+}  // namespace quern::cli

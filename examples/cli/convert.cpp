@@ -1,0 +1,188 @@
+// quern convert and quern quantize: a readable model in, a .quern or .gguf file out.
+#include "convert/convert.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "command.h"
+#include "input.h"
+#include "output_file.h"
+#include "terminal.h"
+
+namespace quern::cli {
+namespace {
+
+struct ConvertFlags {
+  std::string source, output, encoding = "keep";
+  int threads = 0;
+  bool dry_run = false, json = false, self_test = true;
+  // quantize only
+  std::string report, calibrate;
+  std::string target_size, target_bpw;
+};
+
+std::string encoding_name(Encoding encoding) {
+  const EncodingInfo* info = find_encoding(encoding);
+  return info != nullptr ? std::string(info->name) : "unknown";
+}
+
+Json plan_json(const convert::ConvertPlan& plan, bool with_tensors) {
+  Json json;
+  json["architecture"] = plan.architecture;
+  json["source_kind"] = plan.source_kind;
+  json["output_bytes"] = plan.output_bytes;
+  json["bits_per_weight"] = plan.bits_per_weight;
+  json["warnings"] = plan.warnings;
+  if (!with_tensors) return json;
+  json["tensors"] = Json::array();
+  for (const convert::PlannedTensor& tensor : plan.tensors) {
+    Json entry;
+    entry["name"] = tensor.name;
+    entry["source"] = tensor.source;
+    entry["shape"] = tensor.shape;
+    entry["source_encoding"] = tensor.source_encoding;
+    entry["encoding"] = encoding_name(tensor.encoding);
+    entry["source_bytes"] = tensor.source_bytes;
+    entry["bytes"] = tensor.bytes;
+    double elements = 1;
+    for (const std::uint64_t dim : tensor.shape) elements *= static_cast<double>(dim);
+    entry["bits_per_weight"] =
+        elements > 0 ? static_cast<double>(tensor.bytes) * 8.0 / elements : 0.0;
+    if (!tensor.transform.empty()) entry["transform"] = tensor.transform;
+    json["tensors"].push_back(std::move(entry));
+  }
+  return json;
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (const std::uint64_t dim : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(dim);
+  return text + "]";
+}
+
+std::string plan_text(const convert::ConvertPlan& plan) {
+  std::string text;
+  char line[512];
+  for (const convert::PlannedTensor& tensor : plan.tensors) {
+    std::snprintf(line, sizeof(line), "%-28s %-16s %-8s -> %-8s %12llu bytes  %s%s%s\n",
+                  tensor.name.c_str(), shape_text(tensor.shape).c_str(),
+                  tensor.source_encoding.c_str(), encoding_name(tensor.encoding).c_str(),
+                  static_cast<unsigned long long>(tensor.bytes), tensor.source.c_str(),
+                  tensor.transform.empty() ? "" : ": ", tensor.transform.c_str());
+    text += line;
+  }
+  std::snprintf(line, sizeof(line), "%s (%s): %zu tensors, %llu bytes, %.3f bits per weight\n",
+                plan.architecture.c_str(), plan.source_kind.c_str(), plan.tensors.size(),
+                static_cast<unsigned long long>(plan.output_bytes), plan.bits_per_weight);
+  return text + line;
+}
+
+void tell_warnings(const convert::ConvertPlan& plan) {
+  for (const std::string& warning : plan.warnings) tell("warning: " + warning);
+}
+
+int dry_run(const ConvertFlags& flags, const convert::ConvertOptions& options) {
+  const auto plan = convert::plan(flags.source, flags.output, options);
+  if (!plan.ok()) return fail(plan.error());
+  tell_warnings(*plan);
+  put(flags.json ? to_text(plan_json(*plan, true)) + "\n" : plan_text(*plan));
+  return finish_stdout();
+}
+
+int convert_model(const ConvertFlags& flags) {
+  convert::ConvertOptions options;
+  options.encoding = flags.encoding;
+  options.self_test = flags.self_test;
+  options.threads = flags.threads;
+  if (flags.dry_run) return dry_run(flags, options);
+  Result<convert::ConvertReport> report = [&] {
+    const InterruptScope scope;
+    ProgressBar bar("converting");
+    options.progress = bar.callback();
+    return convert::convert(flags.source, flags.output, options);
+  }();
+  if (!report.ok()) return fail(report.error());
+  tell_warnings(report->plan);
+  Json json = plan_json(report->plan, true);
+  json["seconds"] = report->seconds;
+  json["weights_hash"] = hex(report->weights_hash);
+  if (!flags.report.empty()) {
+    const Status written = write_file(flags.report, to_text(json, 2) + "\n");
+    if (!written.ok()) return fail(written.error());
+  }
+  if (flags.json) {
+    json.erase("tensors");
+    json["output"] = flags.output;
+    put(to_text(json) + "\n");
+  } else {
+    char line[160];
+    std::snprintf(line, sizeof(line), ": %zu tensors, %llu bytes, %.3f bits per weight, %.1f s",
+                  report->plan.tensors.size(),
+                  static_cast<unsigned long long>(report->plan.output_bytes),
+                  report->plan.bits_per_weight, report->seconds);
+    tell("wrote " + flags.output + line);
+  }
+  return finish_stdout();
+}
+
+int quantize(const ConvertFlags& flags) {
+  const char* later = !flags.target_size.empty()  ? "--target-size"
+                      : !flags.target_bpw.empty() ? "--target-bpw"
+                      : !flags.calibrate.empty()  ? "--calibrate"
+                                                  : nullptr;
+  if (later != nullptr)
+    return usage(std::string(later) +
+                 " is not part of this version: it arrives with calibration; give "
+                 "one encoding for all matrices with --encoding");
+  if (flags.encoding.empty())
+    return usage("quantize needs --encoding ENC; see quern quantize --help");
+  return convert_model(flags);
+}
+
+void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
+  command
+      .add_option(source, flags.source,
+                  "A .quern, .gguf or .safetensors file, or a checkpoint directory")
+      ->required();
+  command.add_option("-o,--output", flags.output, "The file to write; .gguf writes GGUF")
+      ->required();
+  command.add_option("--threads", flags.threads, "Threads; 0: what is left to the process")
+      ->check(CLI::Range(0, 1024));
+  command.add_flag("--dry-run", flags.dry_run, "Prints what would be done and writes nothing");
+  command.add_flag("!--no-self-test", flags.self_test, "Leaves out what verify replays");
+  command.add_flag("--json", flags.json, "One JSON document");
+}
+
+constexpr const char* kEncodings =
+    "A source's own type (q4_1, q6_k, bf16, ...), a native encoding (qr8, qr4), a preset (q8, q4), "
+    "or keep";
+
+}  // namespace
+
+void add_convert(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<ConvertFlags>();
+  CLI::App* command = app.add_subcommand("convert", "Any readable model to .quern, or to .gguf");
+  add_common(*command, *flags, "SRC");
+  command->add_option("--encoding", flags->encoding, kEncodings)->capture_default_str();
+  command->footer("Example:\n  quern convert SmolLM2-135M-Instruct.gguf -o smollm2.quern");
+  on_chosen(command, flags, action, convert_model);
+}
+
+void add_quantize(CLI::App& app, Action& action) {
+  auto flags = std::make_shared<ConvertFlags>();
+  flags->encoding.clear();
+  CLI::App* command = app.add_subcommand("quantize", "Re-encodes the weights of a model");
+  add_common(*command, *flags, "MODEL");
+  command->add_option("--encoding", flags->encoding, kEncodings);
+  command->add_option("--report", flags->report, "Writes each tensor's encoding and bits as JSON");
+  // Known names, so that the answer is better than "unknown option".
+  command->add_option("--target-size", flags->target_size)->group("");
+  command->add_option("--target-bpw", flags->target_bpw)->group("");
+  command->add_option("--calibrate", flags->calibrate)->group("");
+  command->footer(
+      "Example:\n  quern quantize model.quern -o small.quern --encoding q4 --report small.json");
+  on_chosen(command, flags, action, quantize);
+}
+
+}  // namespace quern::cli

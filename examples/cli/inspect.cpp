@@ -1,0 +1,93 @@
+// quern inspect: what a model file holds.
+#include <memory>
+#include <string>
+
+#include "command.h"
+#include "convert/convert.h"
+#include "input.h"
+#include "model_flags.h"
+#include "terminal.h"
+
+namespace quern::cli {
+namespace {
+
+struct InspectOptions {
+  ModelFlags model;
+  bool tensors = false, graph = false, json = false;
+};
+
+/// One line of a scalar or of a list of scalars.
+std::string short_text(const Json& value) {
+  if (!value.is_string()) return to_text(value);
+  const auto& text = value.get_ref<const std::string&>();
+  const std::string line = to_text(value);
+  return text.find('\n') == std::string::npos ? line.substr(1, line.size() - 2) : line;
+}
+
+bool is_flat(const Json& value) {
+  if (!value.is_structured()) return true;
+  if (value.is_object()) return false;
+  for (const Json& item : value)
+    if (item.is_structured()) return false;
+  return true;
+}
+
+/// Readable lines of any JSON of bounded depth (parse_json bounds it).
+void print(const Json& value, const std::string& indent, std::string& out) {
+  for (const auto& [key, member] : value.items()) {
+    const std::string label = indent + (value.is_array() ? "- " : key + ": ");
+    if (is_flat(member)) {
+      out += label + short_text(member) + "\n";
+    } else if (value.is_array() && member.is_object()) {
+      // A row of a table: its flat members on one line.
+      std::string row;
+      for (const auto& [name, cell] : member.items())
+        row += (row.empty() ? "" : "  ") + name + " " + short_text(cell);
+      out += label + row + "\n";
+    } else {
+      out += indent + key + ":\n";
+      print(member, indent + "  ", out);
+    }
+  }
+}
+
+int inspect(const InspectOptions& options) {
+  const auto description = convert::describe(options.model.path, options.tensors);
+  if (!description.ok()) return fail(description.error());
+  auto json = parse_json(*description, options.model.path);
+  if (!json.ok()) return fail(json.error());
+  std::string graph;
+  if (options.graph) {
+    const auto model = options.model.open();
+    if (!model.ok()) return fail(model.error());
+    auto text = model->graph_text();
+    if (!text.ok()) return fail(text.error());
+    graph = std::move(*text);
+  }
+  if (options.json) {
+    if (options.graph) (*json)["graph"] = graph;
+    put(to_text(*json, 2) + "\n");
+  } else {
+    std::string out;
+    print(*json, "", out);
+    if (options.graph) out += "graph:\n" + graph;
+    put(out);
+  }
+  return finish_stdout();
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Action& action) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App* command = app.add_subcommand(
+      "inspect", "Header, configuration, tokenizer, template, tensors, quality report, hashes");
+  options->model.add_path_to(*command, "FILE");
+  command->add_flag("--tensors", options->tensors, "Lists every tensor");
+  command->add_flag("--graph", options->graph, "Lists the graph's operations with their shapes");
+  command->add_flag("--json", options->json, "One JSON document");
+  command->footer("Example:\n  quern inspect smollm2.quern --tensors");
+  on_chosen(command, options, action, inspect);
+}
+
+}  // namespace quern::cli

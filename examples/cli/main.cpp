@@ -1,0 +1,86 @@
+// The program `quern`: reads the command line and hands over to one command.
+#include <clocale>
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "command.h"
+#include "quern/log.h"
+#include "quern/version.h"
+#include "terminal.h"
+
+namespace quern::cli {
+namespace {
+
+/// QUERN_LOG=load,dispatch,time sends those topics to stderr.
+void listen_to_log() {
+  const char* wanted = std::getenv("QUERN_LOG");
+  if (wanted == nullptr || *wanted == '\0') return;
+  const std::string topics = std::string(",") + wanted + ",";
+  set_log_sink([topics](std::string_view topic, std::string_view line) {
+    if (topics.find("," + std::string(topic) + ",") != std::string::npos)
+      tell("[" + std::string(topic) + "] " + std::string(line));
+  });
+}
+
+/// A free text may begin with a dash (`-p "-1 + 1 ="`): such pairs become one `--name=text`.
+std::vector<std::string> join_texts(int argc, char** argv) {
+  std::vector<std::string> args(argv + 1, argv + argc);
+  if (args.empty() || (args[0] != "run" && args[0] != "chat")) return args;
+  std::vector<std::string> joined;
+  for (std::size_t i = 0; i < args.size(); ++i) {
+    const bool text =
+        args[i] == "-p" || args[i] == "--prompt" || args[i] == "--system" || args[i] == "--stop";
+    if (text && i + 1 < args.size() && args[i + 1].size() > 1 && args[i + 1][0] == '-') {
+      joined.push_back((args[i] == "-p" ? "--prompt" : args[i]) + "=" + args[i + 1]);
+      ++i;
+    } else {
+      joined.push_back(args[i]);
+    }
+  }
+  return joined;
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App app{"quern runs foundation models on ordinary processors", "quern"};
+  app.set_version_flag("--version", std::string("quern ") + version());
+  app.require_subcommand(1);
+  app.footer(
+      "Try: quern COMMAND --help\nExit status: 0 done, 1 refused or failed, 2 wrong command line, "
+      "130 interrupted.");
+  Action action;
+  for (const auto add : {add_run, add_chat, add_convert, add_quantize, add_inspect, add_verify,
+                         add_tokenize, add_template, add_logits, add_bench, add_eval, add_plan})
+    add(app, action);
+  std::vector<std::string> args = join_texts(argc, argv);
+  std::vector<std::string> reversed(args.rbegin(), args.rend());  // CLI11 takes them from the back.
+  try {
+    app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::string sentence = error.what();
+    while (!sentence.empty() && sentence.back() == '\n') sentence.pop_back();
+    return usage(sentence + "; see quern --help");
+  }
+  return action ? action() : usage("no command was given; see quern --help");
+}
+
+}  // namespace
+}  // namespace quern::cli
+
+int main(int argc, char** argv) {
+  using namespace quern::cli;
+  std::setlocale(LC_CTYPE, "");  // Line editing needs to know the terminal's characters.
+  install_signal_handlers();
+  try {
+    listen_to_log();
+    return run_program(argc, argv);
+  } catch (const std::bad_alloc&) {
+    tell("memory ran out; try a smaller --ctx, --batch or model");
+  } catch (const std::exception& error) {
+    tell(std::string("this is a bug in quern, please report it: ") + error.what());
+  }
+  return kRefused;
+}

@@ -1,0 +1,128 @@
+#include "model_flags.h"
+
+#include <array>
+#include <utility>
+
+#include "convert/convert.h"
+
+namespace quern::cli {
+namespace {
+
+constexpr std::array<std::pair<const char*, KvType>, 6> kKvNames{{{"auto", KvType::kAuto},
+                                                                  {"f32", KvType::kF32},
+                                                                  {"f16", KvType::kF16},
+                                                                  {"bf16", KvType::kBF16},
+                                                                  {"q8", KvType::kQ8},
+                                                                  {"q4", KvType::kQ4}}};
+
+std::string above_zero_to_one(const std::string& text) {
+  float value = 0;
+  if (CLI::detail::lexical_cast(text, value) && value > 0.0F && value <= 1.0F) return {};
+  return "the value must lie above 0 and be at most 1, not " + text;
+}
+
+}  // namespace
+
+void ModelFlags::add_path_to(CLI::App& command, const char* what) {
+  command
+      .add_option(what, path,
+                  "A .quern, .gguf or .safetensors file, or a Hugging Face checkpoint directory")
+      ->required();
+}
+
+void ModelFlags::add_to(CLI::App& command) {
+  add_path_to(command);
+  command.add_option("--threads", threads, "Threads; 0: the cores that affinity and quota leave")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  std::vector<std::string> names;
+  for (const auto& entry : kKvNames) names.emplace_back(entry.first);
+  command.add_option("--kv", kv, "Key/value cache; auto fits the weights' precision")
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
+  command.add_flag("--fast", fast, "Relaxes the numerics law (bits may depend on the machine)");
+}
+
+Result<Model> ModelFlags::open(bool vocabulary_only) const {
+  ModelOptions options;
+  options.threads = threads;
+  options.fast = fast;
+  options.vocabulary_only = vocabulary_only;
+  return convert::open_any(path, options);
+}
+
+KvType ModelFlags::kv_type() const {
+  for (const auto& [name, type] : kKvNames)
+    if (kv == name) return type;
+  return KvType::kAuto;
+}
+
+const char* kv_name(KvType kv) {
+  for (const auto& [name, type] : kKvNames)
+    if (type == kv) return name;
+  return "auto";
+}
+
+void GenerationFlags::add_to(CLI::App& command) {
+  command
+      .add_option("-n,--max-tokens", max_tokens,
+                  "Most tokens of a reply; default: up to the context")
+      ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--ctx", context, "Positions kept; default: the model's longest, at most 8192")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--temp", temperature, "Temperature; 0 is greedy")
+      ->check(CLI::Range(0.0, 1e6));
+  command.add_option("--top-k", top_k, "Keep the k most likely tokens; 0: off")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--top-p", top_p, "Keep the most likely tokens up to this mass; 1: off")
+      ->check(CLI::Validator(above_zero_to_one, "(0 - 1]"));
+  command.add_option("--min-p", min_p, "Keep tokens above this share of the best one; 0: off")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--repeat-penalty", repeat_penalty, "Divides logits of recent tokens; 1: off")
+      ->check(CLI::Range(1e-6, 1e6));
+  command.add_option("--seed", seed, "Same seed, same text, on every machine")
+      ->capture_default_str();
+  command.add_flag("--greedy", greedy, "Always the most likely token");
+  command.add_option("--stop", stop, "Text that ends the reply; may be repeated")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command.add_flag("--ignore-eos", ignore_eos, "Goes on after the model's end tokens");
+}
+
+SamplingOptions GenerationFlags::sampling(const Model& model) const {
+  SamplingOptions options = model.default_sampling();
+  if (temperature) options.temperature = *temperature;
+  if (top_k) options.top_k = *top_k;
+  if (top_p) options.top_p = *top_p;
+  if (min_p) options.min_p = *min_p;
+  if (repeat_penalty) options.repeat_penalty = *repeat_penalty;
+  if (greedy) options.temperature = 0.0F;
+  options.seed = seed;
+  return options;
+}
+
+GenerateOptions GenerationFlags::options(const Model& model) const {
+  GenerateOptions options;
+  options.sampling = sampling(model);
+  options.max_tokens = max_tokens;
+  options.stop = stop;
+  options.ignore_end_tokens = ignore_eos;
+  return options;
+}
+
+const char* reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    case FinishReason::kContextFull:
+      return "context_full";
+  }
+  return "";
+}
+
+}  // namespace quern::cli

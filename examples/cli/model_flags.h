@@ -1,0 +1,53 @@
+/// \file
+/// Flags that several commands share: the model, its threads and cache, sampling.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "quern/model.h"
+#include "quern/session.h"
+
+namespace quern::cli {
+
+struct ModelFlags {
+  std::string path;
+  int threads = 0;
+  bool fast = false;
+  std::string kv = "auto";
+
+  /// MODEL, --threads, --kv, --fast.
+  void add_to(CLI::App& command);
+  /// MODEL alone, for commands that do not evaluate.
+  void add_path_to(CLI::App& command, const char* what = "MODEL");
+
+  /// Opens a model of any kind; Ctrl-C ends the program meanwhile.
+  Result<Model> open(bool vocabulary_only = false) const;
+  KvType kv_type() const;
+};
+
+/// --temp … --seed --greedy --stop, -n, --ctx.
+struct GenerationFlags {
+  std::optional<float> temperature, top_p, min_p, repeat_penalty;
+  std::optional<std::int32_t> top_k;
+  std::uint64_t seed = 0;
+  bool greedy = false, ignore_eos = false;
+  std::vector<std::string> stop;
+  std::int64_t max_tokens = -1;
+  std::int64_t context = 0;
+
+  void add_to(CLI::App& command);
+  /// The model's defaults under the flags that were given.
+  SamplingOptions sampling(const Model& model) const;
+  GenerateOptions options(const Model& model) const;
+};
+
+/// \return "stop", "length", "cancelled" or "context_full".
+const char* reason_name(FinishReason reason);
+const char* kv_name(KvType kv);
+
+}  // namespace quern::cli

@@ -1,0 +1,73 @@
+/// \file
+/// Talking to people and pipes: stdout for data, stderr for everything else, progress, Ctrl-C.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "quern/model.h"
+#include "quern/result.h"
+
+namespace quern::cli {
+
+/// Writes data to stdout at once. \return false where nobody takes it (pipe closed, disk full).
+bool put(std::string_view text);
+
+/// \return kDone, or kRefused where stdout failed; says so unless the reader merely went away.
+int finish_stdout();
+
+/// One line to stderr, prefixed "quern: "; control characters are shown escaped.
+void tell(std::string_view sentence);
+
+/// Tells an error in one sentence with advice. \return the exit status that it asks for.
+int fail(const Error& error);
+
+/// The same for a wrong command line. \return kUsage.
+int usage(std::string_view sentence);
+
+bool stdin_is_terminal();
+bool stdout_is_terminal();
+bool stderr_is_terminal();
+
+/// Shows "what 42 %" on a terminal's stderr once the work has taken a second; silent otherwise.
+/// Thread rule: one thread.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string what);
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+  ~ProgressBar();  ///< Wipes the line.
+
+  void show(std::uint64_t done, std::uint64_t total);
+  /// \return a callback for the library; cancels on Ctrl-C. Valid as long as the bar.
+  Progress callback();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string what_;
+  Clock::time_point start_ = Clock::now(), last_ = start_;
+  bool shown_ = false;
+  bool enabled_;
+};
+
+/// Installs the handlers: Ctrl-C ends the program with status 130 and the terminal as it was found,
+/// unless an `InterruptScope` is open; a closed pipe is an error of `put`, not a signal.
+void install_signal_handlers();
+
+/// While open, Ctrl-C only sets `flag()`; the second one in a row ends the program.
+class InterruptScope {
+ public:
+  InterruptScope();
+  InterruptScope(const InterruptScope&) = delete;
+  InterruptScope& operator=(const InterruptScope&) = delete;
+  ~InterruptScope();
+  static const std::atomic<bool>& flag();
+};
+
+/// \return whether Ctrl-C was pressed in the current or last scope.
+bool interrupted();
+
+}  // namespace quern::cli
