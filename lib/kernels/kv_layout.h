@@ -35,9 +35,9 @@ inline constexpr std::int64_t value_row_bytes(std::int64_t hd) {
   return round_up(hd, 32) / 2;
 }
 
-/// Scratch of attention, per query: 64 probabilities, the block's output, the query's codes.
+/// Scratch of attention, per query: 64 scores, 64 weights, the block's output, the query packed.
 inline constexpr std::int64_t attention_query_bytes(std::int64_t hd, std::int64_t vd) {
-  return 64 * 4 + round_up(vd, 32) * 4 + round_up(hd, 64) + 64;
+  return 2 * 64 * 4 + round_up(vd, 32) * 4 + round_up(hd, 16) * 4;
 }
 
 }  // namespace

@@ -68,10 +68,10 @@ QUERN_INLINE V tanh_of(V x) {
   const V z = x * x;
   const V p = horner(z, -0.333333331494f, 0.133333001462f, -0.0539584616275f, 0.0217625029074f,
                      -0.00832318705828f, 0.00226950168416f);
-  const V small = fma(x * z, p, x);
+  const V small = fma(a * z, p, a);
   const V one = V::all(1.0f);
   const V large = one - V::all(2.0f) / (exp_of(a + a) + one);
-  return select(less(a, V::all(0.625f)), small, with_sign(large, x));
+  return with_sign(select(less(a, V::all(0.625f)), small, large), x);  // −0 stays −0.
 }
 
 /// erf x, at most 4 ulp: x·P(x²) near 0, 1 − e^P(|x|) beyond, 1 from 4 on.

@@ -1,0 +1,261 @@
+/// \file
+/// What only AVX2 (with FMA and F16C) can say: a register holds 8 rows, half a panel.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/generic/vec16.h"
+
+namespace quern::kernels {
+namespace {
+
+using Avx2Arch = xsimd::fma3<xsimd::avx2>;
+
+template <>
+struct Fused<Avx2Arch> {
+  static QUERN_INLINE __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
+};
+
+struct Avx2 {
+  using V = Vec16<Avx2Arch>;
+  using F = __m256;
+  using I = __m256i;
+  using C = __m256i;
+  static constexpr int kRows = 8, kParts = 2, kTile = 4, kStrips = 2, kLanes = 4;
+
+  // Float32.
+  static QUERN_INLINE F zero() { return _mm256_setzero_ps(); }
+  static QUERN_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
+  static QUERN_INLINE void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+  static QUERN_INLINE F broadcast(const std::byte* p) {
+    return _mm256_broadcast_ss(reinterpret_cast<const float*>(p));
+  }
+  static QUERN_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static QUERN_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static QUERN_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static QUERN_INLINE F negative(F a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
+  static QUERN_INLINE float square_root(float x) {
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+  }
+  static QUERN_INLINE F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+
+  // 8 numbers side by side.
+  static QUERN_INLINE __m128i load8(const std::byte* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  }
+  static QUERN_INLINE __m128i load16(const std::byte* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static QUERN_INLINE F halves(const std::byte* p) { return _mm256_cvtph_ps(load16(p)); }
+  static QUERN_INLINE F brain_halves(const std::byte* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load16(p)), 16));
+  }
+  static QUERN_INLINE F unsigned_bytes(const std::byte* p) {
+    return to_float(_mm256_cvtepu8_epi32(load8(p)));
+  }
+  static QUERN_INLINE F signed_bytes(const std::byte* p) {
+    return to_float(_mm256_cvtepi8_epi32(load8(p)));
+  }
+  template <int high>
+  static QUERN_INLINE I nibble_ints(const std::byte* p) {
+    return _mm256_and_si256(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load8(p)), 4 * high),
+                            _mm256_set1_epi32(15));
+  }
+  static QUERN_INLINE F low_nibbles_of_bytes(const std::byte* p) {
+    return to_float(nibble_ints<0>(p));
+  }
+  static QUERN_INLINE F high_nibbles_of_bytes(const std::byte* p) {
+    return to_float(nibble_ints<1>(p));
+  }
+  /// 2^(e − 128) of 8 bytes e; NaN for 255, denormal for 0 and 1.
+  static QUERN_INLINE F powers(const std::byte* p) {
+    const I e = _mm256_cvtepu8_epi32(load8(p));
+    const I normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const I denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    I r = _mm256_blendv_epi8(normal, denormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e));
+    r = _mm256_blendv_epi8(r, _mm256_set1_epi32(0x7fc00000),
+                           _mm256_cmpeq_epi32(e, _mm256_set1_epi32(255)));
+    return _mm256_castsi256_ps(r);
+  }
+
+  // Codes.
+  static QUERN_INLINE C load_codes(const std::byte* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static QUERN_INLINE void store_codes(std::byte* p, C v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+  }
+  static QUERN_INLINE C low_nibbles(C v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+  static QUERN_INLINE C high_nibbles(C v) {
+    return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+  }
+  static QUERN_INLINE C either(C a, C b) { return _mm256_or_si256(a, b); }
+  /// Each byte of the mask is spread over eight bytes, whose own bit then decides.
+  template <int value>
+  static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
+    const I four = _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(mask));
+    const I spread = _mm256_shuffle_epi8(
+        four, _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+    const I own = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
+    const I set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, own), own);
+    return _mm256_or_si256(v, _mm256_and_si256(set, _mm256_set1_epi8(value)));
+  }
+  template <int which, int shift>
+  static QUERN_INLINE C crumbs(C v) {
+    constexpr int kBy = 2 * which - shift;
+    const C moved = kBy >= 0 ? _mm256_srli_epi16(v, kBy >= 0 ? kBy : 0)
+                             : _mm256_slli_epi16(v, kBy >= 0 ? 0 : -kBy);
+    return _mm256_and_si256(moved, _mm256_set1_epi8(3 << shift));
+  }
+  static QUERN_INLINE C look_up(const std::uint8_t* book, C index) {
+    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(book));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);
+  }
+  /// code·s − 8·s + 128 per row, s 0 … 15.
+  static QUERN_INLINE C scale_codes(C code, I s) {
+    const I pair = _mm256_or_si256(s, _mm256_slli_epi32(s, 16));
+    const I even = _mm256_mullo_epi16(_mm256_and_si256(code, _mm256_set1_epi16(255)), pair);
+    const I odd = _mm256_mullo_epi16(_mm256_srli_epi16(code, 8), pair);
+    const I bias = _mm256_sub_epi16(_mm256_set1_epi16(128), _mm256_slli_epi16(pair, 3));
+    const I biases = _mm256_or_si256(bias, _mm256_slli_epi16(bias, 8));
+    return _mm256_add_epi8(_mm256_or_si256(even, _mm256_slli_epi16(odd, 8)), biases);
+  }
+
+  // Whole-number products.
+  static QUERN_INLINE I zero_ints() { return _mm256_setzero_si256(); }
+  static QUERN_INLINE I broadcast_ints(const std::byte* p) {
+    return _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+  }
+  static QUERN_INLINE C broadcast_codes(const std::byte* p) { return broadcast_ints(p); }
+  static QUERN_INLINE void store_ints(std::int32_t* p, I v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+  }
+  /// acc + sum·s, |sum| < 2¹⁵, s < 2¹⁵.
+  static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(sum, s));
+  }
+  /// −offset·Σ of the codes of x in the group of kCount steps from kFirst on; `sums` is the int16
+  /// pair.
+  template <int kOffset, int kFirst, int kCount>
+  static QUERN_INLINE I minus_offset(const std::byte* sums) {
+    if constexpr (kOffset == 0) return zero_ints();
+    constexpr int low = kFirst == 0 ? -kOffset : 0, high = kFirst + kCount == 8 ? -kOffset : 0;
+    constexpr int pair = (low & 0xffff) | static_cast<int>(static_cast<unsigned>(high) << 16);
+    return _mm256_madd_epi16(broadcast_ints(sums), _mm256_set1_epi32(pair));
+  }
+
+  /// Signed codes and their magnitudes: maddubs wants one unsigned operand.
+  struct Wide {
+    C magnitude, code;
+  };
+  static QUERN_INLINE Wide signed_wide(C v) { return {_mm256_abs_epi8(v), v}; }
+  static QUERN_INLINE Wide wide(C code) {
+    return signed_wide(_mm256_xor_si256(code, _mm256_set1_epi8(-128)));
+  }
+  static QUERN_INLINE I wide_start(const std::byte*) { return zero_ints(); }
+  static QUERN_INLINE I wide_dot(I acc, const Wide& w, C x) {
+    const I pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.code));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static QUERN_INLINE I signed_dot(I acc, const Wide& w, C x) { return wide_dot(acc, w, x); }
+  static QUERN_INLINE C minus_8(C v) { return _mm256_sub_epi8(v, _mm256_set1_epi8(8)); }
+
+  /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S
+  /// wide.
+  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
+  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte* sums) {
+    if constexpr (kMax > 127) {
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA { sum[t] = zero_ints(); });
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
+        constexpr int kk = kFirst + i.value;
+        const Wide w = wide(code(Index<kk>{}));
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+          sum[t] = wide_dot(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
+        });
+      });
+    } else {
+      constexpr int kFlush = 32767 / (2 * 127 * kMax);  // Products that fit 16 bits.
+      I part[W];
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+        sum[t] = minus_offset<kOffset, kFirst, kCount>(sums + 4 * t);
+      });
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
+        constexpr int kk = kFirst + i.value;
+        const C w = code(Index<kk>{});
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+          const I p = _mm256_maddubs_epi16(w, broadcast_codes(x + 4 * S * kk + 4 * t));
+          part[t] = i.value % kFlush == 0 ? p : _mm256_add_epi16(part[t], p);
+          if constexpr (i.value % kFlush == kFlush - 1 || i.value == kCount - 1) {
+            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(part[t], _mm256_set1_epi16(1)));
+          }
+        });
+      });
+    }
+  }
+
+  // Lanes.
+  template <int distance>
+  static QUERN_INLINE V swap(const V& x) {
+    V r;
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA {
+      const F v = x.v[i];
+      if constexpr (distance == 1) r.v[i] = V::Batch(_mm256_permute_ps(v, 0xb1));
+      if constexpr (distance == 2) r.v[i] = V::Batch(_mm256_permute_ps(v, 0x4e));
+      if constexpr (distance == 4) r.v[i] = V::Batch(_mm256_permute2f128_ps(v, v, 1));
+      if constexpr (distance == 8) r.v[i] = x.v[1 - i];
+    });
+    return r;
+  }
+  static QUERN_INLINE V wrap(F low, F high) {
+    V r;
+    r.v[0] = typename V::Batch(low);
+    r.v[1] = typename V::Batch(high);
+    return r;
+  }
+  static QUERN_INLINE V load_halves(const std::byte* p) { return wrap(halves(p), halves(p + 16)); }
+  static QUERN_INLINE V load_brain_halves(const std::byte* p) {
+    return wrap(brain_halves(p), brain_halves(p + 16));
+  }
+  static QUERN_INLINE V load_signed_bytes(const std::byte* p) {
+    return wrap(signed_bytes(p), signed_bytes(p + 8));
+  }
+  /// 16 nibbles (low or high) of 16 bytes, minus 8.
+  template <int high>
+  static QUERN_INLINE V load_nibbles(const std::byte* p) {
+    const I eight = _mm256_set1_epi32(8);
+    return wrap(to_float(_mm256_sub_epi32(nibble_ints<high>(p), eight)),
+                to_float(_mm256_sub_epi32(nibble_ints<high>(p + 8), eight)));
+  }
+  static QUERN_INLINE void store_halves(std::byte* p, const V& x) {
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 16 * i),
+                       _mm256_cvtps_ph(x.v[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    });
+  }
+  /// The low 16 (8) bits of every lane; they need not fit, so only bytes are moved.
+  static QUERN_INLINE __m128i low16(I v) {
+    const I order = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1,
+                                     4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, order), 0x08));
+  }
+  static QUERN_INLINE void store_low16(std::byte* p, const V::Int& x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), low16(x.v[0]));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 16), low16(x.v[1]));
+  }
+  static QUERN_INLINE void store_low8(std::byte* p, const V::Int& x) {
+    const __m128i byte = _mm_set1_epi16(255);
+    const __m128i low = _mm_and_si128(low16(x.v[0]), byte),
+                  high = _mm_and_si128(low16(x.v[1]), byte);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(low, high));
+  }
+  /// 16 int32 as float32.
+  static QUERN_INLINE V to_lanes(const std::int32_t* p) {
+    const auto at = [](const std::int32_t* from) QUERN_INLINE_LAMBDA {
+      return to_float(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+    };
+    return wrap(at(p), at(p + 8));
+  }
+};
+
+}  // namespace
+}  // namespace quern::kernels

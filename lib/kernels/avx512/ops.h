@@ -1,0 +1,231 @@
+/// \file
+/// What only AVX-512 (F, BW, DQ, VL) can say: a register holds all 16 rows of a panel.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/generic/vec16.h"
+
+namespace quern::kernels {
+namespace {
+
+template <>
+struct Fused<xsimd::avx512bw> {
+  static QUERN_INLINE __m512 fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+};
+
+struct Avx512 {
+  using V = Vec16<xsimd::avx512bw>;
+  using F = __m512;
+  using I = __m512i;
+  using C = __m512i;
+  static constexpr int kRows = 16, kParts = 1, kTile = 8, kStrips = 3, kLanes = 8;
+
+  // Float32.
+  static QUERN_INLINE F zero() { return _mm512_setzero_ps(); }
+  static QUERN_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
+  static QUERN_INLINE void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+  static QUERN_INLINE F broadcast(const std::byte* p) {
+    return _mm512_set1_ps(*reinterpret_cast<const float*>(p));
+  }
+  static QUERN_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static QUERN_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static QUERN_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static QUERN_INLINE F negative(F a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+  static QUERN_INLINE float square_root(float x) {
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+  }
+  static QUERN_INLINE F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+
+  // 16 numbers side by side.
+  static QUERN_INLINE __m128i load16(const std::byte* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static QUERN_INLINE __m256i load32(const std::byte* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static QUERN_INLINE F halves(const std::byte* p) { return _mm512_cvtph_ps(load32(p)); }
+  static QUERN_INLINE F brain_halves(const std::byte* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load32(p)), 16));
+  }
+  static QUERN_INLINE F unsigned_bytes(const std::byte* p) {
+    return to_float(_mm512_cvtepu8_epi32(load16(p)));
+  }
+  static QUERN_INLINE F signed_bytes(const std::byte* p) {
+    return to_float(_mm512_cvtepi8_epi32(load16(p)));
+  }
+  template <int high>
+  static QUERN_INLINE I nibble_ints(const std::byte* p) {
+    return _mm512_and_si512(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load16(p)), 4 * high),
+                            _mm512_set1_epi32(15));
+  }
+  static QUERN_INLINE F low_nibbles_of_bytes(const std::byte* p) {
+    return to_float(nibble_ints<0>(p));
+  }
+  static QUERN_INLINE F high_nibbles_of_bytes(const std::byte* p) {
+    return to_float(nibble_ints<1>(p));
+  }
+  /// 2^(e − 128) of 16 bytes e; NaN for 255, denormal for 0 and 1.
+  static QUERN_INLINE F powers(const std::byte* p) {
+    const I e = _mm512_cvtepu8_epi32(load16(p));
+    const I normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    const I denormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), e);
+    I r = _mm512_mask_mov_epi32(normal, _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)), denormal);
+    r = _mm512_mask_mov_epi32(r, _mm512_cmpeq_epi32_mask(e, _mm512_set1_epi32(255)),
+                              _mm512_set1_epi32(0x7fc00000));
+    return _mm512_castsi512_ps(r);
+  }
+
+  // Codes.
+  static QUERN_INLINE C load_codes(const std::byte* p) { return _mm512_loadu_si512(p); }
+  static QUERN_INLINE void store_codes(std::byte* p, C v) { _mm512_storeu_si512(p, v); }
+  static QUERN_INLINE C low_nibbles(C v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+  static QUERN_INLINE C high_nibbles(C v) {
+    return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+  }
+  static QUERN_INLINE C either(C a, C b) { return _mm512_or_si512(a, b); }
+  template <int value>
+  static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
+    const __mmask64 m =
+        _load_mask64(const_cast<__mmask64*>(reinterpret_cast<const __mmask64*>(mask)));
+    return _mm512_mask_add_epi8(v, m, v, _mm512_set1_epi8(value));
+  }
+  /// Crumb `which` of every byte, at bit `shift`.
+  template <int which, int shift>
+  static QUERN_INLINE C crumbs(C v) {
+    constexpr int kBy = 2 * which - shift;
+    const C moved = kBy >= 0 ? _mm512_srli_epi16(v, kBy >= 0 ? kBy : 0)
+                             : _mm512_slli_epi16(v, kBy >= 0 ? 0 : -kBy);
+    return _mm512_and_si512(moved, _mm512_set1_epi8(3 << shift));
+  }
+  static QUERN_INLINE C look_up(const std::uint8_t* book, C index) {
+    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(book));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
+  }
+  /// code·s − 8·s + 128 per row, s 0 … 15.
+  static QUERN_INLINE C scale_codes(C code, I s) {
+    const I pair = _mm512_or_si512(s, _mm512_slli_epi32(s, 16));
+    const I even = _mm512_mullo_epi16(_mm512_and_si512(code, _mm512_set1_epi16(255)), pair);
+    const I odd = _mm512_mullo_epi16(_mm512_srli_epi16(code, 8), pair);
+    const I bias = _mm512_sub_epi16(_mm512_set1_epi16(128), _mm512_slli_epi16(pair, 3));
+    const I biases = _mm512_or_si512(bias, _mm512_slli_epi16(bias, 8));
+    return _mm512_add_epi8(_mm512_or_si512(even, _mm512_slli_epi16(odd, 8)), biases);
+  }
+
+  // Whole-number products.
+  static QUERN_INLINE I zero_ints() { return _mm512_setzero_si512(); }
+  static QUERN_INLINE I broadcast_ints(const std::byte* p) {
+    return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+  }
+  static QUERN_INLINE C broadcast_codes(const std::byte* p) { return broadcast_ints(p); }
+  /// acc + sum·s, |sum| < 2¹⁵, s < 2¹⁵.
+  static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(sum, s));
+  }
+  /// −offset·Σ of the codes of x in the group of kCount steps from kFirst on; `sums` is the int16
+  /// pair.
+  template <int kOffset, int kFirst, int kCount>
+  static QUERN_INLINE I minus_offset(const std::byte* sums) {
+    if constexpr (kOffset == 0) return zero_ints();
+    constexpr int low = kFirst == 0 ? -kOffset : 0, high = kFirst + kCount == 8 ? -kOffset : 0;
+    constexpr int pair = (low & 0xffff) | static_cast<int>(static_cast<unsigned>(high) << 16);
+    return _mm512_madd_epi16(broadcast_ints(sums), _mm512_set1_epi32(pair));
+  }
+
+  /// A vector of 8-bit codes + 128 as magnitude and sign, for maddubs, whose first operand is
+  /// unsigned.
+  struct Wide {
+    C magnitude;
+    __mmask64 minus;
+  };
+  static QUERN_INLINE Wide wide(C code) {
+    return signed_wide(_mm512_xor_si512(code, _mm512_set1_epi8(-128)));
+  }
+  static QUERN_INLINE I wide_start(const std::byte*) { return zero_ints(); }
+  static QUERN_INLINE I wide_dot(I acc, const Wide& w, C x) {
+    const C turned = _mm512_mask_sub_epi8(x, w.minus, _mm512_setzero_si512(), x);
+    const I pairs = _mm512_maddubs_epi16(w.magnitude, turned);  // ≤ 128·127·2 < 2¹⁵.
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  }
+
+  /// The same for codes that are signed already.
+  static QUERN_INLINE Wide signed_wide(C v) { return {_mm512_abs_epi8(v), _mm512_movepi8_mask(v)}; }
+  static QUERN_INLINE I signed_dot(I acc, const Wide& w, C x) { return wide_dot(acc, w, x); }
+  static QUERN_INLINE C minus_8(C v) { return _mm512_sub_epi8(v, _mm512_set1_epi8(8)); }
+  static QUERN_INLINE void store_ints(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
+
+  /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S
+  /// wide.
+  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
+  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte* sums) {
+    if constexpr (kMax > 127) {
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA { sum[t] = zero_ints(); });
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
+        constexpr int kk = kFirst + i.value;
+        const Wide w = wide(code(Index<kk>{}));
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+          sum[t] = wide_dot(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
+        });
+      });
+    } else {
+      constexpr int kFlush = 32767 / (2 * 127 * kMax);  // Products that fit 16 bits.
+      I part[W];
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+        sum[t] = minus_offset<kOffset, kFirst, kCount>(sums + 4 * t);
+      });
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
+        constexpr int kk = kFirst + i.value;
+        const C w = code(Index<kk>{});
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+          const I p = _mm512_maddubs_epi16(w, broadcast_codes(x + 4 * S * kk + 4 * t));
+          part[t] = i.value % kFlush == 0 ? p : _mm512_add_epi16(part[t], p);
+          if constexpr (i.value % kFlush == kFlush - 1 || i.value == kCount - 1) {
+            sum[t] = _mm512_add_epi32(sum[t], _mm512_madd_epi16(part[t], _mm512_set1_epi16(1)));
+          }
+        });
+      });
+    }
+  }
+
+  // Lanes.
+  template <int distance>
+  static QUERN_INLINE V swap(const V& x) {
+    V r;
+    if constexpr (distance == 1) r.v[0] = V::Batch(_mm512_permute_ps(x.v[0], 0xb1));
+    if constexpr (distance == 2) r.v[0] = V::Batch(_mm512_permute_ps(x.v[0], 0x4e));
+    if constexpr (distance == 4) r.v[0] = V::Batch(_mm512_shuffle_f32x4(x.v[0], x.v[0], 0xb1));
+    if constexpr (distance == 8) r.v[0] = V::Batch(_mm512_shuffle_f32x4(x.v[0], x.v[0], 0x4e));
+    return r;
+  }
+  static QUERN_INLINE V wrap(F x) {
+    V r;
+    r.v[0] = typename V::Batch(x);
+    return r;
+  }
+  static QUERN_INLINE V load_halves(const std::byte* p) { return wrap(halves(p)); }
+  static QUERN_INLINE V load_brain_halves(const std::byte* p) { return wrap(brain_halves(p)); }
+  static QUERN_INLINE V load_signed_bytes(const std::byte* p) { return wrap(signed_bytes(p)); }
+  /// 16 nibbles (low or high) of 16 bytes, minus 8.
+  template <int high>
+  static QUERN_INLINE V load_nibbles(const std::byte* p) {
+    return wrap(to_float(_mm512_sub_epi32(nibble_ints<high>(p), _mm512_set1_epi32(8))));
+  }
+  static QUERN_INLINE void store_halves(std::byte* p, const V& x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(x.v[0], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+  /// The low 16 (8) bits of every lane.
+  static QUERN_INLINE void store_low16(std::byte* p, const V::Int& x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(x.v[0]));
+  }
+  static QUERN_INLINE void store_low8(std::byte* p, const V::Int& x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v[0]));
+  }
+  /// 16 int32 as float32.
+  static QUERN_INLINE V to_lanes(const std::int32_t* p) {
+    return wrap(to_float(_mm512_loadu_si512(p)));
+  }
+};
+
+}  // namespace
+}  // namespace quern::kernels

@@ -1,0 +1,37 @@
+/// \file
+/// What VNNI adds to AVX-512: four products of 8 bits and their sum in one instruction, exactly.
+#pragma once
+
+#include "kernels/avx512/ops.h"
+
+namespace quern::kernels {
+namespace {
+
+struct Avx512Vnni : Avx512 {
+  static QUERN_INLINE I add_scaled(I acc, I sum, I s) { return _mm512_dpwssd_epi32(acc, sum, s); }
+
+  using Wide = C;
+  static QUERN_INLINE Wide wide(C code) { return code; }
+  /// −128·Σ of a whole row, whose sum of codes is at p.
+  static QUERN_INLINE I wide_start(const std::byte* p) {
+    return _mm512_sub_epi32(zero_ints(), _mm512_slli_epi32(broadcast_ints(p), 7));
+  }
+  static QUERN_INLINE I wide_dot(I acc, Wide w, C x) { return _mm512_dpbusd_epi32(acc, w, x); }
+
+  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
+  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte* sums) {
+    each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+      sum[t] = minus_offset<kOffset, kFirst, kCount>(sums + 4 * t);
+    });
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
+      constexpr int kk = kFirst + i.value;
+      const C w = code(Index<kk>{});
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+        sum[t] = _mm512_dpbusd_epi32(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
+      });
+    });
+  }
+};
+
+}  // namespace
+}  // namespace quern::kernels

@@ -1,0 +1,12 @@
+/// \file
+/// The files of this folder; the folder exports install_avx512vnni.
+#pragma once
+
+#include "kernels/kernel_table.h"
+
+namespace quern::kernels {
+
+void install_avx512vnni_groups(KernelTable& table);
+void install_avx512vnni_rotated(KernelTable& table);
+
+}  // namespace quern::kernels

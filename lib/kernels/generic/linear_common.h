@@ -1,0 +1,65 @@
+/// \file
+/// What the families of linear kernels share. `Isa` says how many rows of a panel it holds at once
+/// (kRows; a panel has kParts such parts), how many activation rows it multiplies at once (kTile),
+/// and has register types F (float32 per row), I (int32 per row), C (4 bytes per row).
+#pragma once
+
+#include "kernels/generic/unroll.h"
+#include "kernels/install.h"
+#include "kernels/packed_rows.h"
+
+namespace quern::kernels {
+namespace {
+
+/// Finishes row t of the result for the part of a panel that begins at output row n0.
+template <class Isa>
+QUERN_INLINE void store_result(const LinearArgs& args, std::int64_t n0, std::int64_t t,
+                               typename Isa::F result) {
+  float* y = args.y + t * args.y_stride + n0;
+  const std::int64_t valid = args.n - n0;
+  if (valid >= Isa::kRows) {
+    if (args.bias != nullptr) result = Isa::add(result, Isa::load(args.bias + n0));
+    if (args.accumulate) result = Isa::add(Isa::load(y), result);
+    Isa::store(y, result);
+    return;
+  }
+  float lanes[Isa::kRows];
+  Isa::store(lanes, result);
+  for (std::int64_t i = 0; i < valid; ++i) {
+    float r = lanes[i];
+    if (args.bias != nullptr) r = r + args.bias[n0 + i];
+    y[i] = args.accumulate ? y[i] + r : r;
+  }
+}
+
+/// Calls tile(Index<P>, Index<W>, Index<S>, part, r0, first column) so that every row is covered: W
+/// rows at r0 + column of a subtile packed S wide, for P parts of a panel from `part` on.
+template <class Isa, class Tile>
+QUERN_INLINE void for_tiles(std::int64_t rows, Tile tile) {
+  constexpr int kParts = Isa::kParts;
+  for (std::int64_t r0 = 0; r0 < rows;) {
+    const std::int64_t w = subtile_width(rows - r0);
+    if (w == 8) {
+      for (int part = 0; part < kParts; ++part) {
+        for (int column = 0; column < 8; column += Isa::kTile) {
+          tile(Index<1>{}, Index<Isa::kTile>{}, Index<8>{}, part, r0, column);
+        }
+      }
+    } else if (w == 4) {
+      for (int part = 0; part < kParts; ++part) {
+        tile(Index<1>{}, Index<4>{}, Index<4>{}, part, r0, 0);
+      }
+    } else if (w == 2) {
+      constexpr int kTwo = kParts < 2 ? 1 : 2;
+      for (int part = 0; part < kParts; part += kTwo) {
+        tile(Index<kTwo>{}, Index<2>{}, Index<2>{}, part, r0, 0);
+      }
+    } else {
+      tile(Index<kParts>{}, Index<1>{}, Index<1>{}, 0, r0, 0);
+    }
+    r0 += w;
+  }
+}
+
+}  // namespace
+}  // namespace quern::kernels

@@ -1,0 +1,61 @@
+/// \file
+/// Matrix products with float weights: acc = fma(w, x, acc) in order of k, a lane per output row.
+#pragma once
+
+#include "kernels/generic/linear_common.h"
+
+namespace quern::kernels {
+namespace {
+
+template <class Isa, Encoding E>
+struct FloatLinear {
+  using F = typename Isa::F;
+  static constexpr int kBytes = E == Encoding::kF32 ? 4 : 2;
+
+  static QUERN_INLINE F weights(const std::byte* p) {
+    if constexpr (E == Encoding::kF32) return Isa::load(reinterpret_cast<const float*>(p));
+    if constexpr (E == Encoding::kF16) return Isa::halves(p);
+    if constexpr (E == Encoding::kBF16) return Isa::brain_halves(p);
+  }
+
+  template <int P, int W, int S>
+  static void tile(const LinearArgs& args, const std::byte* w, std::int64_t n0, std::int64_t t0,
+                   const std::byte* x) {
+    F acc[P * W];
+    each<P * W>([&](auto i) QUERN_INLINE_LAMBDA { acc[i] = Isa::zero(); });
+    for (std::int64_t k = 0; k < args.k; ++k) {
+      each<P>([&](auto p) QUERN_INLINE_LAMBDA {
+        const F row = weights(w + kBytes * Isa::kRows * p);
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+          acc[p * W + t] = Isa::fma(row, Isa::broadcast(x + 4 * t), acc[p * W + t]);
+        });
+      });
+      w += kBytes * kPanelRows;
+      x += 4 * S;
+    }
+    each<P>([&](auto p) QUERN_INLINE_LAMBDA {
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+        store_result<Isa>(args, n0 + Isa::kRows * p, t0 + t, acc[p * W + t]);
+      });
+    });
+  }
+
+  static void run(const LinearArgs& args) {
+    const std::int64_t bytes = panel_geometry(E, args.k).panel_bytes;
+    const std::int64_t row_bytes = f32_row_bytes(args.k);
+    for (std::int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
+      const std::byte* w = args.weights + panel * bytes;
+      for_tiles<Isa>(args.rows, [&](auto p, auto width, auto packed, int part, std::int64_t r0,
+                                    int column) QUERN_INLINE_LAMBDA {
+        tile<p.value, width.value, packed.value>(args, w + kBytes * Isa::kRows * part,
+                                                 panel * kPanelRows + Isa::kRows * part,
+                                                 r0 + column, args.x + r0 * row_bytes + 4 * column);
+      });
+    }
+  }
+
+  static void install(KernelTable& table) { set_linear(table, E, run); }
+};
+
+}  // namespace
+}  // namespace quern::kernels

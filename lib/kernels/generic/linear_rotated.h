@@ -1,0 +1,215 @@
+/// \file
+/// Matrix products of the family kQ8Rotated: one exact int32 sum for the whole row, one rounding.
+///
+/// qr8 panels and expanded qr4 panels hold codes + 128 as `[K/4][16 rows][4]`; kStrips parts of one
+/// panel or of neighbouring panels are swept together. Few rows of qr4 go from the panel's own
+/// bits.
+#pragma once
+
+#include "kernels/generic/group_codes.h"
+#include "kernels/generic/linear_common.h"
+
+namespace quern::kernels {
+namespace {
+
+/// Rows from which expanding a panel of qr4 pays.
+constexpr std::int64_t kExpandRotatedFromRows = 12;
+
+template <class Isa>
+struct RotatedLinear {
+  using F = typename Isa::F;
+  using I = typename Isa::I;
+  using C = typename Isa::C;
+
+  /// One part of 16 rows: where its codes and its row scales lie, and its first output row.
+  struct Strip {
+    const std::byte* codes;
+    const std::byte* scales;
+    std::int64_t n0;
+  };
+
+  template <int P, int W, int S>
+  static QUERN_INLINE void finish(const LinearArgs& args, const Strip (&strip)[P], std::int64_t t0,
+                                  const std::byte* trailer, const I (&acc)[P * W]) {
+    each<P>([&](auto p) QUERN_INLINE_LAMBDA {
+      const F dw = Isa::load(reinterpret_cast<const float*>(strip[p].scales));
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+        const F scale = Isa::mul(dw, Isa::broadcast(trailer + 4 * t));
+        store_result<Isa>(args, strip[p].n0, t0 + t,
+                          Isa::mul(Isa::to_float(acc[p * W + t]), scale));
+      });
+    });
+  }
+
+  /// W rows packed S wide against P strips of codes + 128.
+  template <int P, int W, int S>
+  static void tile(const LinearArgs& args, const Strip (&strip)[P], std::int64_t t0,
+                   const std::byte* x) {
+    const std::int64_t blocks = round_up(args.k, 64) / 32;
+    const std::byte* trailer = x + blocks * kRotatedRecord * S;
+    I acc[P * W];
+    each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+      const I start = Isa::wide_start(trailer + 4 * S + 4 * t);
+      each<P>([&](auto p) QUERN_INLINE_LAMBDA { acc[p * W + t] = start; });
+    });
+    const std::byte* codes[P];
+    each<P>([&](auto p) QUERN_INLINE_LAMBDA { codes[p] = strip[p].codes; });
+    for (std::int64_t b = 0; b < blocks; ++b, x += kRotatedRecord * S) {
+      each<8>([&](auto kk) QUERN_INLINE_LAMBDA {
+        typename Isa::Wide w[P];
+        each<P>([&](auto p) QUERN_INLINE_LAMBDA {
+          w[p] = Isa::wide(Isa::load_codes(codes[p] + 512 * b + 64 * kk));
+        });
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+          const C four = Isa::broadcast_codes(x + 4 * S * kk + 4 * t);
+          each<P>([&](auto p) QUERN_INLINE_LAMBDA {
+            acc[p * W + t] = Isa::wide_dot(acc[p * W + t], w[p], four);
+          });
+        });
+      });
+    }
+    finish<P, W, S>(args, strip, t0, trailer, acc);
+  }
+
+  /// qr4 from its own bits: sums of 16 (they fit 16 bits) times the sub-scale.
+  template <int W, int S>
+  static void tile_qr4(const LinearArgs& args, const PanelPart<Isa>& part, const Strip (&strip)[1],
+                       std::int64_t t0, const std::byte* x) {
+    const std::int64_t blocks = round_up(args.k, 64) / 32;
+    I acc[W];
+    each<W>([&](auto t) QUERN_INLINE_LAMBDA { acc[t] = Isa::zero_ints(); });
+    for (std::int64_t b = 0; b < blocks; ++b, x += kRotatedRecord * S) {
+      const std::byte* scales = part.bytes(1, 16 * b);
+      each<2>([&](auto h) QUERN_INLINE_LAMBDA {
+        I sum[W];
+        Isa::template dot<15, 8, 4 * h.value, 4, W, S>(
+            sum, [&](auto kk) QUERN_INLINE_LAMBDA { return part.template nibbles<kk.value>(0, b); },
+            x, x + 32 * S);
+        const I s = Isa::template nibble_ints<h.value>(scales);
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA { acc[t] = Isa::add_scaled(acc[t], sum[t], s); });
+      });
+    }
+    finish<1, W, S>(args, strip, t0, x, acc);
+  }
+
+  /// Writes (code − 8)·sub-scale + 128 of one part of a qr4 panel.
+  static void expand(const PanelPart<Isa>& from, std::int64_t blocks, std::byte* to) {
+    to += 4 * Isa::kRows * from.part;
+    for (std::int64_t b = 0; b < blocks; ++b, to += 512) {
+      const std::byte* scales = from.bytes(1, 16 * b);
+      each<8>([&](auto kk) QUERN_INLINE_LAMBDA {
+        const I s = Isa::template nibble_ints<kk.value / 4>(scales);
+        Isa::store_codes(to + 64 * kk, Isa::scale_codes(from.template nibbles<kk.value>(0, b), s));
+      });
+    }
+  }
+
+  template <int P>
+  static QUERN_INLINE void sweep(const LinearArgs& args, const Strip (&strip)[P]) {
+    const std::int64_t row_bytes = rotated_row_bytes(args.k);
+    for (std::int64_t r0 = 0; r0 < args.rows;) {
+      const std::int64_t w = subtile_width(args.rows - r0);
+      const std::byte* x = args.x + r0 * row_bytes;
+      if (w == 8) {
+        for (int column = 0; column < 8; column += Isa::kTile) {
+          tile<P, Isa::kTile, 8>(args, strip, r0 + column, x + 4 * column);
+        }
+      } else if (w == 4) {
+        tile<P, 4, 4>(args, strip, r0, x);
+      } else if (w == 2) {
+        tile<P, 2, 2>(args, strip, r0, x);
+      } else {
+        tile<P, 1, 1>(args, strip, r0, x);
+      }
+      r0 += w;
+    }
+  }
+
+  /// Sweeps `count` panels whose codes lie `code_bytes` apart and whose scales `panel_bytes` apart.
+  static void sweep_panels(const LinearArgs& args, std::int64_t first, std::int64_t count,
+                           const std::byte* codes, std::int64_t code_bytes, const std::byte* scales,
+                           std::int64_t panel_bytes) {
+    const auto strip = [&](std::int64_t i) QUERN_INLINE_LAMBDA {
+      const std::int64_t panel = i / Isa::kParts, part = i % Isa::kParts;
+      return Strip{codes + panel * code_bytes + 4 * Isa::kRows * part,
+                   scales + panel * panel_bytes + 4 * Isa::kRows * part,
+                   (first + panel) * kPanelRows + Isa::kRows * part};
+    };
+    const std::int64_t strips = count * Isa::kParts;
+    std::int64_t i = 0;
+    if constexpr (Isa::kStrips == 3) {
+      for (; i + 3 <= strips; i += 3) {
+        const Strip three[3] = {strip(i), strip(i + 1), strip(i + 2)};
+        sweep<3>(args, three);
+      }
+    }
+    for (; i + 2 <= strips; i += 2) {
+      const Strip two[2] = {strip(i), strip(i + 1)};
+      sweep<2>(args, two);
+    }
+    for (; i < strips; ++i) {
+      const Strip one[1] = {strip(i)};
+      sweep<1>(args, one);
+    }
+  }
+
+  static void run_qr8(const LinearArgs& args) {
+    const PanelGeometry g = panel_geometry(Encoding::kQR8, args.k);
+    const std::byte* base = args.weights + args.panel_begin * g.panel_bytes;
+    sweep_panels(args, args.panel_begin, args.panel_end - args.panel_begin, base + g.stream[0],
+                 g.panel_bytes, base + g.stream[1], g.panel_bytes);
+  }
+
+  static void run_qr4_direct(const LinearArgs& args, const PanelGeometry& g) {
+    const std::int64_t row_bytes = rotated_row_bytes(args.k);
+    for (std::int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
+      const std::byte* base = args.weights + panel * g.panel_bytes;
+      for (int part = 0; part < Isa::kParts; ++part) {
+        const PanelPart<Isa> codes(base, g, part);
+        const Strip strip[1] = {{nullptr, base + g.stream[2] + 4 * Isa::kRows * part,
+                                 panel * kPanelRows + Isa::kRows * part}};
+        for (std::int64_t r0 = 0; r0 < args.rows;) {
+          const std::int64_t w = subtile_width(args.rows - r0);
+          const std::byte* x = args.x + r0 * row_bytes;
+          if (w == 8) {
+            tile_qr4<4, 8>(args, codes, strip, r0, x);
+            tile_qr4<4, 8>(args, codes, strip, r0 + 4, x + 16);
+          } else if (w == 4) {
+            tile_qr4<4, 4>(args, codes, strip, r0, x);
+          } else if (w == 2) {
+            tile_qr4<2, 2>(args, codes, strip, r0, x);
+          } else {
+            tile_qr4<1, 1>(args, codes, strip, r0, x);
+          }
+          r0 += w;
+        }
+      }
+    }
+  }
+
+  static void run_qr4(const LinearArgs& args) {
+    const PanelGeometry g = panel_geometry(Encoding::kQR4, args.k);
+    if (args.rows < kExpandRotatedFromRows) return run_qr4_direct(args, g);
+    const std::int64_t blocks = round_up(args.k, 64) / 32, code_bytes = 512 * blocks;
+    for (std::int64_t panel = args.panel_begin; panel < args.panel_end;) {
+      const std::int64_t left = args.panel_end - panel, count = left < 3 ? left : 3;
+      const std::byte* base = args.weights + panel * g.panel_bytes;
+      for (std::int64_t i = 0; i < count * Isa::kParts; ++i) {
+        const std::int64_t which = i / Isa::kParts;
+        const PanelPart<Isa> part(base + which * g.panel_bytes, g,
+                                  static_cast<int>(i % Isa::kParts));
+        expand(part, blocks, args.scratch + which * code_bytes);
+      }
+      sweep_panels(args, panel, count, args.scratch, code_bytes, base + g.stream[2], g.panel_bytes);
+      panel += count;
+    }
+  }
+
+  static void install(KernelTable& table) {
+    set_linear(table, Encoding::kQR8, run_qr8);
+    set_linear(table, Encoding::kQR4, run_qr4);
+  }
+};
+
+}  // namespace
+}  // namespace quern::kernels

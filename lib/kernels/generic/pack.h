@@ -1,0 +1,187 @@
+/// \file
+/// Packing of activation rows over Vec16 (formats: packed_rows.h; arithmetic: kernel_table.h,
+/// PackArgs).
+///
+/// `Isa` adds swap<distance>(V) and store_low8(p, V::Int).
+#pragma once
+
+#include "kernels/generic/math.h"
+#include "kernels/generic/vec16.h"
+#include "kernels/install.h"
+#include "kernels/packed_rows.h"
+
+namespace quern::kernels {
+namespace {
+
+/// The factor of codes and the scale of 16·n numbers: see scalar/parts.h, code_scale().
+struct CodeFactor {
+  float factor, scale;
+};
+
+/// `top` holds, per lane, the largest magnitude as bits: ordered as integers, NaN above all.
+template <class V>
+QUERN_INLINE CodeFactor code_factor(const typename V::Int& top, float limit) {
+  std::int32_t lanes[16];
+  top.store(lanes);
+  std::int32_t most = 0;
+  for (const std::int32_t lane : lanes) most = lane > most ? lane : most;
+  if (most >= 0x7f800000) return {0.0f, std::numeric_limits<float>::quiet_NaN()};
+  float amax;
+  std::memcpy(&amax, &most, sizeof amax);
+  const float factor = limit / amax;
+  const bool usable = factor <= std::numeric_limits<float>::max();
+  return {usable ? factor : 0.0f, amax / limit};
+}
+
+template <class V>
+QUERN_INLINE typename V::Int magnitude_bits(const V& x) {
+  return bits(x) & V::Int::all(0x7fffffff);
+}
+
+/// rint(x·factor) as integers; 0 where the factor is 0, whatever x is.
+template <class V>
+QUERN_INLINE typename V::Int codes_of(const V& x, float factor) {
+  const V magic = V::all(12582912.0f);
+  if (factor == 0.0f) return V::Int::all(0);
+  return bits(x * V::all(factor) + magic) - bits(magic);
+}
+
+template <class Isa>
+struct Pack {
+  using V = typename Isa::V;
+  using Int = typename V::Int;
+
+  /// Calls row(r, first row, width, place) for the rows of the tiles.
+  template <class Row>
+  static QUERN_INLINE void for_rows(const PackArgs& args, Row row) {
+    const std::int64_t last = args.tile_end * kRowTile;
+    const std::int64_t end = args.rows < last ? args.rows : last;
+    for (std::int64_t r0 = args.tile_begin * kRowTile; r0 < end;) {
+      const std::int64_t w = subtile_width(end - r0);
+      for (std::int64_t t = 0; t < w; ++t) row(r0 + t, r0, w, t);
+      r0 += w;
+    }
+  }
+
+  /// Lanes k … k+15 of a row, zeros beyond `cols`.
+  static QUERN_INLINE V padded(const float* x, std::int64_t k, std::int64_t cols) {
+    if (k + 16 <= cols) return V::load(x + k);
+    return k < cols ? V::load_first(x + k, cols - k) : V::all(0.0f);
+  }
+
+  static void f32(const PackArgs& args) {
+    for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
+                       std::int64_t t) QUERN_INLINE_LAMBDA {
+      const float* x = args.x + r * args.x_stride;
+      auto* out = reinterpret_cast<float*>(args.out + r0 * f32_row_bytes(args.cols)) + t;
+      for (std::int64_t k = 0; k < args.cols; ++k) out[k * w] = x[k];
+    });
+  }
+
+  /// Writes codes and sums of 32 numbers.
+  static QUERN_INLINE void put_codes(std::byte* record, std::int64_t w, std::int64_t t,
+                                     const V (&x)[2], float factor, std::byte* sums,
+                                     std::int32_t (&sum)[2]) {
+    alignas(16) std::byte bytes[32];
+    Isa::store_low8(bytes, codes_of(x[0], factor));
+    Isa::store_low8(bytes + 16, codes_of(x[1], factor));
+    for (int kk = 0; kk < 8; ++kk) std::memcpy(record + 4 * w * kk + 4 * t, bytes + 4 * kk, 4);
+    for (int h = 0; h < 2; ++h) {
+      std::int32_t total = 0;
+      for (int i = 0; i < 16; ++i) total += static_cast<std::int8_t>(bytes[16 * h + i]);
+      sum[h] = total;
+      const auto narrow = static_cast<std::int16_t>(total);
+      std::memcpy(sums + 2 * h, &narrow, 2);
+    }
+  }
+
+  static QUERN_INLINE void put(std::byte* to, float x) { std::memcpy(to, &x, sizeof x); }
+
+  static void group(const PackArgs& args) {
+    for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
+                       std::int64_t t) QUERN_INLINE_LAMBDA {
+      const float* x = args.x + r * args.x_stride;
+      std::byte* record = args.out + r0 * group_row_bytes(args.cols);
+      for (std::int64_t k = 0; k < args.cols; k += 32, record += kGroupRecord * w) {
+        const V v[2] = {padded(x, k, args.cols), padded(x, k + 16, args.cols)};
+        const CodeFactor rule =
+            code_factor<V>(larger(magnitude_bits(v[0]), magnitude_bits(v[1])), 127.0f);
+        std::int32_t sum[2];
+        put_codes(record, w, t, v, rule.factor, record + 36 * w + 4 * t, sum);
+        put(record + 32 * w + 4 * t, rule.scale);
+        put(record + 40 * w + 4 * t, rule.scale * static_cast<float>(sum[0] + sum[1]));
+        put(record + 44 * w + 4 * t, rule.scale * static_cast<float>(sum[0]));
+        put(record + 48 * w + 4 * t, rule.scale * static_cast<float>(sum[1]));
+      }
+    });
+  }
+
+  /// One butterfly stage within 16 lanes: lanes without the bit get a + b, those with it (other) −
+  /// own.
+  template <int distance>
+  static QUERN_INLINE V stage(const V& x, const Int& lanes) {
+    constexpr int kTo31 = distance == 1 ? 31 : distance == 2 ? 30 : distance == 4 ? 29 : 28;
+    const Int sign =
+        lanes.template shift_left<kTo31>() & Int::all(std::numeric_limits<std::int32_t>::min());
+    return Isa::template swap<distance>(x) + from_bits(bits(x) ^ sign);
+  }
+
+  /// quant::hadamard64 of one block, the same stages in the same order.
+  static QUERN_INLINE void rotate(V (&x)[4], const Int& lanes) {
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+      x[i] = stage<8>(stage<4>(stage<2>(stage<1>(x[i], lanes), lanes), lanes), lanes);
+    });
+    const V a = x[0] + x[1], b = x[0] - x[1], c = x[2] + x[3], d = x[2] - x[3];
+    const V eighth = V::all(0.125f);
+    x[0] = (a + c) * eighth;
+    x[1] = (b + d) * eighth;
+    x[2] = (a - c) * eighth;
+    x[3] = (b - d) * eighth;
+  }
+
+  static QUERN_INLINE void rotated_block(const float* x, std::int64_t k, std::int64_t cols,
+                                         const Int& lanes, V (&out)[4]) {
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA { out[i] = padded(x, k + 16 * i, cols); });
+    rotate(out, lanes);
+  }
+
+  static void rotated(const PackArgs& args) {
+    constexpr std::int32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const Int lanes = Int::load(kLanes);
+    for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
+                       std::int64_t t) QUERN_INLINE_LAMBDA {
+      const float* x = args.x + r * args.x_stride;
+      std::byte* record = args.out + r0 * rotated_row_bytes(args.cols);
+      Int top = Int::all(0);
+      for (std::int64_t k = 0; k < args.cols; k += 64) {
+        V v[4];
+        rotated_block(x, k, args.cols, lanes, v);
+        each<4>([&](auto i) QUERN_INLINE_LAMBDA { top = larger(top, magnitude_bits(v[i])); });
+      }
+      const CodeFactor rule = code_factor<V>(top, 127.0f);
+      std::int32_t total = 0;
+      for (std::int64_t k = 0; k < args.cols; k += 64) {
+        V v[4];
+        rotated_block(x, k, args.cols, lanes, v);
+        each<2>([&](auto half) QUERN_INLINE_LAMBDA {
+          const V pair[2] = {v[2 * half], v[2 * half + 1]};
+          std::int32_t sum[2];
+          put_codes(record, w, t, pair, rule.factor, record + 32 * w + 4 * t, sum);
+          total += sum[0] + sum[1];
+          record += kRotatedRecord * w;
+        });
+      }
+      put(record + 4 * t, rule.scale);
+      std::memcpy(record + 4 * w + 4 * t, &total, sizeof total);
+    });
+  }
+
+  static void install(KernelTable& table) {
+    set_pack_rows(table, RowFormat::kF32, f32);
+    set_pack_rows(table, RowFormat::kQ8Group32, group);
+    set_pack_rows(table, RowFormat::kQ8Rotated, rotated);
+  }
+};
+
+}  // namespace
+}  // namespace quern::kernels

@@ -1,0 +1,205 @@
+/// \file
+/// Sixteen virtual lanes over xsimd batches: one zmm, two ymm or four NEON registers. Lanes do not
+/// know how many registers there are, so a body over Vec16 gives the same bits everywhere.
+///
+/// An ISA folder specialises Fused<Arch> first: xsimd 8.1 rounds a product of float32 twice where
+/// the architecture has no fma of its own in xsimd (AVX-512, NEON).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <xsimd/xsimd.hpp>
+
+#include "kernels/generic/unroll.h"
+
+namespace quern::kernels {
+namespace {
+
+/// static fma(a, b, c) of registers, rounded once.
+template <class Arch>
+struct Fused;
+
+template <class Arch>
+struct Vec16 {
+  using Batch = xsimd::batch<float, Arch>;
+  using Ints = xsimd::batch<std::int32_t, Arch>;
+  using Bools = xsimd::batch_bool<float, Arch>;
+  static constexpr int kWidth = static_cast<int>(Batch::size);
+  static constexpr int kCount = 16 / kWidth;
+
+  struct Mask {
+    Bools v[kCount];
+  };
+
+  struct Int {
+    Ints v[kCount];
+
+    static QUERN_INLINE Int all(std::int32_t x) {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = Ints(x); });
+      return r;
+    }
+    template <int n>
+    QUERN_INLINE Int shift_left() const {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = v[i] << n; });
+      return r;
+    }
+    template <int n>
+    QUERN_INLINE Int shift_right() const {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = v[i] >> n; });
+      return r;
+    }
+    friend QUERN_INLINE Int operator+(const Int& a, const Int& b) {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] + b.v[i]; });
+      return r;
+    }
+    friend QUERN_INLINE Int operator-(const Int& a, const Int& b) {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] - b.v[i]; });
+      return r;
+    }
+    friend QUERN_INLINE Int operator&(const Int& a, const Int& b) {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] & b.v[i]; });
+      return r;
+    }
+    friend QUERN_INLINE Int operator|(const Int& a, const Int& b) {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] | b.v[i]; });
+      return r;
+    }
+    friend QUERN_INLINE Int operator^(const Int& a, const Int& b) {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] ^ b.v[i]; });
+      return r;
+    }
+    friend QUERN_INLINE Int larger(const Int& a, const Int& b) {
+      Int r;
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = xsimd::max(a.v[i], b.v[i]); });
+      return r;
+    }
+    QUERN_INLINE void store(std::int32_t* to) const {
+      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { v[i].store_unaligned(to + i * kWidth); });
+    }
+    static QUERN_INLINE Int load(const std::int32_t* from) {
+      Int r;
+      each<kCount>([&](auto i)
+                       QUERN_INLINE_LAMBDA { r.v[i] = Ints::load_unaligned(from + i * kWidth); });
+      return r;
+    }
+  };
+
+  Batch v[kCount];
+
+  static QUERN_INLINE Vec16 all(float x) {
+    Vec16 r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = Batch(x); });
+    return r;
+  }
+  static QUERN_INLINE Vec16 load(const float* from) {
+    Vec16 r;
+    each<kCount>([&](auto i)
+                     QUERN_INLINE_LAMBDA { r.v[i] = Batch::load_unaligned(from + i * kWidth); });
+    return r;
+  }
+  QUERN_INLINE void store(float* to) const {
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { v[i].store_unaligned(to + i * kWidth); });
+  }
+  /// The first n lanes (n < 16); the others are `rest`.
+  static QUERN_INLINE Vec16 load_first(const float* from, std::int64_t n, float rest = 0.0f) {
+    float lanes[16];
+    for (int i = 0; i < 16; ++i) lanes[i] = i < n ? from[i] : rest;
+    return load(lanes);
+  }
+  QUERN_INLINE void store_first(float* to, std::int64_t n) const {
+    float lanes[16];
+    store(lanes);
+    for (int i = 0; i < n; ++i) to[i] = lanes[i];
+  }
+
+  friend QUERN_INLINE Vec16 operator+(const Vec16& a, const Vec16& b) {
+    Vec16 r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] + b.v[i]; });
+    return r;
+  }
+  friend QUERN_INLINE Vec16 operator-(const Vec16& a, const Vec16& b) {
+    Vec16 r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] - b.v[i]; });
+    return r;
+  }
+  friend QUERN_INLINE Vec16 operator*(const Vec16& a, const Vec16& b) {
+    Vec16 r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] * b.v[i]; });
+    return r;
+  }
+  friend QUERN_INLINE Vec16 operator/(const Vec16& a, const Vec16& b) {
+    Vec16 r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] / b.v[i]; });
+    return r;
+  }
+  friend QUERN_INLINE Vec16 fma(const Vec16& a, const Vec16& b, const Vec16& c) {
+    Vec16 r;
+    each<kCount>([&](auto i)
+                     QUERN_INLINE_LAMBDA { r.v[i] = Fused<Arch>::fma(a.v[i], b.v[i], c.v[i]); });
+    return r;
+  }
+  friend QUERN_INLINE Mask less(const Vec16& a, const Vec16& b) {
+    Mask r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] < b.v[i]; });
+    return r;
+  }
+  friend QUERN_INLINE Vec16 select(const Mask& m, const Vec16& a, const Vec16& b) {
+    Vec16 r;
+    each<kCount>([&](auto i)
+                     QUERN_INLINE_LAMBDA { r.v[i] = xsimd::select(m.v[i], a.v[i], b.v[i]); });
+    return r;
+  }
+  friend QUERN_INLINE Int bits(const Vec16& a) {
+    Int r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = xsimd::bitwise_cast<Ints>(a.v[i]); });
+    return r;
+  }
+  friend QUERN_INLINE Vec16 from_bits(const Int& a) {
+    Vec16 r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = xsimd::bitwise_cast<Batch>(a.v[i]); });
+    return r;
+  }
+
+  /// The fixed tree of kernel_table.h.
+  QUERN_INLINE float tree_sum() const {
+    float l[16];
+    store(l);
+    for (int w = 8; w >= 1; w /= 2) {
+      for (int i = 0; i < w; ++i) l[i] += l[i + w];
+    }
+    return l[0];
+  }
+  QUERN_INLINE float tree_max() const {
+    float l[16];
+    store(l);
+    for (int w = 8; w >= 1; w /= 2) {
+      for (int i = 0; i < w; ++i) l[i] = l[i] < l[i + w] ? l[i + w] : l[i];
+    }
+    return l[0];
+  }
+};
+
+/// The larger of two; the first where they are equal or the second is NaN.
+template <class V>
+QUERN_INLINE V larger_of(const V& a, const V& b) {
+  return select(less(a, b), b, a);
+}
+
+/// 0, 1, …, 15.
+template <class V>
+QUERN_INLINE V lane_numbers() {
+  const float numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return V::load(numbers);
+}
+
+}  // namespace
+}  // namespace quern::kernels

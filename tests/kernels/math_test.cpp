@@ -1,0 +1,125 @@
+// Accuracy of our own functions against the C library's in long double, and their limits.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/scalar_math.h"
+#include "kernels/generic/lane.h"
+#include "kernels/generic/math.h"
+#include "kernels/harness.h"
+
+namespace quern::kernels::test {
+namespace {
+
+using Reference = long double (*)(long double);
+
+/// Largest error in units in the last place over [low, high].
+template <class F>
+double worst_ulp(F f, Reference reference, float low, float high) {
+  double worst = 0;
+  constexpr int kSteps = 400000;
+  for (int i = 0; i <= kSteps; ++i) {
+    const float x = low + (high - low) * (static_cast<float>(i) / kSteps);
+    const long double want = reference(x);
+    const auto rounded = std::fabs(static_cast<float>(want));
+    if (std::isinf(rounded)) continue;
+    const float ulp = std::nextafter(rounded, std::numeric_limits<float>::infinity()) - rounded;
+    const auto error = static_cast<double>(std::fabs(want - static_cast<long double>(f(x))) /
+                                           static_cast<long double>(ulp));
+    worst = error > worst ? error : worst;
+  }
+  return worst;
+}
+
+double worst_relative(double (*f)(double), Reference reference, double low, double high) {
+  Random random(31);
+  double worst = 0;
+  for (int i = 0; i < 100000; ++i) {
+    const double x = low + (high - low) * (double(random.uniform()) * 0.5 + 0.5);
+    const long double want = reference(x);
+    const auto error =
+        static_cast<double>(std::fabs((want - static_cast<long double>(f(x))) / want));
+    worst = error > worst ? error : worst;
+  }
+  return worst;
+}
+
+float exp_lane(float x) { return exp_of(Lane{x}).v; }
+float tanh_lane(float x) { return tanh_of(Lane{x}).v; }
+float erf_lane(float x) { return erf_of(Lane{x}).v; }
+
+long double exp_long(long double x) { return std::exp(x); }
+long double tanh_long(long double x) { return std::tanh(x); }
+long double erf_long(long double x) { return std::erf(x); }
+long double log_long(long double x) { return std::log(x); }
+long double sin_long(long double x) { return std::sin(x); }
+long double cos_long(long double x) { return std::cos(x); }
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+}  // namespace
+
+TEST_CASE("exp, tanh and erf are within their units in the last place") {
+  CHECK(worst_ulp(exp_lane, exp_long, -105.0f, 88.7f) <= 2.0);
+  CHECK(worst_ulp(exp_lane, exp_long, -1.0f, 1.0f) <= 2.0);
+  CHECK(worst_ulp(tanh_lane, tanh_long, -12.0f, 12.0f) <= 4.0);
+  CHECK(worst_ulp(tanh_lane, tanh_long, -0.7f, 0.7f) <= 4.0);
+  CHECK(worst_ulp(erf_lane, erf_long, -5.0f, 5.0f) <= 4.0);
+  CHECK(worst_ulp(erf_lane, erf_long, -1e-3f, 1e-3f) <= 4.0);
+}
+
+TEST_CASE("exp, tanh and erf behave at the ends of their ranges") {
+  CHECK(exp_lane(kInfinity) == kInfinity);
+  CHECK(exp_lane(-kInfinity) == 0.0f);
+  CHECK(exp_lane(0.0f) == 1.0f);
+  CHECK(exp_lane(-0.0f) == 1.0f);
+  CHECK(exp_lane(88.8f) == kInfinity);
+  CHECK(exp_lane(-103.0f) > 0.0f);
+  CHECK(std::isnan(exp_lane(kNan)));
+  CHECK(tanh_lane(kInfinity) == 1.0f);
+  CHECK(tanh_lane(-kInfinity) == -1.0f);
+  CHECK(tanh_lane(1e-40f) == 1e-40f);
+  CHECK(std::signbit(tanh_lane(-0.0f)));
+  CHECK(std::isnan(tanh_lane(kNan)));
+  CHECK(erf_lane(kInfinity) == 1.0f);
+  CHECK(erf_lane(-7.0f) == -1.0f);
+  CHECK(std::isnan(erf_lane(kNan)));
+}
+
+TEST_CASE("double functions are accurate to 1e-15") {
+  CHECK(worst_relative(base::exp, exp_long, -700.0, 700.0) < 1e-15);
+  CHECK(worst_relative(base::log, log_long, 1e-9, 2.0) < 1e-15);
+  CHECK(worst_relative(base::log, log_long, 0.999, 1.001) < 1e-15);
+  CHECK(worst_relative(base::tanh, tanh_long, -3.0, 3.0) < 1e-15);
+  const auto sine = [](double x) { return base::sin_cos(x).sin; };
+  const auto cosine = [](double x) { return base::sin_cos(x).cos; };
+  CHECK(worst_relative(sine, sin_long, -4.0, 4.0) < 1e-15);
+  CHECK(worst_relative(sine, sin_long, -1e7, 1e7) < 1e-15);
+  CHECK(worst_relative(cosine, cos_long, -1e7, 1e7) < 1e-15);
+  const auto power = [](double x) { return base::pow(x, 50.3); };
+  CHECK(worst_relative(
+            power, [](long double x) { return std::pow(x, 50.3l + 0.0l * x); }, 0.01,
+            90.0) < 1e-13);  // 50.3l is not the double 50.3: that is the error seen.
+  CHECK(base::pow(2.0, 10.0) == 1024.0);
+  CHECK(base::pow(-2.0, 3.0) == -8.0);
+  CHECK(base::pow(10000.0, 0.0) == 1.0);
+  CHECK(base::exp(-800.0) == 0.0);
+  CHECK(std::isinf(base::exp(800.0)));
+  CHECK(std::isnan(base::log(-1.0)));
+  CHECK(std::isnan(base::sin_cos(std::numeric_limits<double>::infinity()).sin));
+}
+
+TEST_CASE("rope angles are those of a float32 product") {
+  const float inv_freq[3] = {1.0f, 0.1f, 1e-4f};
+  float cos[3], sin[3];
+  rope_angles(123456, inv_freq, 3, 2.0f, cos, sin);
+  for (int i = 0; i < 3; ++i) {
+    const float angle = 123456.0f * inv_freq[i];
+    CHECK(cos[i] == doctest::Approx(2.0 * std::cos(double(angle))).epsilon(1e-7));
+    CHECK(sin[i] == doctest::Approx(2.0 * std::sin(double(angle))).epsilon(1e-7));
+  }
+}
+
+}  // namespace quern::kernels::test
