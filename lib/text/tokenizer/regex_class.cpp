@@ -8,12 +8,15 @@
 #include "text/tokenizer/regex_translate.h"
 #include "text/tokenizer/utf8.h"
 
+#define QUERN_WORD_MEMBERS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+
 namespace quern::text {
 
 const char* const kSpaceClass =
     "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"
     "\\x{205f}\\x{3000}";
-const char* const kWordClass = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+const char* const kWordClass = QUERN_WORD_MEMBERS;
+const char* const kLoneWordClass = QUERN_WORD_MEMBERS "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
 Error regex_error(const char* message, std::string_view pattern) {
   return Error(ErrorCode::kMalformed, message)
@@ -65,7 +68,7 @@ constexpr struct {
     {"space", nullptr},
     {"whitespace", nullptr},
     {"xdigit", kHexClass},
-    {"word", "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"},
+    {"word", QUERN_WORD_MEMBERS},
     {"any", "\\x{0}-\\x{10ffff}"},
 };
 
@@ -139,16 +142,17 @@ RegexEscape read_code(std::string_view in, std::size_t at) {
 
 }  // namespace
 
-RegexEscape read_regex_escape(std::string_view in, std::size_t at) {
+RegexEscape read_regex_escape(std::string_view in, std::size_t at, bool in_class) {
+  const char* const word = in_class ? kWordClass : kLoneWordClass;
   switch (in[at + 1]) {
     case 's':
       return with_members(kSpaceClass, false);
     case 'S':
       return with_members(kSpaceClass, true);
     case 'w':
-      return with_members(kWordClass, false);
+      return with_members(word, false);
     case 'W':
-      return with_members(kWordClass, true);
+      return with_members(word, true);
     case 'd':
       return with_members("\\p{Nd}", false);
     case 'D':
@@ -183,6 +187,15 @@ RegexEscape read_regex_escape(std::string_view in, std::size_t at) {
 }
 
 namespace {
+
+/// `[:name:]`; unlike \\p{Punct} it counts symbols as punctuation.
+std::string posix_class(std::string_view name) {
+  if (name == "punct") return "\\p{P}\\p{S}";
+  for (const auto& row : kProperties) {
+    if (name == row.name) return row.members != nullptr ? row.members : kSpaceClass;
+  }
+  return "[:" + std::string(name) + ":]";
+}
 
 /// A class between its brackets, or one side of an intersection.
 struct Union {
@@ -252,7 +265,7 @@ class ClassReader {
     if (in_.substr(at_, 2) == "[:") {
       const std::size_t end = in_.find(":]", at_);
       if (end != std::string_view::npos) {
-        current_.members += in_.substr(at_, end + 2 - at_);
+        current_.members += posix_class(in_.substr(at_ + 2, end - at_ - 2));
         at_ = end + 2;
         return {};
       }
@@ -264,7 +277,7 @@ class ClassReader {
 
   Status escape() {
     if (at_ + 1 >= in_.size()) return regex_error("a lone backslash ends the pattern", in_);
-    RegexEscape found = read_regex_escape(in_, at_);
+    RegexEscape found = read_regex_escape(in_, at_, true);
     at_ += found.bytes;
     if (found.word_boundary) {  // Inside a class \b is a backspace.
       current_.members += "\\x{8}";

@@ -21,7 +21,7 @@ struct RegexEscape {
 };
 
 /// Reads the escape at `at` (a backslash with something after it).
-RegexEscape read_regex_escape(std::string_view in, std::size_t at);
+RegexEscape read_regex_escape(std::string_view in, std::size_t at, bool in_class);
 
 /// Translates the bracketed class at `at` (its `[`) and moves `at` behind it. Nested classes and
 /// intersections become lookaheads over single characters.

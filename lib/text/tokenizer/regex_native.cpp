@@ -51,12 +51,17 @@ void digits_from_right_empty(std::string_view text, std::vector<ByteRange>& out)
   });
 }
 
+/// Oniguruma's `\w`: without the joiners, with the superscripts and fractions of Latin-1.
+bool is_regex_word(char32_t c) noexcept {
+  if (c == 0x200C || c == 0x200D) return false;
+  return is_word(c) || c == 0xB2 || c == 0xB3 || c == 0xB9 || (c >= 0xBC && c <= 0xBE);
+}
+
 /// `\d{1,3}(?=(?:\d{3})*\b)`: digits in threes from the right, where the run ends a word.
 void digits_from_right(std::string_view text, std::vector<ByteRange>& out) {
   each_run(text, is_decimal_digit, [&](std::size_t begin, std::size_t end) {
     const Char next = decode_char(text, end);
-    const bool joiner = next.code == 0x200C || next.code == 0x200D;
-    if (next.bytes != 0 && is_word(next.code) && !joiner) return;
+    if (next.bytes != 0 && is_regex_word(next.code)) return;
     auto starts = character_starts(text, begin, end);
     starts.push_back(end);
     const std::size_t digits = starts.size() - 1;

@@ -59,14 +59,14 @@ class Translator {
   Status escape() {
     if (at_ + 1 >= in_.size()) return regex_error("a lone backslash ends the pattern", in_);
     atom_ = out_.size();
-    const RegexEscape found = read_regex_escape(in_, at_);
+    const RegexEscape found = read_regex_escape(in_, at_, false);
     at_ += found.bytes;
     if (!found.members.empty()) {
       out_ += found.negated ? "[^" : "[";
       out_ += found.members;
       out_ += "]";
     } else if (found.word_boundary) {
-      const std::string word = std::string("[") + kWordClass + "]";
+      const std::string word = std::string("[") + kLoneWordClass + "]";
       out_ += found.negated
                   ? "(?:(?<=" + word + ")(?=" + word + ")|(?<!" + word + ")(?!" + word + "))"
                   : "(?:(?<=" + word + ")(?!" + word + ")|(?<!" + word + ")(?=" + word + "))";

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "text/tokenizer/unicode_delta.h"
 #include "text/tokenizer/utf8.h"
 
 #ifdef QUERN_HAVE_UTF8PROC
@@ -41,27 +42,39 @@ bool is_between(utf8proc_category_t value, utf8proc_category_t first, utf8proc_c
 bool unicode_available() noexcept { return true; }
 
 bool is_number(char32_t c) noexcept {
-  return is_between(category(c), UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO);
+  return is_between(category(c), UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO) ||
+         (c >= 0x80 && is_library_number(c));
 }
 bool is_decimal_digit(char32_t c) noexcept { return category(c) == UTF8PROC_CATEGORY_ND; }
 bool is_punctuation(char32_t c) noexcept {
   if (c < 0x80)
     return c > 0x20 && c < 0x7F && !(c >= '0' && c <= '9') && !((c | 32) >= 'a' && (c | 32) <= 'z');
-  return is_between(category(c), UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO);
+  const int library = library_punctuation(c);
+  return library >= 0 ? library != 0
+                      : is_between(category(c), UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO);
 }
 bool is_other(char32_t c) noexcept {
-  return is_between(category(c), UTF8PROC_CATEGORY_CC, UTF8PROC_CATEGORY_CO);
+  return is_between(category(c), UTF8PROC_CATEGORY_CC, UTF8PROC_CATEGORY_CO) &&
+         !is_no_library_other(c);
 }
 bool is_mark(char32_t c) noexcept {
-  return is_between(category(c), UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME);
+  if (c < 0x300) return false;
+  const int library = library_mark(c);
+  return library >= 0 ? library != 0
+                      : is_between(category(c), UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME);
 }
-bool is_nonspacing_mark(char32_t c) noexcept { return category(c) == UTF8PROC_CATEGORY_MN; }
+bool is_nonspacing_mark(char32_t c) noexcept {
+  if (c < 0x300) return false;
+  const int library = library_nonspacing_mark(c);
+  return library >= 0 ? library != 0 : category(c) == UTF8PROC_CATEGORY_MN;
+}
 
 bool is_word(char32_t c) noexcept {
   if (c == 0x200C || c == 0x200D) return true;
   const utf8proc_category_t value = category(c);
   if (is_between(value, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_NL)) return true;
   if (value == UTF8PROC_CATEGORY_PC) return true;
+  if (c >= 0x80 && is_library_word(c)) return true;
   // Other_Alphabetic among the symbols: circled and squared letters.
   return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
          (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
@@ -73,7 +86,10 @@ void append_lowercase(std::string& out, char32_t c) {
   } else if (c == 0x130) {  // The one unconditional mapping to two characters.
     out += "i\xCC\x87";
   } else {
-    append_char(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+    const char32_t library = library_lowercase(c);
+    append_char(out, library != 0 ? library
+                                  : static_cast<char32_t>(
+                                        utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
   }
 }
 
@@ -89,6 +105,10 @@ void decompose(char32_t c, bool compatible, std::vector<std::int32_t>& out) {
   const auto options = static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE |
                                                       (compatible ? UTF8PROC_COMPAT : 0));
   const auto code = static_cast<utf8proc_int32_t>(c);
+  if (is_kept_by_library(c)) {
+    out.push_back(code);
+    return;
+  }
   const utf8proc_ssize_t n = utf8proc_decompose_char(code, buffer, 32, options, &last_boundary);
   if (n < 0 || n > 32) {
     out.push_back(code);
