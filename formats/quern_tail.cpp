@@ -71,7 +71,7 @@ bool fits_beside(const TailSlot& other, const TailSlot& current) noexcept {
   return false;
 }
 
-/// Whether the current slot's payload and the end of the file are as the slots say.
+/// \return success where the current slot's payload and the end of the file are as the slots say.
 Status check_extent(const ByteReader& in, const TailView& tail, std::uint64_t first,
                     std::uint64_t file_bytes) {
   const TailSlot& current = tail.slots[tail.current];

@@ -69,7 +69,7 @@ TEST_CASE("a .quern file cut anywhere, or with bytes after its end, is refused")
     CAPTURE(n);
     CHECK_FALSE(judge<QuernFile>(std::string_view(bytes).substr(0, n)).accepted);
   }
-  for (const std::size_t n : {1, 63, 64, 65, 4096}) {
+  for (const std::size_t n : {1u, 63u, 64u, 65u, 4096u}) {
     CHECK_FALSE(judge<QuernFile>(bytes + std::string(n, '\0')).accepted);
   }
 }
