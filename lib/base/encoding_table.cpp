@@ -1,4 +1,4 @@
-// The one table of encodings. The meaning of the cells stands in formats/FORMAT.md, "Encodings".
+// The one table of encodings. What the cells mean: formats/ENCODINGS.md.
 
 #include <iterator>
 
