@@ -134,7 +134,7 @@ void compare_all(const Shape& shape, Random& random) {
       const std::vector<float> got = attend(*table, p, cache, split);
       const std::int64_t at =
           first_difference(want.data(), got.data(), static_cast<std::int64_t>(want.size()));
-      CAPTURE(table->isa);
+      CAPTURE(std::string(table->isa));
       CAPTURE(static_cast<int>(shape.type));
       CAPTURE(shape.hd);
       CAPTURE(shape.vd);
@@ -149,7 +149,7 @@ void compare_all(const Shape& shape, Random& random) {
       const auto same = [](const Guarded& a, const Guarded& b) {
         return std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size())) == 0;
       };
-      CAPTURE(table->isa);
+      CAPTURE(std::string(table->isa));
       CAPTURE(static_cast<int>(shape.type));
       CHECK(same(reference.k, cache.k));
       CHECK(same(reference.v, cache.v));

@@ -8,7 +8,7 @@ namespace quern::kernels::test {
 TEST_CASE("the first instruction set is the oracle, and every available one fills every slot") {
   CHECK(built_isas().front().name == "scalar");
   for (const KernelTable* table : tables()) {
-    CAPTURE(table->isa);
+    CAPTURE(std::string(table->isa));
     CHECK(static_cast<bool>(table->rms_norm));
     CHECK(static_cast<bool>(table->layer_norm));
     CHECK(static_cast<bool>(table->attention_merge));

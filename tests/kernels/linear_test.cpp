@@ -89,8 +89,8 @@ void compare_all(Encoding e, std::int64_t n, std::int64_t k, std::int64_t t, Ran
       const std::vector<float> got = product(*table, c, split);
       const std::int64_t at =
           first_difference(want.data(), got.data(), static_cast<std::int64_t>(want.size()));
-      CAPTURE(table->isa);
-      CAPTURE(find_encoding(e)->name);
+      CAPTURE(std::string(table->isa));
+      CAPTURE(std::string(find_encoding(e)->name));
       CAPTURE(n);
       CAPTURE(k);
       CAPTURE(t);
@@ -160,7 +160,7 @@ TEST_CASE("packed rows are the same bytes on every instruction set") {
       for (const KernelTable* table : tables()) {
         Guarded got(bytes);
         pack(*table, c, got.data(), true);
-        CAPTURE(table->isa);
+        CAPTURE(std::string(table->isa));
         CAPTURE(k);
         CHECK(std::memcmp(want.data(), got.data(), static_cast<std::size_t>(bytes)) == 0);
       }
@@ -179,8 +179,8 @@ TEST_CASE("a looked-up row is the dequantized row, bit for bit") {
         for (const std::int64_t row : {0, 7, 15, 16, 18}) {
           Guarded out(4 * k);
           table->gather_row[static_cast<std::size_t>(e)](w.bytes.data(), row, k, out.floats());
-          CAPTURE(table->isa);
-          CAPTURE(w.info->name);
+          CAPTURE(std::string(table->isa));
+          CAPTURE(std::string(w.info->name));
           CAPTURE(k);
           CAPTURE(row);
           CHECK(first_difference(rows.data() + row * k, out.floats(), k) == -1);
@@ -212,7 +212,7 @@ TEST_CASE("the oracle's products agree with double precision on dequantized weig
         power += want * want;
       }
     }
-    CAPTURE(c.weights.info->name);
+    CAPTURE(std::string(c.weights.info->name));
     const double relative = std::sqrt(error / power);
     CHECK(relative < (c.weights.info->rows == RowFormat::kF32 ? 1e-6 : 0.02));
   }

@@ -75,8 +75,8 @@ void compare(const Operation& op, std::int64_t n, Random& random, bool wild, flo
   for (const KernelTable* table : tables()) {
     op.run(*table, a.floats(), b.floats(), c.floats(), n, got.floats());
     const std::int64_t at = first_difference(want.floats(), got.floats(), n);
-    CAPTURE(table->isa);
-    CAPTURE(op.name);
+    CAPTURE(std::string(table->isa));
+    CAPTURE(std::string(op.name));
     CAPTURE(n);
     CAPTURE(at);
     CHECK(at == -1);
@@ -109,7 +109,7 @@ TEST_CASE("element-wise functions give the oracle's bits over their whole range"
     oracle().activation[f](x.data(), n, want.data());
     for (const KernelTable* table : tables()) {
       table->activation[f](x.data(), n, got.data());
-      CAPTURE(table->isa);
+      CAPTURE(std::string(table->isa));
       CAPTURE(f);
       CHECK(first_difference(want.data(), got.data(), n) == -1);
     }

@@ -19,7 +19,6 @@ template <class Isa>
 struct RotatedLinear {
   using F = typename Isa::F;
   using I = typename Isa::I;
-  using C = typename Isa::C;
 
   /// One part of 16 rows: where its codes and its row scales lie, and its first output row.
   struct Strip {
@@ -61,7 +60,7 @@ struct RotatedLinear {
           w[p] = Isa::wide(Isa::load_codes(codes[p] + 512 * b + 64 * kk));
         });
         each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-          const C four = Isa::broadcast_codes(x + 4 * S * kk + 4 * t);
+          const auto four = Isa::broadcast_codes(x + 4 * S * kk + 4 * t);
           each<P>([&](auto p) QUERN_INLINE_LAMBDA {
             acc[p * W + t] = Isa::wide_dot(acc[p * W + t], w[p], four);
           });

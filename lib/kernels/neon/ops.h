@@ -1,0 +1,208 @@
+/// \file
+/// What only NEON (ARMv8.2 with the dot product) can say: a register holds 4 rows, a quarter of a panel.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "kernels/generic/vec16.h"
+
+namespace quern::kernels {
+namespace {
+
+template <>
+struct Fused<xsimd::neon64> {
+  static QUERN_INLINE float32x4_t fma(float32x4_t a, float32x4_t b, float32x4_t c) {
+    return vfmaq_f32(c, a, b);
+  }
+};
+
+struct Neon {
+  using V = Vec16<xsimd::neon64>;
+  using F = float32x4_t;
+  using I = int32x4_t;
+  using C = uint8x16_t;
+  static constexpr int kRows = 4, kParts = 4, kTile = 8, kStrips = 2, kLanes = 4;
+
+  static QUERN_INLINE const std::uint8_t* bytes(const std::byte* p) {
+    return reinterpret_cast<const std::uint8_t*>(p);
+  }
+
+  // Float32.
+  static QUERN_INLINE F zero() { return vdupq_n_f32(0.0f); }
+  static QUERN_INLINE F load(const float* p) { return vld1q_f32(p); }
+  static QUERN_INLINE void store(float* p, F v) { vst1q_f32(p, v); }
+  static QUERN_INLINE F broadcast(const std::byte* p) {
+    return vld1q_dup_f32(reinterpret_cast<const float*>(p));
+  }
+  static QUERN_INLINE F add(F a, F b) { return vaddq_f32(a, b); }
+  static QUERN_INLINE F mul(F a, F b) { return vmulq_f32(a, b); }
+  static QUERN_INLINE F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+  static QUERN_INLINE F negative(F a) { return vnegq_f32(a); }
+  static QUERN_INLINE float square_root(float x) {
+    return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0);
+  }
+  static QUERN_INLINE F to_float(I v) { return vcvtq_f32_s32(v); }
+
+  // 4 numbers side by side.
+  static QUERN_INLINE F halves(const std::byte* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(bytes(p))));
+  }
+  static QUERN_INLINE F brain_halves(const std::byte* p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(bytes(p))), 16));
+  }
+  static QUERN_INLINE uint32x4_t byte_ints(const std::byte* p) {
+    std::uint32_t four;
+    std::memcpy(&four, p, sizeof four);
+    return vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
+  }
+  static QUERN_INLINE F unsigned_bytes(const std::byte* p) { return vcvtq_f32_u32(byte_ints(p)); }
+  static QUERN_INLINE F signed_bytes(const std::byte* p) {
+    const I v = vreinterpretq_s32_u32(byte_ints(p));
+    return vcvtq_f32_s32(vshrq_n_s32(vshlq_n_s32(v, 24), 24));
+  }
+  template <int high>
+  static QUERN_INLINE I nibble_ints(const std::byte* p) {
+    const uint32x4_t v = byte_ints(p);
+    if constexpr (high == 1) return vreinterpretq_s32_u32(vshrq_n_u32(v, 4));
+    if constexpr (high == 0) return vreinterpretq_s32_u32(vandq_u32(v, vdupq_n_u32(15)));
+  }
+  static QUERN_INLINE F low_nibbles_of_bytes(const std::byte* p) {
+    return to_float(nibble_ints<0>(p));
+  }
+  static QUERN_INLINE F high_nibbles_of_bytes(const std::byte* p) {
+    return to_float(nibble_ints<1>(p));
+  }
+  /// 2^(e − 128) of 4 bytes e; NaN for 255, denormal for 0 and 1.
+  static QUERN_INLINE F powers(const std::byte* p) {
+    const uint32x4_t e = byte_ints(p);
+    const uint32x4_t normal = vshlq_n_u32(vsubq_u32(e, vdupq_n_u32(1)), 23);
+    const uint32x4_t denormal = vshlq_u32(vdupq_n_u32(0x00200000), vreinterpretq_s32_u32(e));
+    uint32x4_t r = vbslq_u32(vcltq_u32(e, vdupq_n_u32(2)), denormal, normal);
+    r = vbslq_u32(vceqq_u32(e, vdupq_n_u32(255)), vdupq_n_u32(0x7fc00000), r);
+    return vreinterpretq_f32_u32(r);
+  }
+
+  // Codes.
+  static QUERN_INLINE C load_codes(const std::byte* p) { return vld1q_u8(bytes(p)); }
+  static QUERN_INLINE void store_codes(std::byte* p, C v) {
+    vst1q_u8(reinterpret_cast<std::uint8_t*>(p), v);
+  }
+  static QUERN_INLINE C low_nibbles(C v) { return vandq_u8(v, vdupq_n_u8(15)); }
+  static QUERN_INLINE C high_nibbles(C v) { return vshrq_n_u8(v, 4); }
+  static QUERN_INLINE C either(C a, C b) { return vorrq_u8(a, b); }
+  /// Each byte of the mask is spread over eight bytes, whose own bit then decides.
+  template <int value>
+  static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
+    const C spread = vcombine_u8(vdup_n_u8(std::to_integer<std::uint8_t>(mask[0])),
+                                 vdup_n_u8(std::to_integer<std::uint8_t>(mask[1])));
+    const C own = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
+    return vorrq_u8(v, vandq_u8(vtstq_u8(spread, own), vdupq_n_u8(value)));
+  }
+  template <int which, int shift>
+  static QUERN_INLINE C crumbs(C v) {
+    const C moved = vshlq_u8(v, vdupq_n_s8(shift - 2 * which));
+    return vandq_u8(moved, vdupq_n_u8(3 << shift));
+  }
+  static QUERN_INLINE C look_up(const std::uint8_t* book, C index) {
+    return vqtbl1q_u8(vld1q_u8(book), index);
+  }
+  /// code·s − 8·s + 128 per row, s 0 … 15.
+  static QUERN_INLINE C scale_codes(C code, I s) {
+    const C scale = vreinterpretq_u8_s32(vmulq_s32(s, vdupq_n_s32(0x01010101)));
+    const C bias = vsubq_u8(vdupq_n_u8(128), vshlq_n_u8(scale, 3));
+    return vaddq_u8(vmulq_u8(code, scale), bias);
+  }
+
+  // Whole-number products.
+  static QUERN_INLINE I zero_ints() { return vdupq_n_s32(0); }
+  static QUERN_INLINE int8x16_t broadcast_codes(const std::byte* p) {
+    return vreinterpretq_s8_s32(vld1q_dup_s32(reinterpret_cast<const std::int32_t*>(p)));
+  }
+  static QUERN_INLINE void store_ints(std::int32_t* p, I v) { vst1q_s32(p, v); }
+  static QUERN_INLINE I add_scaled(I acc, I sum, I s) { return vmlaq_s32(acc, sum, s); }
+
+  using Wide = int8x16_t;
+  static QUERN_INLINE Wide signed_wide(C v) { return vreinterpretq_s8_u8(v); }
+  static QUERN_INLINE Wide wide(C code) { return signed_wide(veorq_u8(code, vdupq_n_u8(128))); }
+  static QUERN_INLINE I wide_start(const std::byte*) { return zero_ints(); }
+  static QUERN_INLINE I wide_dot(I acc, Wide w, int8x16_t x) { return vdotq_s32(acc, w, x); }
+  static QUERN_INLINE I signed_dot(I acc, Wide w, int8x16_t x) { return vdotq_s32(acc, w, x); }
+  static QUERN_INLINE C minus_8(C v) { return vsubq_u8(v, vdupq_n_u8(8)); }
+
+  /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S
+  /// wide. Both operands are signed here, so the sums of x are not needed.
+  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
+  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte*) {
+    each<W>([&](auto t) QUERN_INLINE_LAMBDA { sum[t] = zero_ints(); });
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
+      constexpr int kk = kFirst + i.value;
+      const Wide w = vreinterpretq_s8_u8(vsubq_u8(code(Index<kk>{}), vdupq_n_u8(kOffset)));
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+        sum[t] = vdotq_s32(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
+      });
+    });
+  }
+
+  // Lanes.
+  template <int distance>
+  static QUERN_INLINE V swap(const V& x) {
+    V r;
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+      const F v = x.v[i];
+      if constexpr (distance == 1) r.v[i] = V::Batch(vrev64q_f32(v));
+      if constexpr (distance == 2) r.v[i] = V::Batch(vextq_f32(v, v, 2));
+      if constexpr (distance == 4) r.v[i] = x.v[i ^ 1];
+      if constexpr (distance == 8) r.v[i] = x.v[i ^ 2];
+    });
+    return r;
+  }
+  /// Four registers made by make(i).
+  template <class Make>
+  static QUERN_INLINE V gather(Make make) {
+    V r;
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = V::Batch(make(i)); });
+    return r;
+  }
+  static QUERN_INLINE V load_halves(const std::byte* p) {
+    return gather([&](auto i) QUERN_INLINE_LAMBDA { return halves(p + 8 * i); });
+  }
+  static QUERN_INLINE V load_brain_halves(const std::byte* p) {
+    return gather([&](auto i) QUERN_INLINE_LAMBDA { return brain_halves(p + 8 * i); });
+  }
+  static QUERN_INLINE V load_signed_bytes(const std::byte* p) {
+    return gather([&](auto i) QUERN_INLINE_LAMBDA { return signed_bytes(p + 4 * i); });
+  }
+  /// 16 nibbles (low or high) of 16 bytes, minus 8.
+  template <int high>
+  static QUERN_INLINE V load_nibbles(const std::byte* p) {
+    return gather([&](auto i) QUERN_INLINE_LAMBDA {
+      return to_float(vsubq_s32(nibble_ints<high>(p + 4 * i), vdupq_n_s32(8)));
+    });
+  }
+  static QUERN_INLINE void store_halves(std::byte* p, const V& x) {
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+      vst1_u8(reinterpret_cast<std::uint8_t*>(p + 8 * i),
+              vreinterpret_u8_f16(vcvt_f16_f32(x.v[i])));
+    });
+  }
+  /// The low 16 (8) bits of every lane.
+  static QUERN_INLINE void store_low16(std::byte* p, const V::Int& x) {
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+      const int32x4_t v = x.v[i];
+      vst1_u8(reinterpret_cast<std::uint8_t*>(p + 8 * i), vreinterpret_u8_s16(vmovn_s32(v)));
+    });
+  }
+  static QUERN_INLINE void store_low8(std::byte* p, const V::Int& x) {
+    const int32x4_t a = x.v[0], b = x.v[1], c = x.v[2], d = x.v[3];
+    const int16x8_t low = vcombine_s16(vmovn_s32(a), vmovn_s32(b));
+    const int16x8_t high = vcombine_s16(vmovn_s32(c), vmovn_s32(d));
+    vst1q_s8(reinterpret_cast<std::int8_t*>(p), vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+  }
+  /// 16 int32 as float32.
+  static QUERN_INLINE V to_lanes(const std::int32_t* p) {
+    return gather([&](auto i) QUERN_INLINE_LAMBDA { return to_float(vld1q_s32(p + 4 * i)); });
+  }
+};
+
+}  // namespace
+}  // namespace quern::kernels

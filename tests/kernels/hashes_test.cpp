@@ -1,0 +1,177 @@
+// The oracle's results are the same bits on every machine: their hashes are recorded here. An
+// instruction set that cannot run beside the recorded machine's (NEON) is tied to it through its
+// own oracle.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "base/scalar_math.h"
+#include "kernels/harness.h"
+
+namespace quern::kernels::test {
+namespace {
+
+std::vector<float> numbers(std::int64_t n, std::uint64_t seed, bool wild) {
+  Random random(seed);
+  std::vector<float> x;
+  for (std::int64_t i = 0; i < n; ++i) x.push_back(random.number(wild));
+  return x;
+}
+
+std::uint64_t hash_linear(Encoding e) {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (const bool wild : {false, true}) {
+    Random random(50 + static_cast<std::uint64_t>(e));
+    const std::int64_t n = 33, k = 160, t = 11;
+    const Weights w(e, n, k, random, wild);
+    const std::vector<float> x = numbers(t * k, 51, wild);
+    Guarded packed(packed_rows_bytes(w.info->rows, t, k)), scratch(linear_scratch_bytes(e, k));
+    const KernelTable& table = oracle();
+    table.pack_rows[static_cast<std::size_t>(w.info->rows)](
+        {x.data(), k, t, k, 0, 2, packed.data()});
+    std::vector<float> y(static_cast<std::size_t>(n * t)), row(static_cast<std::size_t>(k));
+    LinearArgs args{};
+    args.weights = w.bytes.data();
+    args.n = args.y_stride = n;
+    args.k = k;
+    args.panel_end = w.panels;
+    args.x = packed.data();
+    args.rows = t;
+    args.y = y.data();
+    args.scratch = scratch.data();
+    table.linear[static_cast<std::size_t>(e)](args);
+    table.gather_row[static_cast<std::size_t>(e)](w.bytes.data(), 18, k, row.data());
+    h = hash_floats(y.data(), n * t, h);
+    h = hash_floats(row.data(), k, h);
+  }
+  return h;
+}
+
+std::uint64_t hash_rows() {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  const KernelTable& table = oracle();
+  for (const bool wild : {false, true}) {
+    const std::int64_t n = 301;
+    const std::vector<float> a = numbers(n, 61, wild), b = numbers(n, 62, wild);
+    std::vector<float> y(static_cast<std::size_t>(n));
+    const auto take = [&] { h = hash_floats(y.data(), n, h); };
+    table.rms_norm(a.data(), b.data(), 1e-5f, n, y.data());
+    take();
+    table.layer_norm(a.data(), b.data(), a.data(), 1e-5f, n, y.data());
+    take();
+    table.softcap(a.data(), 2.5f, n, y.data());
+    take();
+    for (const auto f : table.glu) {
+      f(a.data(), b.data(), n, y.data());
+      take();
+    }
+    y = a;
+    table.softmax(y.data(), n);
+    take();
+    y = a;
+    table.rope(y.data(), b.data(), a.data(), n, false);
+    table.rope(y.data(), b.data(), a.data(), n, true);
+    y[0] = table.dot(a.data(), b.data(), n);
+    take();
+  }
+  return h;
+}
+
+std::uint64_t hash_attention(KvType type) {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (const bool wild : {false, true}) {
+    const std::int64_t hd = 24, vd = 20, positions = 100;
+    const std::vector<float> x = numbers(positions * (hd + vd) + hd, 71, wild);
+    Guarded k(2 * kv_key_block_bytes(type, hd)), v(2 * kv_value_block_bytes(type, vd));
+    const KvHead head{k.data(), v.data(), k.size() / 2, v.size() / 2};
+    const float* at = x.data() + hd;
+    for (std::int64_t pos = 0; pos < positions; ++pos, at += hd + vd) {
+      oracle().kv_store[static_cast<std::size_t>(type)]({head, hd, vd, pos, at, at + hd});
+    }
+    const float* q = x.data();
+    const std::int64_t begin = 3, end = positions;
+    const float slope = 0.01f;
+    float m = -std::numeric_limits<float>::infinity(), l = 0, acc[32] = {}, out[20];
+    Guarded scratch(attention_scratch_bytes(type, hd, vd));
+    AttentionArgs args{&q, 1,    hd,   vd,     &begin, &end, head, 0,
+                       2,  0.3f, 4.0f, &slope, &m,     &l,   acc,  scratch.data()};
+    oracle().attention[static_cast<std::size_t>(type)](args);
+    oracle().attention_finish(l, acc, vd, out);
+    h = hash_floats(out, vd, h);
+  }
+  return h;
+}
+
+std::uint64_t hash_doubles() {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (int i = -2000; i <= 2000; ++i) {
+    const double x = i * 0.37;
+    const base::SinCos both = base::sin_cos(x * 1000);
+    const double values[] = {both.sin,
+                             both.cos,
+                             base::exp(x),
+                             base::tanh(x / 50),
+                             base::log(std::fabs(x)),
+                             base::pow(std::fabs(x), 0.7)};
+    for (const double value : values) {
+      // The double's own bits, as the two floats that hold its upper and lower part.
+      const auto upper = static_cast<float>(value);
+      const auto lower = static_cast<float>(value - static_cast<double>(upper));
+      h = hash_floats(&upper, 1, h);
+      h = hash_floats(&lower, 1, h);
+    }
+  }
+  return h;
+}
+
+struct Recorded {
+  const char* name;
+  std::function<std::uint64_t()> compute;
+  std::uint64_t hash;
+};
+
+std::vector<Recorded> recorded() {
+  const auto linear = [](Encoding e) { return [e] { return hash_linear(e); }; };
+  const auto attention = [](KvType t) { return [t] { return hash_attention(t); }; };
+  return {
+      {"f32", linear(Encoding::kF32), 0xe50c3fc173a9ceb1u},
+      {"f16", linear(Encoding::kF16), 0x034737ce10243782u},
+      {"bf16", linear(Encoding::kBF16), 0x6003500a98e00ebbu},
+      {"q4_0", linear(Encoding::kQ4_0), 0x17aa65954b272db9u},
+      {"q4_1", linear(Encoding::kQ4_1), 0x21faf5359ab43027u},
+      {"q5_0", linear(Encoding::kQ5_0), 0x63ca650be5f356c4u},
+      {"q5_1", linear(Encoding::kQ5_1), 0x1b3d12addc44232eu},
+      {"q8_0", linear(Encoding::kQ8_0), 0xc69721327df5e33fu},
+      {"q2_k", linear(Encoding::kQ2_K), 0x4232d8867e66e720u},
+      {"q3_k", linear(Encoding::kQ3_K), 0x9f704a312478ed71u},
+      {"q4_k", linear(Encoding::kQ4_K), 0x348b623e09bb069fu},
+      {"q5_k", linear(Encoding::kQ5_K), 0xc259e84ae3d846d6u},
+      {"q6_k", linear(Encoding::kQ6_K), 0xeec3abb56d694b0eu},
+      {"iq4_nl", linear(Encoding::kIQ4_NL), 0x81d29c2bd76af1ceu},
+      {"iq4_xs", linear(Encoding::kIQ4_XS), 0x645dc392efd62962u},
+      {"mxfp4", linear(Encoding::kMXFP4), 0xd6eea0378bad30cau},
+      {"qr8", linear(Encoding::kQR8), 0x26868c7d8d6fd318u},
+      {"qr4", linear(Encoding::kQR4), 0x3e0ec4d15a4042abu},
+      {"attention f32", attention(KvType::kF32), 0xb9f9eb5f1a9de9eau},
+      {"attention f16", attention(KvType::kF16), 0xa64c05625480f89eu},
+      {"attention bf16", attention(KvType::kBF16), 0xfa9e38af0b3b7351u},
+      {"attention q8", attention(KvType::kQ8), 0x2cd1dfbb01176061u},
+      {"attention q4", attention(KvType::kQ4), 0x11da304d0c2b9e13u},
+      {"rows", hash_rows, 0x0b39cf3b9e7c67b7u},
+      {"doubles", hash_doubles, 0x5c785a3f550c538du},
+  };
+}
+
+}  // namespace
+
+TEST_CASE("the oracle's results have the recorded hashes, on every machine") {
+  for (const Recorded& entry : recorded()) {
+    CAPTURE(std::string(entry.name));
+    const std::uint64_t got = entry.compute();
+    CHECK(got == entry.hash);
+  }
+}
+
+}  // namespace quern::kernels::test
