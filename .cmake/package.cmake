@@ -66,7 +66,7 @@ endfunction()
 function(quern_install)
   set(targets quern quern_shared)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/quern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-          FILES_MATCHING PATTERN "*.h")
+          FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
   if(TARGET quern_convert)
     list(APPEND targets quern_convert)
     install(FILES ${CMAKE_SOURCE_DIR}/convert/convert.h

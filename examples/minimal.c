@@ -28,14 +28,13 @@ int main(int argc, char** argv) {
   for (char line[4096]; printf("> "), fflush(stdout), fgets(line, sizeof line, stdin);) {
     quern_string json;
     quern_tokens ids;
-    quern_generated reply = {.size = sizeof reply};
+    quern_generated out = {.size = sizeof out};
     if (quern_conversation_add(chat, "user", 4, line, strcspn(line, "\n"))) return fail();
     if (quern_conversation_json(chat, 1, &json)) return fail();
     if (quern_encode_chat(model, json.data, json.length, &ids)) return fail();
-    if (quern_generate(session, ids.data, ids.length, &options, &reply)) return fail();
-    if (quern_conversation_add(chat, "assistant", 9, reply.text.data, reply.text.length))
-      return fail();
-    printf("\n"), quern_string_free(&json), quern_tokens_free(&ids), quern_generated_free(&reply);
+    if (quern_generate(session, ids.data, ids.length, &options, &out)) return fail();
+    if (quern_conversation_add(chat, "assistant", 9, out.text.data, out.text.length)) return fail();
+    printf("\n"), quern_string_free(&json), quern_tokens_free(&ids), quern_generated_free(&out);
   }
   quern_conversation_free(chat), quern_session_free(session), quern_model_free(model);
 }

@@ -15,12 +15,12 @@ namespace quern::cli {
 
 struct LineReader::Editor {
   EditLine* edit = nullptr;
-  History* history = nullptr;
+  History* past = nullptr;
   std::string prompt;
 
   ~Editor() {
     if (edit != nullptr) el_end(edit);
-    if (history != nullptr) history_end(history);
+    if (past != nullptr) history_end(past);
   }
 
   static char* show_prompt(EditLine* edit) {
@@ -32,14 +32,14 @@ struct LineReader::Editor {
   static std::unique_ptr<Editor> create() {
     auto editor = std::make_unique<Editor>();
     editor->edit = el_init("quern", stdin, stdout, stderr);
-    editor->history = history_init();
-    if (editor->edit == nullptr || editor->history == nullptr) return nullptr;
+    editor->past = history_init();
+    if (editor->edit == nullptr || editor->past == nullptr) return nullptr;
     HistEvent event;
-    history(editor->history, &event, H_SETSIZE, 1000);
+    history(editor->past, &event, H_SETSIZE, 1000);
     el_set(editor->edit, EL_CLIENTDATA, editor.get());
     el_set(editor->edit, EL_PROMPT, &Editor::show_prompt);
     el_set(editor->edit, EL_EDITOR, "emacs");
-    el_set(editor->edit, EL_HIST, history, editor->history);
+    el_set(editor->edit, EL_HIST, history, editor->past);
     return editor;
   }
 
@@ -50,11 +50,9 @@ struct LineReader::Editor {
     if (text == nullptr || count <= 0) return std::nullopt;
     std::string line(text, static_cast<std::size_t>(count));
     HistEvent event;
-    if (line.size() > 1) history(history_handle(), &event, H_ENTER, line.c_str());
+    if (line.size() > 1) history(past, &event, H_ENTER, line.c_str());
     return line;
   }
-
-  History* history_handle() const { return history; }
 };
 
 LineReader::LineReader() {

@@ -112,7 +112,7 @@ bool stdout_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
 ProgressBar::ProgressBar(std::string what)
-    : what_(std::move(what)), enabled_(stderr_is_terminal() && stdout_is_terminal()) {}
+    : what_(std::move(what)), enabled_(stderr_is_terminal()) {}
 
 ProgressBar::~ProgressBar() {
   if (shown_) std::fputs("\r\x1b[K", stderr);

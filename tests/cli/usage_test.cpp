@@ -1,0 +1,133 @@
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "process.h"
+
+using namespace quern::test;
+using Json = nlohmann::json;
+
+namespace {
+
+const std::vector<std::string> kCommands{"run",     "chat",   "convert",  "quantize",
+                                         "inspect", "verify", "tokenize", "template",
+                                         "logits",  "bench",  "plan"};
+
+}  // namespace
+
+TEST_CASE("every command has help with an example") {
+  for (const std::string& command : kCommands) {
+    const Outcome outcome = quern::test::quern({command, "--help"});
+    CAPTURE(command);
+    CHECK(outcome.status == 0);
+    CHECK(outcome.out.find("Example:") != std::string::npos);
+    CHECK(outcome.out.find("quern " + command) != std::string::npos);
+    CHECK(outcome.err.empty());
+  }
+  CHECK(quern::test::quern({"eval", "perplexity", "--help"}).out.find("Protocol:") !=
+        std::string::npos);
+  const Outcome all = quern::test::quern({"--help"});
+  CHECK(all.status == 0);
+  for (const std::string& command : kCommands) CHECK(all.out.find(command) != std::string::npos);
+  for (const char* later : {"serve", "embed", "rerank", "pull"})
+    CHECK(all.out.find(later) == std::string::npos);
+  CHECK(quern::test::quern({"--version"}).out.find("quern 0.") == 0);
+}
+
+TEST_CASE("a wrong command line is status 2 with one sentence on stderr") {
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {},
+           {"nonsense"},
+           {"run"},
+           {"run", "model"},
+           {"run", "model", "-p", "x", "--no-such-flag"},
+           {"run", "model", "-p", "x", "-n", "-4"},
+           {"run", "model", "-p", "x", "-n", "many"},
+           {"run", "model", "-p", "x", "--top-p", "0"},
+           {"run", "model", "-p", "x", "--top-p", "1.5"},
+           {"run", "model", "-p", "x", "--temp", "-1"},
+           {"run", "model", "-p", "x", "--kv", "f64"},
+           {"run", "model", "-p", "x", "--threads", "-1"},
+           {"run", "model", "-p", "x", "--raw", "--system", "y"},
+           {"convert", "model"},
+           {"logits", "model", "--ids", "1,x", "-o", "out.safetensors"},
+           {"logits", "model", "--ids", "", "-o", "out.safetensors"},
+           {"template", "--json", "x"},
+           {"quantize", "m", "-o", "o"},
+           {"quantize", "m", "-o", "o", "--target-size", "1000"},
+           {"quantize", "m", "-o", "o", "--target-bpw", "4.5", "--encoding", "q4"},
+           {"quantize", "m", "-o", "o", "--calibrate", "text"},
+           {"eval"},
+           {"eval", "perplexity", "m"},
+           {"bench", "m", "-r", "0"},
+       }) {
+    const Outcome outcome = quern::test::quern(words);
+    std::string line;
+    for (const std::string& word : words) line += word + " ";
+    CAPTURE(line);
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 2);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.err.find("quern: ") == 0);
+    CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+  }
+  CHECK(quern::test::quern({"quantize", "m", "-o", "o", "--calibrate", "t"})
+            .err.find("calibration") != std::string::npos);
+}
+
+TEST_CASE("an input that is no model is status 1 with one sentence on stderr") {
+  const quern::testing::TempDir folder;
+  const std::string pickle = folder.write("model.bin", std::string("\x80\x02}q\x01.", 7));
+  const std::string text = folder.write("text.gguf", "this is no model");
+  const std::string empty = folder.write("empty.quern", "");
+  const std::string truncated = folder.write("cut.gguf", std::string("GGUF\x03\0\0\0\xff\xff", 10));
+  for (const std::string& path :
+       {std::string("/no/such/file"), pickle, text, empty, truncated, folder.path()}) {
+    for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+             {"run", path, "-p", "x"},
+             {"chat", path},
+             {"inspect", path},
+             {"verify", path},
+             {"tokenize", path},
+             {"bench", path},
+             {"plan", path},
+             {"convert", path, "-o", folder.file("out.quern")},
+             {"logits", path, "--ids", "1", "-o", folder.file("out.safetensors")},
+             {"template", path, "--json", text},
+             {"eval", "perplexity", path, "--text", text},
+         }) {
+      const Outcome outcome = quern::test::quern(words);
+      CAPTURE(words[0]);
+      CAPTURE(path);
+      CAPTURE(outcome.err);
+      CHECK(outcome.status == 1);
+      CHECK(outcome.out.empty());
+      CHECK(outcome.err.find("quern: ") == 0);
+      CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+    }
+  }
+  CHECK(folder.entries() == 4);  // No half file was left.
+}
+
+TEST_CASE("an instruction set that the machine lacks is an error, not another one") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const Outcome outcome =
+      quern::test::quern({"run", *model, "-p", "x", "-n", "1"}, {}, {{"QUERN_ISA", "nonsense"}});
+  CHECK(outcome.status == 1);
+  CHECK(outcome.err.find("nonsense") != std::string::npos);
+  const Outcome scalar = quern::test::quern({"run", *model, "-p", "x", "-n", "1", "--json"}, {},
+                                            {{"QUERN_ISA", "scalar"}});
+  REQUIRE(scalar.status == 0);
+  CHECK(Json::parse(scalar.out)["isa"] == "scalar");
+}
+
+TEST_CASE("QUERN_LOG writes its topics to stderr") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const Outcome quiet = quern::test::quern({"plan", *model});
+  CHECK(quiet.err.empty());
+  const Outcome load = quern::test::quern({"plan", *model}, {}, {{"QUERN_LOG", "load"}});
+  CHECK(load.err.find("[load]") != std::string::npos);
+  CHECK(load.err.find("[time]") == std::string::npos);
+}

@@ -1,0 +1,103 @@
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <optional>
+
+#include "convert/convert.h"
+#include "faults.h"
+#include "quern/conversation.h"
+#include "support.h"
+#include "support/temp_dir.h"
+#include "text/sampler.h"
+
+using namespace quern;
+using namespace quern::test;
+
+namespace {
+
+/// Runs `work` with its 1st, 2nd, … allocation failing, until it gets through. \return how many
+/// points.
+std::size_t fail_everywhere(const std::function<std::optional<ErrorCode>()>& work) {
+  for (std::size_t point = 1;; ++point) {
+    std::optional<ErrorCode> code;
+    bool fired = false;
+    {
+      AllocationFault fault(point);
+      code = work();
+      fired = fault.fired();
+    }
+    if (!fired) {
+      CHECK_FALSE(code.has_value());
+      return point - 1;
+    }
+    CAPTURE(point);
+    // A cache may be left unfilled instead; every other failure is an error of this one kind.
+    if (code) CHECK(*code == ErrorCode::kOutOfMemory);
+    if (point > 200000) return point;
+  }
+}
+
+template <class T>
+std::optional<ErrorCode> code_of(const Result<T>& result) {
+  return result.ok() ? std::nullopt : std::optional(result.error().code);
+}
+
+/// A `.quern` file of a golden, made once.
+std::optional<std::string> quern_file(const testing::TempDir& folder, const std::string& source) {
+  const std::string path = folder.file("model.quern");
+  convert::ConvertOptions options;
+  options.threads = 1;
+  const auto report = convert::convert(source, path, options);
+  if (!report.ok()) FAIL(report.error().describe());
+  return path;
+}
+
+}  // namespace
+
+TEST_CASE("a decode step and the sampler allocate nothing") {
+  const auto path = golden_model("gemma3_text");
+  if (!path) return;
+  Session session = new_session(opened(*path));
+  const auto ids = golden_ids(*path, "input_ids");
+  SamplingOptions sampling;
+  sampling.repeat_penalty = 1.2F;
+  auto sampler = text::Sampler::create(sampling, opened(*path).vocab_size());
+  REQUIRE(sampler.ok());
+  REQUIRE(session.step(ids).ok());
+  std::size_t count = 0;
+  for (int i = 0; i < 20; ++i) {
+    const AllocationFault probe;
+    const auto row = session.step(std::span(ids).subspan(static_cast<std::size_t>(i), 1));
+    const auto id = sampler->sample(*row, session.tokens());
+    count += probe.count();
+    REQUIRE(id.ok());
+  }
+  CHECK(count == 0);
+}
+
+TEST_CASE("opening, encoding, rendering and generating survive every failing allocation") {
+  const auto source = handbook_model();
+  if (!source) return;
+  const testing::TempDir folder;
+  const auto path = quern_file(folder, *source);
+  ModelOptions model_options;
+  model_options.threads = 1;
+  CHECK(fail_everywhere([&] { return code_of(Model::open(*path, model_options)); }) > 50);
+  auto model = Model::open(*path, model_options);
+  REQUIRE(model.ok());
+  CHECK(fail_everywhere([&] { return code_of(model->encode("Hello, wörld! <|bos|> 123")); }) > 0);
+  Conversation conversation;
+  conversation.add("user", "What is apt?");
+  const std::string json = conversation.json();
+  CHECK(fail_everywhere([&] { return code_of(model->render(json)); }) > 10);
+  SessionOptions options;
+  options.context = 64;
+  CHECK(fail_everywhere([&] { return code_of(Session::create(*model, options)); }) > 5);
+  Session session = new_session(*model, options);
+  GenerateOptions generate;
+  generate.max_tokens = 4;
+  generate.stop = {"zzz"};
+  const std::vector<TokenId> prompt{0, 500, 600, 700};
+  CHECK(fail_everywhere([&] { return code_of(session.generate(prompt, generate)); }) > 3);
+  CHECK(session.generate(prompt, generate).ok());
+}
