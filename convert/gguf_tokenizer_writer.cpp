@@ -19,12 +19,32 @@ namespace {
 
 constexpr std::string_view kMark = "\xE2\x96\x81";  // U+2581
 
+/// A pattern without the escapes that change nothing.
+std::string canonical(std::string_view pattern) {
+  std::string out;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
+    if (pattern[i] == '\\' && next != '"' && next != '\'') {
+      out += pattern[i++];  // Both characters, so that an escaped backslash stays one.
+    } else if (pattern[i] == '\\') {
+      continue;
+    }
+    if (i < pattern.size()) out += pattern[i];
+  }
+  return out;
+}
+
+bool are_equal(std::vector<formats::TokenizerStep> steps, const GgufPre& row) {
+  for (auto& step : steps) step.text = canonical(step.text);
+  return steps == pre_tokenizers_of(row);
+}
+
 bool is_byte_level_bpe(const TokenizerSpec& spec, const GgufPre& row) {
   const std::size_t normalizers = row.is_nfc ? 1 : 0;
   const bool ignores = (spec.model_flags & model_flag::kIgnoreMerges) != 0;
   return spec.normalizers.size() == normalizers &&
          (normalizers == 0 || spec.normalizers[0].kind == StepKind::kNfc) &&
-         ignores == row.ignore_merges && spec.pre_tokenizers == pre_tokenizers_of(row);
+         ignores == row.ignore_merges && are_equal(spec.pre_tokenizers, row);
 }
 
 /// Rewrites WordPiece's texts as GGUF has them: U+2581 before word starts, no mark on
