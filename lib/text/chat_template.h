@@ -21,7 +21,7 @@ struct TemplateLimits {
   int parse_depth = 100;                 ///< Nesting of statements and of expressions.
   int call_depth = 64;                   ///< Macros and recursive loops within one another.
   int eval_depth = 400;                  ///< Statements and expressions under evaluation at once.
-  std::size_t steps = 1'000'000;         ///< Nodes evaluated, elements and KiB of text touched.
+  std::size_t steps = 1'000'000;         ///< Nodes evaluated, elements, 256 bytes of text touched.
   std::size_t output_bytes = 16u << 20;  ///< Length of the rendered text.
   std::size_t value_bytes = 64u << 20;   ///< All values alive at one time.
 };

@@ -34,8 +34,8 @@ class Interp {
   const RenderOptions& options() const noexcept { return options_; }
   /// Counts work: kLimit once the steps are used up.
   Status spend(std::size_t steps);
-  /// Counts work on `bytes` of text (1 step per KiB).
-  Status spend_bytes(std::size_t bytes) { return spend(bytes >> 10); }
+  /// Counts work on `bytes` of text (1 step per 256 bytes).
+  Status spend_bytes(std::size_t bytes) { return spend(bytes >> 8); }
   /// Calls any value: macro, bound method, function; kInvalidArgument if it is not callable.
   Result<Value> call(const Value& callee, const Args& args);
   /// Counts one level of calls; kLimit beyond options().limits.call_depth.

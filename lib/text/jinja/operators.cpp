@@ -161,9 +161,16 @@ Result<Value> repeat_string(Interp& interp, const Value& value, std::int64_t tim
   const auto count = static_cast<std::size_t>(times > 0 && size > 0 ? times : 0);
   if (count > 0 && size > interp.heap().free_bytes() / count) return interp.heap().exhausted();
   QUERN_CHECK(interp.spend_bytes(size * count));
-  for (std::size_t i = 0; i < count && !out.failed(); ++i) out.append(value.text());
-  QUERN_TRY(text, make_string(out));
-  return std::move(text).mark_markup(value.is_markup());
+  const Text& text = value.text();
+  if (text.runs().size() == 1) {
+    std::string bytes = size == 1 ? std::string(count, text.bytes()[0]) : std::string();
+    for (bytes.reserve(size * count); bytes.size() < size * count;) bytes += text.bytes();
+    out.append(bytes, text.runs().front().trusted);
+  } else {
+    for (std::size_t i = 0; i < count && !out.failed(); ++i) out.append(text);
+  }
+  QUERN_TRY(repeated, make_string(out));
+  return std::move(repeated).mark_markup(value.is_markup());
 }
 
 Result<Value> repeat_sequence(Interp& interp, const Value& value, std::int64_t times) {
@@ -209,7 +216,6 @@ Result<Value> arithmetic(Interp& interp, Operator op, const Value& a, const Valu
     if (auto repeated = repeat(interp, a, b); repeated.has_value()) return std::move(*repeated);
   }
   if (op == Operator::kModulo && a.is_string()) {
-    if (b.is_undefined()) return language_error(b.undefined_message());
     return format_percent(interp, a, b);
   }
   return unsupported_operands(op, a, b);

@@ -66,6 +66,7 @@ Error Parser::unexpected() const {
 Result<Body> Parser::parse() {
   QUERN_TRY(body, parse_body({}));
   if (current().kind != TokenKind::kEnd) return unexpected();
+  if (unknown_.has_value()) return *unknown_;
   return body;
 }
 

@@ -3,6 +3,7 @@
 /// loopcontrols, `do` and `generation`; inheritance, inclusion and imports are kUnsupported.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -103,7 +104,7 @@ class Parser {
   /// Computes the height of a finished node; kLimit beyond the maximum.
   Result<ExprPtr> finish(ExprPtr expr) const;
   Result<ExprPtr> unary(ExprKind kind, Position at, ExprPtr operand) const;
-  Status resolve(Expr& expr, const Builtin* found, std::string_view what) const;
+  void resolve(Expr& expr, const Builtin* found, std::string_view what);
 
   std::vector<Token> tokens_;
   std::size_t at_ = 0;
@@ -111,6 +112,9 @@ class Parser {
   int depth_ = 0;
   int loops_ = 0;        ///< Loops around, within the innermost macro.
   int conditional_ = 0;  ///< Conditions around: unknown filters are errors only when reached.
+  /// The first unknown filter or test outside of conditions; reported at the end, because a
+  /// condition may still follow it: `x|unknown if …`.
+  std::optional<Error> unknown_;
   std::vector<MacroSyntax*> macros_;
 };
 

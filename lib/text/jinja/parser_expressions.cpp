@@ -88,8 +88,10 @@ Result<ExprPtr> Parser::parse_tuple(bool with_condition, bool in_parentheses) {
 Result<ExprPtr> Parser::parse_condition() {
   const Nesting nesting(*this);
   QUERN_CHECK(enter());
+  const bool had_unknown = unknown_.has_value();
   QUERN_TRY(value, parse_or());
   while (current().is_name("if")) {
+    if (!had_unknown) unknown_.reset();
     ExprPtr expr = make(ExprKind::kCondition, current().at);
     next();
     ++conditional_;
@@ -262,8 +264,6 @@ Result<ExprPtr> Parser::parse_primary() {
   if (token.is_operator("[")) return parse_list();
   if (token.is_operator("{")) return parse_dict();
   if (!token.is_operator("(")) return unexpected();
-  const Nesting nesting(*this);
-  QUERN_CHECK(enter());
   next();
   QUERN_TRY(inner, parse_tuple(/*with_condition=*/true, /*in_parentheses=*/true));
   QUERN_CHECK(expect_operator(")"));

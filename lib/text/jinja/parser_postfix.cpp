@@ -120,8 +120,6 @@ Status Parser::parse_argument(CallSyntax& call) {
 }
 
 Status Parser::parse_arguments(CallSyntax& call) {
-  const Nesting nesting(*this);
-  QUERN_CHECK(enter());
   QUERN_CHECK(expect_operator("("));
   bool first = true;
   while (!current().is_operator(")")) {
@@ -152,10 +150,10 @@ Result<std::string> Parser::parse_dotted_name() {
   return name;
 }
 
-Status Parser::resolve(Expr& expr, const Builtin* found, std::string_view what) const {
+void Parser::resolve(Expr& expr, const Builtin* found, std::string_view what) {
   expr.builtin = found;
-  if (found != nullptr || conditional_ > 0) return {};
-  return locate(unknown_builtin(what, expr.name), expr.at);
+  if (found != nullptr || conditional_ > 0 || unknown_.has_value()) return;
+  unknown_ = locate(unknown_builtin(what, expr.name), expr.at);
 }
 
 Result<ExprPtr> Parser::parse_filter(ExprPtr operand) {
@@ -164,7 +162,7 @@ Result<ExprPtr> Parser::parse_filter(ExprPtr operand) {
   filter->name = std::move(name);
   filter->children.push_back(std::move(operand));
   if (current().is_operator("(")) QUERN_CHECK(parse_arguments(filter->call));
-  QUERN_CHECK(resolve(*filter, find_filter(filter->name), "filter"));
+  resolve(*filter, find_filter(filter->name), "filter");
   return finish(std::move(filter));
 }
 
@@ -183,13 +181,11 @@ Result<ExprPtr> Parser::parse_test(ExprPtr operand) {
              (token.kind == TokenKind::kName && token.text != "else" && token.text != "or" &&
               token.text != "and")) {
     if (token.is_name("is")) return fail("tests cannot be chained with 'is'");
-    const Nesting nesting(*this);
-    QUERN_CHECK(enter());
     QUERN_TRY(primary, parse_primary());
     QUERN_TRY(argument, parse_postfix(std::move(primary), /*subscripts=*/true, /*filters=*/false));
     test->call.positional.push_back(std::move(argument));
   }
-  QUERN_CHECK(resolve(*test, find_test(test->name), "test"));
+  resolve(*test, find_test(test->name), "test");
   const Position at = test->at;
   QUERN_TRY(done, finish(std::move(test)));
   if (!negated) return done;

@@ -220,6 +220,10 @@ Status Parser::parse_macro_body(MacroSyntax& macro, std::string_view end) {
   loops_ = loops;
   macro.body = std::move(body);
   for (const auto& parameter : macro.parameters) {
+    if (parameter.first == "caller" && parameter.second == nullptr) {
+      return locate(Error(ErrorCode::kMalformed, "the parameter 'caller' needs a default"),
+                    macro.at);
+    }
     if (parameter.first == "varargs") macro.uses_varargs = false;
     if (parameter.first == "kwargs") macro.uses_kwargs = false;
   }

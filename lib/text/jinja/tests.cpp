@@ -30,7 +30,7 @@ Result<Value> test_bool(Call& call) {
 
 Result<Value> test_sequence(Call& call) {
   const Value& self = call.self;
-  return answer(self.is_string() || self.is_map() ||
+  return answer(self.is_undefined() || self.is_string() || self.is_map() ||
                 (self.is_sequence() && self.sequence().is_indexable()));
 }
 

@@ -71,6 +71,9 @@ char32_t decode_next(std::string_view text, std::size_t& at) noexcept {
 }
 
 std::size_t count_code_points(std::string_view text) noexcept {
+  unsigned char bits = 0;
+  for (const char c : text) bits = static_cast<unsigned char>(bits | static_cast<unsigned char>(c));
+  if (bits < 0x80u) return text.size();
   std::size_t count = 0;
   for (std::size_t at = 0; at < text.size(); at += sequence_length(text, at)) ++count;
   return count;
