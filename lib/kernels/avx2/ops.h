@@ -12,8 +12,9 @@ namespace {
 using Avx2Arch = xsimd::fma3<xsimd::avx2>;
 
 template <>
-struct Fused<Avx2Arch> {
+struct Exact<Avx2Arch> {
   static QUERN_INLINE __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
+  static QUERN_INLINE __m256 div(__m256 a, __m256 b) { return _mm256_div_ps(a, b); }
 };
 
 struct Avx2 {

@@ -10,8 +10,9 @@ namespace quern::kernels {
 namespace {
 
 template <>
-struct Fused<xsimd::avx512bw> {
+struct Exact<xsimd::avx512bw> {
   static QUERN_INLINE __m512 fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+  static QUERN_INLINE __m512 div(__m512 a, __m512 b) { return _mm512_div_ps(a, b); }
 };
 
 struct Avx512 {

@@ -2,8 +2,8 @@
 /// Sixteen virtual lanes over xsimd batches: one zmm, two ymm or four NEON registers. Lanes do not
 /// know how many registers there are, so a body over Vec16 gives the same bits everywhere.
 ///
-/// An ISA folder specialises Fused<Arch> first: xsimd 8.1 rounds a product of float32 twice where
-/// the architecture has no fma of its own in xsimd (AVX-512, NEON).
+/// An ISA folder specialises Exact<Arch> first: xsimd 8.1 rounds a float32 fma twice on AVX-512 and
+/// NEON, and divides approximately on NEON.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@
 namespace quern::kernels {
 namespace {
 
-/// static fma(a, b, c) of registers, rounded once.
+/// static fma(a, b, c) and div(a, b) of registers, rounded once.
 template <class Arch>
-struct Fused;
+struct Exact;
 
 template <class Arch>
 struct Vec16 {
@@ -138,13 +138,13 @@ struct Vec16 {
   }
   friend QUERN_INLINE Vec16 operator/(const Vec16& a, const Vec16& b) {
     Vec16 r;
-    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] / b.v[i]; });
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = Exact<Arch>::div(a.v[i], b.v[i]); });
     return r;
   }
   friend QUERN_INLINE Vec16 fma(const Vec16& a, const Vec16& b, const Vec16& c) {
     Vec16 r;
     each<kCount>([&](auto i)
-                     QUERN_INLINE_LAMBDA { r.v[i] = Fused<Arch>::fma(a.v[i], b.v[i], c.v[i]); });
+                     QUERN_INLINE_LAMBDA { r.v[i] = Exact<Arch>::fma(a.v[i], b.v[i], c.v[i]); });
     return r;
   }
   friend QUERN_INLINE Mask less(const Vec16& a, const Vec16& b) {

@@ -1,5 +1,6 @@
 /// \file
-/// What only NEON (ARMv8.2 with the dot product) can say: a register holds 4 rows, a quarter of a panel.
+/// What only NEON (ARMv8.2 with the dot product) can say: a register holds 4 rows, a quarter of a
+/// panel.
 #pragma once
 
 #include <arm_neon.h>
@@ -10,10 +11,11 @@ namespace quern::kernels {
 namespace {
 
 template <>
-struct Fused<xsimd::neon64> {
+struct Exact<xsimd::neon64> {
   static QUERN_INLINE float32x4_t fma(float32x4_t a, float32x4_t b, float32x4_t c) {
     return vfmaq_f32(c, a, b);
   }
+  static QUERN_INLINE float32x4_t div(float32x4_t a, float32x4_t b) { return vdivq_f32(a, b); }
 };
 
 struct Neon {
