@@ -1,7 +1,10 @@
 // One typed error for everything that can be wrong with an input, and no file left behind.
 #include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstring>
 #include <limits>
 
@@ -175,6 +178,32 @@ TEST_CASE("a cancelled conversion leaves nothing") {
       CHECK(folder.names() == std::vector<std::string>{"a.gguf"});
     }
   }
+}
+
+TEST_CASE("a killed conversion leaves no result, and the next one cleans up") {
+  const TempFolder folder;
+  const std::string path = folder.file("a.gguf"), output = folder.file("out.quern");
+  write_toy_gguf(path);
+  for (int stop_at = 0; stop_at < 4; ++stop_at) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      int calls = 0;
+      auto options = plain_options("q4_0");
+      options.progress = [&](std::uint64_t, std::uint64_t) {
+        if (calls++ == stop_at) raise(SIGKILL);
+        return true;
+      };
+      static_cast<void>(convert(path, output, options));
+      _exit(0);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK_FALSE(std::filesystem::exists(output));
+  }
+  CHECK(convert(path, output, plain_options("q4_0")).ok());
+  CHECK(folder.names() == std::vector<std::string>{"a.gguf", "out.quern"});
 }
 
 TEST_CASE("an older result is replaced whole, or stays") {

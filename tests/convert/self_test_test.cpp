@@ -1,6 +1,7 @@
 // The section that `verify` replays, and models opened without a file of their own.
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 
 #include "convert/self_test_maker.h"
@@ -174,12 +175,33 @@ TEST_CASE("the prompt of a self-test lies within the vocabulary") {
 }
 
 std::vector<float> last_logits(const Model& model) {
-  auto session = Session::create(model, {.context = 16});
+  auto session = Session::create(model, {.context = 64});
   REQUIRE(session.ok());
-  const std::vector<TokenId> ids{3, 1, 4, 1, 5};
+  // Long enough that windows and scaled positions matter.
+  std::vector<TokenId> ids;
+  for (TokenId i = 0; i < 60; ++i) ids.push_back((7 * i * i + 3) % 256);
   const auto logits = session->step(ids);
   REQUIRE(logits.ok());
   return {logits->begin(), logits->end()};
+}
+
+TEST_CASE("a checkpoint answers through GGUF as it does directly") {
+  for (const std::string& name : golden_names()) {
+    const auto path = golden(name);
+    if (!path) return;
+    CAPTURE(name);
+    const TempFolder folder;
+    REQUIRE(convert(*path, folder.file("a.gguf"), plain_options("f32")).ok());
+    REQUIRE(convert(*path, folder.file("a.quern"), plain_options("f32")).ok());
+    const auto direct = open_any(folder.file("a.quern"), one_thread());
+    const auto by = open_any(folder.file("a.gguf"), one_thread());
+    REQUIRE(direct.ok());
+    REQUIRE_MESSAGE(by.ok(), (by.ok() ? "" : by.error().describe()));
+    const auto want = last_logits(*direct), have = last_logits(*by);
+    REQUIRE(want.size() == have.size());
+    // GGUF keeps configuration numbers as float32.
+    for (std::size_t i = 0; i < want.size(); ++i) CHECK(std::abs(want[i] - have[i]) < 1e-3F);
+  }
 }
 
 TEST_CASE("a model opened from its source answers as the converted one does") {
