@@ -181,8 +181,13 @@ Result<Value> replace(Interp& interp, const Value& value, const Text& from, cons
   QUERN_CHECK(interp.spend_bytes(text.size()));
   TextBuilder out(interp.heap());
   std::size_t plain = 0;
+  std::size_t matches = 0;
+  const auto spend_matches = [&]() -> Status {
+    return ++matches % 1024 == 0 ? interp.spend(256) : Status();
+  };
   if (from.size() == 0) {  // Between any two characters, and at both ends.
     for (std::size_t at = 0; count != 0 && !out.failed(); --count) {
+      QUERN_CHECK(spend_matches());
       out.append(to);
       if (at >= text.size()) break;
       const std::size_t next = at + sequence_length(text.bytes(), at);
@@ -193,6 +198,7 @@ Result<Value> replace(Interp& interp, const Value& value, const Text& from, cons
     for (; count != 0 && !out.failed(); --count) {
       const std::size_t at = text.bytes().find(from.bytes(), plain);
       if (at == std::string::npos) break;
+      QUERN_CHECK(spend_matches());
       out.append(text, plain, at);
       out.append(to);
       plain = at + from.size();
