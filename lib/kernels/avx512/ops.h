@@ -57,7 +57,7 @@ struct Avx512 {
   }
   template <int high>
   static QUERN_INLINE I nibble_ints(const std::byte* p) {
-    return _mm512_and_si512(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load16(p)), 4 * high),
+    return _mm512_and_si512(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load16(p)), 4u * high),
                             _mm512_set1_epi32(15));
   }
   static QUERN_INLINE F low_nibbles_of_bytes(const std::byte* p) {
@@ -92,12 +92,12 @@ struct Avx512 {
     return _mm512_mask_add_epi8(v, m, v, _mm512_set1_epi8(value));
   }
   /// Crumb `which` of every byte, at bit `shift`.
-  template <int which, int shift>
+  template <unsigned which, unsigned shift>
   static QUERN_INLINE C crumbs(C v) {
-    constexpr int kBy = 2 * which - shift;
-    const C moved = kBy >= 0 ? _mm512_srli_epi16(v, kBy >= 0 ? kBy : 0)
-                             : _mm512_slli_epi16(v, kBy >= 0 ? 0 : -kBy);
-    return _mm512_and_si512(moved, _mm512_set1_epi8(3 << shift));
+    constexpr unsigned kRight = 2 * which > shift ? 2 * which - shift : 0u;
+    constexpr unsigned kLeft = shift > 2 * which ? shift - 2 * which : 0u;
+    const C moved = _mm512_slli_epi16(_mm512_srli_epi16(v, kRight), kLeft);
+    return _mm512_and_si512(moved, _mm512_set1_epi8(static_cast<char>(3 << shift)));
   }
   static QUERN_INLINE C look_up(const std::uint8_t* book, C index) {
     const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(book));
