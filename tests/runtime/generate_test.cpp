@@ -91,7 +91,7 @@ TEST_CASE("a reply ends at its limit, at the context's end, at once for 0 tokens
   longer.insert(longer.end(), 3, 1);
   const auto refused = session.generate(longer, greedy(1));
   REQUIRE_FALSE(refused.ok());
-  CHECK(refused.error().code == ErrorCode::kLimit);
+  CHECK(code_of(refused) == ErrorCode::kLimit);
   CHECK(session.position() == 50);
 }
 
@@ -102,15 +102,14 @@ TEST_CASE("wrong options and prompts are refused before anything is evaluated") 
   const std::vector<TokenId> prompt{1, 2, 3};
   GenerateOptions options = greedy(1);
   options.stop = {"x", ""};
-  CHECK(session.generate(prompt, options).error().field == "stop");
+  CHECK(field_of(session.generate(prompt, options)) == "stop");
   options = greedy(-2);
-  CHECK(session.generate(prompt, options).error().field == "max_tokens");
+  CHECK(field_of(session.generate(prompt, options)) == "max_tokens");
   options = greedy(1);
   options.sampling.top_p = 2;
-  CHECK(session.generate(prompt, options).error().field == "top_p");
-  CHECK(session.generate({}, greedy(1)).error().code == ErrorCode::kInvalidArgument);
-  CHECK(session.generate(std::vector<TokenId>{-3}, greedy(1)).error().code ==
-        ErrorCode::kOutOfRange);
+  CHECK(field_of(session.generate(prompt, options)) == "top_p");
+  CHECK(code_of(session.generate({}, greedy(1))) == ErrorCode::kInvalidArgument);
+  CHECK(code_of(session.generate(std::vector<TokenId>{-3}, greedy(1))) == ErrorCode::kOutOfRange);
   CHECK(session.position() == 0);
 }
 

@@ -30,6 +30,15 @@ std::vector<float> golden_floats(const std::string& directory, const std::string
 /// All logits of `ids`, given in steps of `chunk` rows.
 std::vector<float> all_logits(const Model& model, std::span<const TokenId> ids, std::int64_t chunk,
                               KvType kv = KvType::kAuto);
+/// The code and field of an error; no code and "(it went well)" where there is none.
+template <class T>
+std::optional<ErrorCode> code_of(const Result<T>& result) {
+  return result.ok() ? std::nullopt : std::optional(result.error().code);
+}
+template <class T>
+std::string field_of(const Result<T>& result) {
+  return result.ok() ? "(it went well)" : result.error().field;
+}
 bool same_bits(std::span<const float> a, std::span<const float> b);
 
 }  // namespace quern::test
