@@ -1,9 +1,8 @@
 // Times the kernels that decide speed, one thread: matrix products in GMAC/s at several numbers of
 // rows, reads in GB/s, attention. Usage: bench_kernels [isa] [encoding …].
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -27,17 +26,22 @@ struct Buffer {
   }
 };
 
-/// Best time of many short runs, in seconds: other work on the machine only makes runs longer.
+/// Best processor time of many short runs, in seconds: other work on the machine only makes it
+/// longer.
 template <class F>
 double best_seconds(F f) {
-  using Clock = std::chrono::steady_clock;
   double best = 1e9, total = 0;
-  while (total < 0.15) {
-    const auto start = Clock::now();
-    f();
-    const double t = std::chrono::duration<double>(Clock::now() - start).count();
-    best = t < best ? t : best;
+  int calls = 1;
+  while (total < 0.1) {
+    const std::clock_t start = std::clock();
+    for (int i = 0; i < calls; ++i) f();
+    const double t = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     total += t;
+    if (t < 2e-4) {
+      calls *= 2;  // Too short for the clock.
+    } else if (t / calls < best) {
+      best = t / calls;
+    }
   }
   return best;
 }

@@ -28,9 +28,7 @@ struct Avx2 {
   static QUERN_INLINE F zero() { return _mm256_setzero_ps(); }
   static QUERN_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }
   static QUERN_INLINE void store(float* p, F v) { _mm256_storeu_ps(p, v); }
-  static QUERN_INLINE F broadcast(const std::byte* p) {
-    return _mm256_broadcast_ss(reinterpret_cast<const float*>(p));
-  }
+  static QUERN_INLINE F broadcast(const std::byte* p) { return _mm256_set1_ps(peek<float>(p)); }
   static QUERN_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
   static QUERN_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static QUERN_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
@@ -94,7 +92,7 @@ struct Avx2 {
   /// Each byte of the mask is spread over eight bytes, whose own bit then decides.
   template <int value>
   static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
-    const I four = _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(mask));
+    const I four = _mm256_set1_epi32(peek<std::int32_t>(mask));
     const I spread = _mm256_shuffle_epi8(
         four, _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
     const I own = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201ull));
@@ -125,7 +123,7 @@ struct Avx2 {
   // Whole-number products.
   static QUERN_INLINE I zero_ints() { return _mm256_setzero_si256(); }
   static QUERN_INLINE I broadcast_ints(const std::byte* p) {
-    return _mm256_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+    return _mm256_set1_epi32(peek<std::int32_t>(p));
   }
   static QUERN_INLINE C broadcast_codes(const std::byte* p) { return broadcast_ints(p); }
   static QUERN_INLINE void store_ints(std::int32_t* p, I v) {

@@ -26,9 +26,7 @@ struct Avx512 {
   static QUERN_INLINE F zero() { return _mm512_setzero_ps(); }
   static QUERN_INLINE F load(const float* p) { return _mm512_loadu_ps(p); }
   static QUERN_INLINE void store(float* p, F v) { _mm512_storeu_ps(p, v); }
-  static QUERN_INLINE F broadcast(const std::byte* p) {
-    return _mm512_set1_ps(*reinterpret_cast<const float*>(p));
-  }
+  static QUERN_INLINE F broadcast(const std::byte* p) { return _mm512_set1_ps(peek<float>(p)); }
   static QUERN_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
   static QUERN_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static QUERN_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
@@ -87,8 +85,7 @@ struct Avx512 {
   static QUERN_INLINE C either(C a, C b) { return _mm512_or_si512(a, b); }
   template <int value>
   static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
-    const __mmask64 m =
-        _load_mask64(const_cast<__mmask64*>(reinterpret_cast<const __mmask64*>(mask)));
+    const __mmask64 m = _cvtu64_mask64(peek<std::uint64_t>(mask));
     return _mm512_mask_add_epi8(v, m, v, _mm512_set1_epi8(value));
   }
   /// Crumb `which` of every byte, at bit `shift`.
@@ -116,7 +113,7 @@ struct Avx512 {
   // Whole-number products.
   static QUERN_INLINE I zero_ints() { return _mm512_setzero_si512(); }
   static QUERN_INLINE I broadcast_ints(const std::byte* p) {
-    return _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(p));
+    return _mm512_set1_epi32(peek<std::int32_t>(p));
   }
   static QUERN_INLINE C broadcast_codes(const std::byte* p) { return broadcast_ints(p); }
   /// acc + sum·s, |sum| < 2¹⁵, s < 2¹⁵.

@@ -3,12 +3,22 @@
 /// by it stay in registers under every compiler.
 #pragma once
 
+#include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "kernels/generic/inline.h"
 
 namespace quern::kernels {
 namespace {
+
+/// A number at any alignment, whatever it was written as.
+template <class T>
+QUERN_INLINE T peek(const std::byte* p) {
+  T value;
+  std::memcpy(&value, p, sizeof value);
+  return value;
+}
 
 template <int i>
 struct Index {

@@ -33,9 +33,7 @@ struct Neon {
   static QUERN_INLINE F zero() { return vdupq_n_f32(0.0f); }
   static QUERN_INLINE F load(const float* p) { return vld1q_f32(p); }
   static QUERN_INLINE void store(float* p, F v) { vst1q_f32(p, v); }
-  static QUERN_INLINE F broadcast(const std::byte* p) {
-    return vld1q_dup_f32(reinterpret_cast<const float*>(p));
-  }
+  static QUERN_INLINE F broadcast(const std::byte* p) { return vdupq_n_f32(peek<float>(p)); }
   static QUERN_INLINE F add(F a, F b) { return vaddq_f32(a, b); }
   static QUERN_INLINE F mul(F a, F b) { return vmulq_f32(a, b); }
   static QUERN_INLINE F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
@@ -118,7 +116,7 @@ struct Neon {
   // Whole-number products.
   static QUERN_INLINE I zero_ints() { return vdupq_n_s32(0); }
   static QUERN_INLINE int8x16_t broadcast_codes(const std::byte* p) {
-    return vreinterpretq_s8_s32(vld1q_dup_s32(reinterpret_cast<const std::int32_t*>(p)));
+    return vreinterpretq_s8_s32(vdupq_n_s32(peek<std::int32_t>(p)));
   }
   static QUERN_INLINE void store_ints(std::int32_t* p, I v) { vst1q_s32(p, v); }
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) { return vmlaq_s32(acc, sum, s); }
