@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
   if (quern_conversation_create(&chat)) return fail();
   quern_generate_options options;
   quern_generate_options_init(&options);
-  options.on_text = show, options.user = stdout;
+  options.on_text = show, options.user = stdout, options.max_tokens = 200;
   for (char line[4096]; printf("> "), fflush(stdout), fgets(line, sizeof line, stdin);) {
     quern_string json;
     quern_tokens ids;

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
 
   quern::GenerateOptions options;
   options.sampling = model->default_sampling();
+  options.max_tokens = 200;
   options.on_text = [](std::string_view text) { return bool(std::cout << text << std::flush); };
   quern::Conversation chat;
   for (std::string line; std::cout << "> " << std::flush && std::getline(std::cin, line);) {
