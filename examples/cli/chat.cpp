@@ -112,6 +112,7 @@ Result<std::vector<TokenId>> Chat::prompt_ids() {
 }
 
 Status Chat::answer(const std::string& text) {
+  const InterruptScope scope;  // From here on Ctrl-C ends the reply alone.
   messages_.push_back({"user", text});
   auto ids = prompt_ids();
   Result<Generated> reply = Error(ErrorCode::kInternal, "no reply");
@@ -119,7 +120,6 @@ Status Chat::answer(const std::string& text) {
     GenerateOptions generate = options_.generation.options(session_.model());
     generate.cancel = &InterruptScope::flag();
     generate.on_text = [](std::string_view piece) { return put(piece); };
-    const InterruptScope scope;
     reply = session_.generate(*ids, generate);
   } else {
     reply = std::move(ids).error();

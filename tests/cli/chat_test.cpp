@@ -108,7 +108,8 @@ TEST_CASE("Ctrl-C stops a reply and keeps the chat; at the prompt it ends it wit
   REQUIRE(terminal.wait_for("> "));
   terminal.type("What is apt?\r");
   REQUIRE(terminal.wait_for("apt?"));
-  REQUIRE(terminal.wait_for(" "));  // The reply has begun.
+  REQUIRE(terminal.wait_for("\n"));
+  for (int word = 0; word < 3; ++word) REQUIRE(terminal.wait_for(" "));  // The reply has begun.
   terminal.type("\x03");
   REQUIRE(terminal.wait_for("stopped"));
   REQUIRE(terminal.wait_for("> "));
