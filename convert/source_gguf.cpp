@@ -18,6 +18,7 @@ using formats::Json;
 
 /// Longer arrays are no configuration (the vocabulary's are read by the tokenizer).
 constexpr std::uint64_t kMaxConfigArray = 65'536;
+constexpr std::uint64_t kMaxTexts = 1024;  ///< Languages, tags.
 
 /// Control tokens that end a reply in the published chat formats. GGUF files often name only one
 /// end token; the others are known by their text, as its other readers have it.
@@ -118,7 +119,7 @@ class GgufSource final : public SourceModel {
     QUERN_TRY(chat, file_.config().string_or("tokenizer.chat_template", ""));
     chat_template_ = std::move(chat);
     generation_ = generation_of(file_, spec_ ? &*spec_ : nullptr);
-    read_metadata();
+    QUERN_CHECK(read_metadata());
     if (!vocabulary_only) QUERN_CHECK(read_architecture());
     list_tensors();
     return {};
@@ -159,13 +160,24 @@ class GgufSource final : public SourceModel {
     set_tensors(std::move(tensors));
   }
 
-  /// Scalars outside the tokenizer: name, licence, what the model was made from.
-  void read_metadata() {
+  /// What stands outside the tokenizer: name, licence, languages, what the model was made from.
+  Status read_metadata() {
     Config kept;
     for (const auto& [key, value] : file_.config().items()) {
       if (!key.starts_with("tokenizer.")) kept.set(key, value);
     }
+    for (const auto& entry : file_.entries()) {
+      if (!entry.key.starts_with("general.") || entry.type != formats::GgufType::kArray ||
+          entry.array.type() != formats::GgufType::kString || entry.array.size() > kMaxTexts) {
+        continue;
+      }
+      QUERN_TRY(texts, entry.array.strings());
+      ConfigList list;
+      for (const std::string_view text : texts) list.emplace_back(std::string(text));
+      kept.set(std::string(entry.key), ConfigValue(std::move(list)));
+    }
     metadata_ = formats::config_to_json(kept);
+    return {};
   }
 
   GgufFile file_;

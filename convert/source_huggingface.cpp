@@ -20,7 +20,9 @@ class HuggingFaceSource final : public SourceModel {
     path_ = std::move(path);
   }
 
-  std::string_view kind() const noexcept override { return "safetensors"; }
+  std::string_view kind() const noexcept override {
+    return directory_.weights ? "safetensors" : "tokenizer";
+  }
   Naming naming() const noexcept override { return Naming::kHuggingFace; }
   void release(const SourceTensor& tensor) const noexcept override {
     const auto* found = directory_.weights ? directory_.weights->find(tensor.name) : nullptr;

@@ -127,6 +127,8 @@ void write_toy_gguf(const std::string& path, const ToyModel& model) {
   REQUIRE(writer->add_string("general.architecture", model.architecture).ok());
   REQUIRE(writer->add_string("general.name", "a toy").ok());
   REQUIRE(writer->add_string("general.license", "apache-2.0").ok());
+  const std::vector<std::string_view> languages{"en", "fr"};
+  REQUIRE(writer->add_strings("general.languages", languages).ok());
   const std::pair<const char*, std::uint32_t> numbers[] = {
       {"llama.block_count", 1},          {"llama.context_length", 64},
       {"llama.embedding_length", 256},   {"llama.feed_forward_length", 512},

@@ -142,6 +142,7 @@ TEST_CASE("what a GGUF file says of itself survives the way there and back") {
     REQUIRE(other != nullptr);
     CHECK(entry.type == other->type);
     CHECK(text_of(entry.value) == text_of(other->value));
+    CHECK(text_of(entry.array.bytes()) == text_of(other->array.bytes()));
   }
   CHECK(c->config().integer("general.file_type").value() == 2);
   CHECK(c->entries().front().key == "general.architecture");

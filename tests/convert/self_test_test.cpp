@@ -65,7 +65,8 @@ TEST_CASE("a damaged self-test is a typed error") {
       {"\"texts\":[", "\"texts\":{}, \"x\":["},
       {"\"add_special\":true", "\"add_special\":1"}};
   for (const auto& [from, to] : edits) {
-    CAPTURE(to);
+    const std::string shown = to;
+    CAPTURE(shown);
     std::string damaged = bytes;
     REQUIRE(damaged.find(from) != std::string::npos);
     damaged.replace(damaged.find(from), from.size(), to);
