@@ -20,7 +20,9 @@ class Barrier {
     const std::uint32_t generation = generation_.load(std::memory_order_acquire);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
       arrived_.store(0, std::memory_order_relaxed);
-      generation_.store(generation + 1, std::memory_order_release);
+      // Sequentially consistent, not just release: notify_all skips the wake-up when it sees nobody
+      // asleep, and that look must not pass the store, or a thread falling asleep meanwhile is missed.
+      generation_.store(generation + 1, std::memory_order_seq_cst);
       generation_.notify_all();
       return;
     }
