@@ -23,6 +23,15 @@ bool is_regenerated(std::string_view key) {
          std::find(std::begin(kKeys), std::end(kKeys), key) != std::end(kKeys);
 }
 
+/// The source's own number where every bit of it is kept: mixtures have names that no single
+/// encoding tells.
+ConfigValue file_type(const Config& kept, const ModelPlan& plan) {
+  const bool same = std::all_of(plan.jobs.begin(), plan.jobs.end(),
+                                [](const TensorJob& job) { return job.keeps_bits(); });
+  if (same && kept.has("general.file_type")) return *kept.find("general.file_type");
+  return static_cast<std::int64_t>(gguf_file_type(plan.main_encoding));
+}
+
 std::string model_name(const SourceModel& source) {
   const auto path = std::filesystem::path(source.path()).lexically_normal();
   const auto leaf = path.has_filename() ? path : path.parent_path();
@@ -108,8 +117,7 @@ Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPl
   }
   if (!metadata.has("general.name")) metadata.set("general.name", ConfigValue(model_name(source)));
   metadata.set("general.type", ConfigValue(std::string("model")));
-  metadata.set("general.file_type",
-               ConfigValue(static_cast<std::int64_t>(gguf_file_type(plan.main_encoding))));
+  metadata.set("general.file_type", file_type(kept, plan));
   metadata.set("general.quantization_version", ConfigValue(kQuantizationVersion));
   metadata.set("general.architecture", ConfigValue(std::string(architecture.gguf_names.front())));
   sections.metadata = std::move(metadata);

@@ -221,6 +221,8 @@ class Planner {
     if (expected.rule->role != Role::kVector) {
       bytes_ += shown.bytes;
       elements_ += static_cast<double>(job.rows) * static_cast<double>(job.cols);
+    }
+    if (expected.rule->role == Role::kMatrix) {
       weight_of_[job.to] += static_cast<std::uint64_t>(job.rows * job.cols);
     }
     plan_.shown.tensors.push_back(std::move(shown));
@@ -251,7 +253,7 @@ class Planner {
   EncodingPolicy policy_;
   ModelPlan plan_;
   std::set<const SourceTensor*> used_;
-  std::map<Encoding, std::uint64_t> weight_of_;  ///< Elements by encoding.
+  std::map<Encoding, std::uint64_t> weight_of_;  ///< Elements by encoding, embeddings aside.
   std::uint64_t bytes_ = 0;
   double elements_ = 0;
 };

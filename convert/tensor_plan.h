@@ -17,7 +17,7 @@ struct ModelPlan {
   ConvertPlan shown;
   std::vector<TensorJob> jobs;
   std::uint64_t source_bytes = 0;           ///< Of all jobs, for progress.
-  Encoding main_encoding = Encoding::kF32;  ///< Of most weights.
+  Encoding main_encoding = Encoding::kF32;  ///< Of most weights, embeddings aside.
 };
 
 /// Matches every tensor that the architecture expects with the source's, checks shapes and types,
