@@ -1,6 +1,11 @@
 /// \file
 /// The self-test section of a `.quern` file: what the model answered when it was made, so that
-/// `verify` can ask again on another machine. One JSON object; FORMAT.md, "Self-test".
+/// `verify` can ask again on another machine. One JSON object:
+/// `{"version": 1,
+///   "texts": [{"text", "add_special", "parse_special", "ids": […], "decoded"}…],
+///   "renderings": [{"conversation": JSON text, "now", "text"}…],
+///   "logits": [{"prompt": [ids], "kv": KvType's number, "hash": 16 hex digits,
+///               "top": [{"id", "bits": float32 bits}…]}…]}`
 #pragma once
 
 #include <cstddef>
