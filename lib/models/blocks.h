@@ -56,11 +56,4 @@ void decoder_head(graph::GraphBuilder& g, const DecoderDims& dims, graph::Weight
 Result<graph::Graph> build_decoder(const Config& config, const WeightLookup& weights,
                                    const AttentionOptions& attention);
 
-/// The tensors of embedding, attention_block, gated_mlp and head with their published names, in the
-/// order of use; `in_layer` are an architecture's own tensors of every layer.
-std::vector<TensorRule> decoder_tensors(Transform gguf_qk_transform,
-                                        const std::vector<TensorRule>& in_layer = {});
-/// Norms of query and key heads.
-std::vector<TensorRule> qk_norm_tensors(Transform hf_transform = Transform::kNone);
-
 }  // namespace quern::models

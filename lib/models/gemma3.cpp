@@ -5,6 +5,7 @@
 
 #include "models/blocks.h"
 #include "models/config_io.h"
+#include "models/decoder_tensors.h"
 #include "models/rope_config.h"
 
 namespace quern::models {
@@ -111,18 +112,11 @@ Result<Config> write_gguf_config(const Config& config) {
 const std::vector<TensorRule>& tensors() {
   static const std::vector<TensorRule> kRules = [] {
     std::vector<TensorRule> own = qk_norm_tensors(Transform::kAddOne);
-    own.push_back({"layers.{}.attn_post_norm",
-                   {"layers.{}.post_attention_layernorm.weight"},
-                   "blk.{}.post_attention_norm.weight",
-                   "1",
-                   "dim",
-                   Role::kVector});
-    own.push_back({"layers.{}.ffn_post_norm",
-                   {"layers.{}.post_feedforward_layernorm.weight"},
-                   "blk.{}.post_ffw_norm.weight",
-                   "1",
-                   "dim",
-                   Role::kVector});
+    own.push_back(norm_rule("layers.{}.attn_post_norm", "layers.{}.post_attention_layernorm.weight",
+                            "blk.{}.post_attention_norm.weight", "dim"));
+    own.push_back(norm_rule("layers.{}.ffn_post_norm",
+                            "layers.{}.post_feedforward_layernorm.weight",
+                            "blk.{}.post_ffw_norm.weight", "dim"));
     std::vector<TensorRule> rules = decoder_tensors(Transform::kNone, own);
     for (TensorRule& rule : rules) {
       if (rule.name == "layers.{}.ffn_norm")

@@ -2,6 +2,7 @@
 // (Touvron et al. 2023, "LLaMA"; Jiang et al. 2023, "Mistral 7B").
 #include "models/blocks.h"
 #include "models/config_io.h"
+#include "models/decoder_tensors.h"
 #include "models/rope_config.h"
 
 namespace quern::models {

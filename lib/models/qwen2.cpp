@@ -1,6 +1,7 @@
 // Qwen 2 and 2.5 (Yang et al. 2024, "Qwen2 Technical Report"): Llama's blocks with biases on wq,
 // wk, wv.
 #include "models/blocks.h"
+#include "models/decoder_tensors.h"
 #include "models/qwen.h"
 
 namespace quern::models {

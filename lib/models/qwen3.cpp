@@ -1,6 +1,7 @@
 // Qwen 3 (Yang et al. 2025, "Qwen3 Technical Report"): Llama's blocks with a norm on every query
 // and key head.
 #include "models/blocks.h"
+#include "models/decoder_tensors.h"
 #include "models/qwen.h"
 
 namespace quern::models {
