@@ -3,7 +3,7 @@
 #include <chrono>
 #include <filesystem>
 
-#include "convert/guard.h"
+#include "base/guard.h"
 #include "convert/model_output.h"
 #include "convert/self_test_maker.h"
 #include "formats/mapped_file.h"
@@ -94,7 +94,7 @@ Result<std::uint64_t> write_quern(Prepared& work, const std::string& output,
 
 Result<ConvertReport> convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options) {
-  return guarded([&]() -> Result<ConvertReport> {
+  return base::guarded([&]() -> Result<ConvertReport> {
     const auto start = std::chrono::steady_clock::now();
     QUERN_TRY(work, prepare(source, output, options));
     QUERN_TRY(made, make_executor(options.threads));
@@ -115,7 +115,7 @@ Result<ConvertReport> convert(const std::string& source, const std::string& outp
 
 Result<ConvertPlan> plan(const std::string& source, const std::string& output,
                          const ConvertOptions& options) {
-  return guarded([&]() -> Result<ConvertPlan> {
+  return base::guarded([&]() -> Result<ConvertPlan> {
     QUERN_TRY(work, prepare(source, output, options));
     QUERN_TRY(bytes, planned_bytes(work, options));
     work.plan.shown.output_bytes = bytes;

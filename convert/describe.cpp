@@ -3,9 +3,9 @@
 #include <filesystem>
 #include <map>
 
+#include "base/guard.h"
 #include "convert/config_section.h"
 #include "convert/convert.h"
-#include "convert/guard.h"
 #include "convert/source_model.h"
 #include "formats/quern_file.h"
 #include "formats/self_test.h"
@@ -203,7 +203,7 @@ Result<Json> describe_foreign(const std::string& path, bool tensors) {
 }  // namespace
 
 Result<std::string> describe(const std::string& path, bool tensors) {
-  return guarded([&]() -> Result<std::string> {
+  return base::guarded([&]() -> Result<std::string> {
     QUERN_TRY(format, sniff_source(path));
     QUERN_TRY(json, format == SourceFormat::kQuern ? describe_quern(path, tensors)
                                                    : describe_foreign(path, tensors));

@@ -2,8 +2,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/guard.h"
 #include "convert/convert.h"
-#include "convert/guard.h"
 #include "convert/model_output.h"
 
 namespace quern::convert {
@@ -35,7 +35,7 @@ bool is_vocabulary(const SourceModel& source) { return source.architecture() == 
 }  // namespace
 
 Result<Model> open_any(const std::string& path, const ModelOptions& options) {
-  return guarded([&]() -> Result<Model> {
+  return base::guarded([&]() -> Result<Model> {
     QUERN_TRY(format, sniff_source(path));
     if (format == SourceFormat::kQuern) return Model::open(path, options);
     QUERN_TRY(source, open_source(path, options.vocabulary_only));

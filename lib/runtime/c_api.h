@@ -14,7 +14,7 @@
 #include "quern/conversation.h"
 #include "quern/quern.h"
 #include "quern/session.h"
-#include "runtime/guard.h"
+#include "base/guard.h"
 
 struct quern_model {
   quern::Model model;
@@ -38,7 +38,7 @@ quern_code remember(Error error) noexcept;
 template <class Work>
 quern_code c_call(Work&& work) noexcept {
   try {
-    Status status = guarded(std::forward<Work>(work));
+    Status status = base::guarded(std::forward<Work>(work));
     return status.ok() ? QUERN_OK : remember(std::move(status).error());
   } catch (...) {  // Not even the error could be allocated.
     return QUERN_OUT_OF_MEMORY;

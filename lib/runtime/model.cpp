@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/guard.h"
 #include "quern/checked.h"
-#include "runtime/guard.h"
 #include "runtime/model_builder.h"
 #include "runtime/model_state.h"
 #include "runtime/session_options.h"
@@ -12,7 +12,7 @@
 namespace quern {
 
 Result<Model> Model::open(const std::string& path, const ModelOptions& options) {
-  return runtime::guarded([&]() -> Result<Model> {
+  return base::guarded([&]() -> Result<Model> {
     QUERN_TRY(file, formats::QuernFile::open(path));
     QUERN_TRY(state, runtime::build_model(std::move(file), nullptr, options));
     return Model(std::move(state));
@@ -22,7 +22,7 @@ Result<Model> Model::open(const std::string& path, const ModelOptions& options) 
 Result<Model> Model::from_memory(std::shared_ptr<const void> owner,
                                  std::span<const std::byte> bytes, const std::string& name,
                                  const ModelOptions& options) {
-  return runtime::guarded([&]() -> Result<Model> {
+  return base::guarded([&]() -> Result<Model> {
     QUERN_TRY(file, formats::QuernFile::from_bytes(bytes, name));
     QUERN_TRY(state, runtime::build_model(std::move(file), std::move(owner), options));
     return Model(std::move(state));
@@ -62,7 +62,7 @@ std::vector<TensorInfo> Model::tensors() const {
 }
 
 Result<std::string> Model::graph_text() const {
-  return runtime::guarded([&]() -> Result<std::string> {
+  return base::guarded([&]() -> Result<std::string> {
     if (!can_run())
       return Error(ErrorCode::kInvalidArgument, "a vocabulary alone has no graph").in_file(path());
     return graph::print_graph(*state_->graph);
@@ -70,7 +70,7 @@ Result<std::string> Model::graph_text() const {
 }
 
 Result<MemoryPlan> Model::plan(const SessionOptions& options, int sequences) const {
-  return runtime::guarded([&]() -> Result<MemoryPlan> {
+  return base::guarded([&]() -> Result<MemoryPlan> {
     if (!can_run())
       return Error(ErrorCode::kInvalidArgument, "a vocabulary alone runs no session")
           .in_file(path());

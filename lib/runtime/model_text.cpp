@@ -2,9 +2,9 @@
 #include <string>
 #include <utility>
 
+#include "base/guard.h"
 #include "formats/json.h"
 #include "quern/model.h"
-#include "runtime/guard.h"
 #include "runtime/model_state.h"
 
 namespace quern {
@@ -53,7 +53,7 @@ Result<std::shared_ptr<const text::ChatTemplate>> shared_template(const Model::S
 
 Result<std::vector<TokenId>> Model::encode(std::string_view text,
                                            const EncodeOptions& options) const {
-  return runtime::guarded([&]() -> Result<std::vector<TokenId>> {
+  return base::guarded([&]() -> Result<std::vector<TokenId>> {
     if (!state_->tokenizer) return no_tokenizer(*state_);
     text::EncodeOptions encode;
     encode.add_special = options.add_special;
@@ -63,7 +63,7 @@ Result<std::vector<TokenId>> Model::encode(std::string_view text,
 }
 
 Result<std::vector<TokenId>> Model::encode(const Prompt& prompt) const {
-  return runtime::guarded([&]() -> Result<std::vector<TokenId>> {
+  return base::guarded([&]() -> Result<std::vector<TokenId>> {
     if (!state_->tokenizer) return no_tokenizer(*state_);
     std::vector<text::Tokenizer::Span> spans;
     spans.reserve(prompt.spans.size());
@@ -75,7 +75,7 @@ Result<std::vector<TokenId>> Model::encode(const Prompt& prompt) const {
 }
 
 Result<std::string> Model::decode(std::span<const TokenId> ids, bool skip_special) const {
-  return runtime::guarded([&]() -> Result<std::string> {
+  return base::guarded([&]() -> Result<std::string> {
     if (!state_->tokenizer) return no_tokenizer(*state_);
     return state_->tokenizer->decode(ids, skip_special);
   });
@@ -94,7 +94,7 @@ bool Model::is_special(TokenId id) const noexcept {
 
 Result<Prompt> Model::render(std::string_view conversation_json,
                              const TemplateOptions& options) const {
-  return runtime::guarded([&]() -> Result<Prompt> {
+  return base::guarded([&]() -> Result<Prompt> {
     QUERN_TRY(parsed, shared_template(*state_));
     text::RenderOptions render = render_options(options);
     if (state_->tokenizer) {
@@ -110,7 +110,7 @@ Result<Prompt> Model::render(std::string_view conversation_json,
 
 Result<Prompt> render_template(std::string_view source, std::string_view conversation_json,
                                const TemplateOptions& options) {
-  return runtime::guarded([&]() -> Result<Prompt> {
+  return base::guarded([&]() -> Result<Prompt> {
     QUERN_TRY(parsed, text::ChatTemplate::parse(source, "chat_template"));
     return render_parsed(parsed, conversation_json, render_options(options));
   });

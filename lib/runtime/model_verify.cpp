@@ -2,10 +2,10 @@
 #include <string>
 #include <utility>
 
+#include "base/guard.h"
 #include "formats/checksum.h"
 #include "formats/self_test.h"
 #include "quern/session.h"
-#include "runtime/guard.h"
 #include "runtime/model_state.h"
 
 namespace quern {
@@ -97,7 +97,7 @@ void Replay::logits(const std::vector<SelfTest::Logits>& tests) {
 }  // namespace
 
 Result<VerifyReport> Model::verify(const Progress& progress) const {
-  return runtime::guarded([&]() -> Result<VerifyReport> {
+  return base::guarded([&]() -> Result<VerifyReport> {
     VerifyReport report;
     report.weights_hash = weights_hash();
     const Status checksums = state_->file.verify_checksums(progress);

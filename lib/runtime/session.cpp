@@ -4,7 +4,7 @@
 #include <numeric>
 #include <string>
 
-#include "runtime/guard.h"
+#include "base/guard.h"
 #include "runtime/model_state.h"
 #include "runtime/session_impl.h"
 #include "runtime/session_options.h"
@@ -100,7 +100,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
 Result<Session> Session::create(const Model& model, const SessionOptions& options) {
-  return runtime::guarded([&]() -> Result<Session> {
+  return base::guarded([&]() -> Result<Session> {
     const Model::State& state = model.state();
     if (state.graph == nullptr)
       return Error(ErrorCode::kInvalidArgument, "a vocabulary alone cannot run a session")
@@ -133,7 +133,7 @@ KvType Session::kv() const noexcept { return impl_->program->kv(); }
 const std::vector<TokenId>& Session::tokens() const noexcept { return impl_->tokens; }
 
 Result<std::span<const float>> Session::step(std::span<const TokenId> ids) {
-  return runtime::guarded([&]() -> Result<std::span<const float>> {
+  return base::guarded([&]() -> Result<std::span<const float>> {
     QUERN_CHECK(impl_->check_step(ids));
     QUERN_CHECK(impl_->append(ids, nullptr));
     return impl_->logits();
@@ -143,19 +143,19 @@ Result<std::span<const float>> Session::step(std::span<const TokenId> ids) {
 Status Session::step_all(
     std::span<const TokenId> ids,
     const std::function<Status(std::int64_t first, std::span<const float> rows)>& sink) {
-  return runtime::guarded([&]() -> Status {
+  return base::guarded([&]() -> Status {
     QUERN_CHECK(impl_->check_step(ids));
     return impl_->step_all(ids, sink);
   });
 }
 
 Status Session::rewind(std::int64_t position) {
-  return runtime::guarded([&] { return impl_->rewind(position); });
+  return base::guarded([&] { return impl_->rewind(position); });
 }
 
 Result<Generated> Session::generate(std::span<const TokenId> prompt,
                                     const GenerateOptions& options) {
-  return runtime::guarded([&] { return impl_->generate(prompt, options); });
+  return base::guarded([&] { return impl_->generate(prompt, options); });
 }
 
 }  // namespace quern

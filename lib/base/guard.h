@@ -8,7 +8,7 @@
 
 #include "quern/result.h"
 
-namespace quern::runtime {
+namespace quern::base {
 
 /// Calls `work` (returning a Result) and turns exceptions into errors: a failed or absurd
 /// allocation is kOutOfMemory, anything else kInternal.
@@ -25,4 +25,4 @@ auto guarded(Work&& work) -> decltype(work()) {
   }
 }
 
-}  // namespace quern::runtime
+}  // namespace quern::base
