@@ -8,6 +8,10 @@
 #else
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -66,6 +70,8 @@ CpuFeatures probe() {
   f.avx512vl = zmm && bit(seven.ebx, 31);
   f.avx512vnni = zmm && bit(seven.ecx, 11);
   f.avx512bf16 = zmm && bit(seven1.eax, 5);
+  const bool tiles = (state & 0x60000) == 0x60000;
+  f.amx_int8 = tiles && bit(seven.edx, 24) && bit(seven.edx, 25);
   return f;
 }
 
@@ -94,6 +100,16 @@ CpuFeatures probe() { return {}; }
 const CpuFeatures& cpu_features() noexcept {
   static const CpuFeatures features = probe();
   return features;
+}
+
+bool allow_amx() noexcept {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023,
+                 kTileData = 18;  // arch_prctl(2), ARCH_REQ_XCOMP_PERM.
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 
 }  // namespace quern::base

@@ -21,6 +21,9 @@ bool has_avx512() noexcept {
   return has_avx2() && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl;
 }
 bool has_avx512vnni() noexcept { return has_avx512() && base::cpu_features().avx512vnni; }
+bool has_avx512amx() noexcept {
+  return has_avx512vnni() && base::cpu_features().amx_int8 && base::allow_amx();
+}
 #endif
 #if defined(QUERN_KERNELS_NEON)
 bool has_neon() noexcept { return base::cpu_features().neon_dotprod; }
@@ -32,6 +35,7 @@ constexpr Isa kIsas[] = {
     {"avx2", has_avx2, install_avx2},
     {"avx512", has_avx512, install_avx512},
     {"avx512vnni", has_avx512vnni, install_avx512vnni},
+    {"avx512amx", has_avx512amx, install_avx512amx},
 #endif
 #if defined(QUERN_KERNELS_NEON)
     {"neon", has_neon, install_neon},

@@ -35,6 +35,7 @@ void install_scalar(KernelTable& table);
 void install_avx2(KernelTable& table);
 void install_avx512(KernelTable& table);
 void install_avx512vnni(KernelTable& table);
+void install_avx512amx(KernelTable& table);
 void install_neon(KernelTable& table);
 
 }  // namespace quern::kernels

@@ -38,5 +38,12 @@ inline constexpr std::int64_t rotated_row_bytes(std::int64_t k) {
   return round_up(k, 64) / 32 * kRotatedRecord + 8;
 }
 
+/// Rows of kQ8Rotated that a kernel may lay out anew in its scratch at once: a multiple of 32,
+/// together at most 384 KiB where K allows.
+inline constexpr std::int64_t rotated_block_rows(std::int64_t k) {
+  const std::int64_t rows = 393216 / round_up(k, 64) / 32 * 32;
+  return rows < 32 ? 32 : rows < 256 ? rows : 256;
+}
+
 }  // namespace
 }  // namespace quern::kernels

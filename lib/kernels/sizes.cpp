@@ -45,7 +45,10 @@ std::int64_t packed_rows_bytes(RowFormat format, std::int64_t rows, std::int64_t
 std::int64_t linear_scratch_bytes(Encoding encoding, std::int64_t cols) noexcept {
   const EncodingInfo* info = find_encoding(encoding);
   if (info == nullptr || info->rows == RowFormat::kF32) return 64;
-  return kPanelsTogether * (round_up(cols, 64) / 32) * kExpandedBlock;
+  const std::int64_t k = round_up(cols, 64);
+  const std::int64_t panels = kPanelsTogether * (k / 32) * kExpandedBlock;
+  if (info->rows == RowFormat::kQ8Group32) return panels;
+  return panels + rotated_block_rows(cols) * (k + 8);  // The rows, their scales and sums.
 }
 
 std::int64_t attention_scratch_bytes(KvType, std::int64_t head_dim,

@@ -128,6 +128,7 @@ TEST_CASE("every matrix product gives the oracle's bits, however many rows there
     for (std::int64_t t = 1; t <= 17; ++t) compare_all(e, 40, 96, t, random, false);
     compare_all(e, 40, 96, 33, random, false);
     compare_all(e, 112, 128, 24, random, false);
+    compare_all(e, 48, 64, 300, random, false);  // More rows than any kernel takes at once.
   }
 }
 

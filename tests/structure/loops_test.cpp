@@ -110,7 +110,7 @@ std::vector<std::string> isa_objects() {
   std::vector<std::string> objects;
   std::ifstream list(QUERN_OBJECT_LIST);
   for (std::string path; std::getline(list, path);) {
-    for (const char* isa : {"/avx2/", "/avx512/", "/avx512vnni/", "/neon/"}) {
+    for (const char* isa : {"/avx2/", "/avx512/", "/avx512vnni/", "/avx512amx/", "/neon/"}) {
       const bool is_product = path.find("/vector.") == std::string::npos &&
                               path.find("/attention.") == std::string::npos;
       if (is_product && path.find(std::string("kernels") + isa) != std::string::npos) {
