@@ -139,24 +139,6 @@ Result<graph::Activation> parse_activation(const std::string& canonical) {
       .got(canonical);
 }
 
-Status read_layer_types(const Config& source, std::int64_t window, Config& config) {
-  const ConfigList types = source.list("layer_types");
-  if (types.empty()) return {};
-  ConfigList windows;
-  for (const ConfigValue& value : types) {
-    const auto* type = std::get_if<std::string>(&value);
-    if (type == nullptr || (*type != "full_attention" && *type != "sliding_attention")) {
-      return Error(ErrorCode::kUnsupported, "a kind of layer is not implemented")
-          .of("layer_types")
-          .want("full_attention or sliding_attention")
-          .got(type != nullptr ? *type : "a value that is no string");
-    }
-    windows.emplace_back(*type == "sliding_attention" ? window : std::int64_t{0});
-  }
-  config.set("layer_windows", std::move(windows));
-  return {};
-}
-
 Status refuse(const Config& source, std::string_view key, std::string_view why) {
   const ConfigValue* value = source.find(key);
   if (value == nullptr || is_nothing(*value)) return {};

@@ -28,10 +28,6 @@ Config write_gguf_decoder_config(const Config& config, std::string_view gguf_arc
 Result<std::string> canonical_activation(const std::string& name);
 Result<graph::Activation> parse_activation(const std::string& canonical);
 
-/// Sets `layer_windows` from `layer_types` ("sliding_attention" layers get `window`); names other
-/// kinds of layers in a kUnsupported error. Does nothing where the source has no `layer_types`.
-Status read_layer_types(const Config& source, std::int64_t window, Config& config);
-
 /// kUnsupported naming `key` unless it is absent, null, or false / zero / an empty list.
 Status refuse(const Config& source, std::string_view key, std::string_view why);
 

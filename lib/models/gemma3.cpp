@@ -7,6 +7,7 @@
 #include "models/config_io.h"
 #include "models/decoder_tensors.h"
 #include "models/rope_config.h"
+#include "models/window_config.h"
 
 namespace quern::models {
 namespace {
@@ -15,20 +16,6 @@ constexpr std::string_view kGguf = "gemma3";
 constexpr std::int64_t kDefaultPattern = 6;  // Every sixth layer is full.
 constexpr double kDefaultLocalTheta = 10000.0;
 constexpr std::int64_t kLayersOf27B = 62;
-
-/// Windows of layers from a period: every `pattern`-th layer is full.
-Status set_periodic_windows(std::int64_t window, std::int64_t pattern, Config& config) {
-  QUERN_TRY(n_layers, config.integer("n_layers"));
-  if (pattern < 1 || n_layers < 1 || n_layers > 4096) {
-    return Error(ErrorCode::kOutOfRange, "the pattern of sliding windows is out of range")
-        .of("sliding_window_pattern");
-  }
-  ConfigList windows;
-  for (std::int64_t i = 0; i < n_layers; ++i)
-    windows.emplace_back((i + 1) % pattern == 0 ? std::int64_t{0} : window);
-  config.set("layer_windows", std::move(windows));
-  return {};
-}
 
 Status read_hf(const Config& source, Config& config) {
   QUERN_TRY(window, source.integer("sliding_window"));
@@ -80,28 +67,13 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
   return config;
 }
 
-/// The period of the layers with full attention; kUnsupported where there is none.
-Result<std::int64_t> window_pattern(const Config& config) {
-  const ConfigList windows = config.list("layer_windows");
-  const ConfigValue full(std::int64_t{0});
-  std::size_t pattern = 0;
-  while (pattern < windows.size() && windows[pattern] != full) ++pattern;
-  for (std::size_t i = 0; i < windows.size(); ++i) {
-    if ((windows[i] == full) != ((i + 1) % (pattern + 1) == 0)) {
-      return Error(ErrorCode::kUnsupported, "GGUF has no place for this order of sliding windows")
-          .of("layer_windows");
-    }
-  }
-  return static_cast<std::int64_t>(pattern + 1);
-}
-
 Result<Config> write_gguf_config(const Config& config) {
   Config out = write_gguf_decoder_config(config, kGguf);
   QUERN_CHECK(write_gguf_rope(config, kGguf, out));
-  QUERN_TRY(pattern, window_pattern(config));
+  QUERN_TRY(period, window_period(config));
   const ConfigList windows = config.list("layer_windows");
   if (!windows.empty()) out.set("gemma3.attention.sliding_window", windows.front());
-  if (pattern != kDefaultPattern) out.set("gemma3.attention.sliding_window_pattern", pattern);
+  if (period != kDefaultPattern) out.set("gemma3.attention.sliding_window_pattern", period);
   QUERN_TRY(local, config.number("rope.local_theta"));
   if (local != kDefaultLocalTheta) out.set("gemma3.rope.freq_base_swa", local);
   QUERN_TRY(scale, config.number("attention_scale"));

@@ -2,6 +2,7 @@
 
 #include "models/config_io.h"
 #include "models/rope_config.h"
+#include "models/window_config.h"
 
 namespace quern::models {
 namespace {
