@@ -100,6 +100,7 @@ TEST_CASE("a long chat leaves out its oldest turns instead of ending") {
 }
 
 TEST_CASE("Ctrl-C stops a reply and keeps the chat; at the prompt it ends it with 130") {
+  if (!Terminal::available()) return;
   const auto model = handbook_quern();
   if (!model) return;
   const quern::testing::TempDir folder;
@@ -122,6 +123,7 @@ TEST_CASE("Ctrl-C stops a reply and keeps the chat; at the prompt it ends it wit
 }
 
 TEST_CASE("Ctrl-C during run is status 130") {
+  if (!Terminal::available()) return;
   const auto model = handbook_quern();
   if (!model) return;
   Terminal terminal({"run", *model, "-p", "Debian", "--raw", "--ignore-eos", "--temp", "1.5"});

@@ -29,6 +29,9 @@ Outcome quern(const std::vector<std::string>& arguments, std::string_view input 
 /// The program on a terminal of its own. Thread rule: one thread.
 class Terminal {
  public:
+  /// Whether this system has pseudo-terminals (a bare chroot without /dev/pts has none); a failure
+  /// in CI.
+  static bool available();
   explicit Terminal(const std::vector<std::string>& arguments);
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;

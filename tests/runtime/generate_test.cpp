@@ -185,7 +185,7 @@ TEST_CASE("stop strings end the reply in front of them, also across tokens") {
   const std::string whole = reply_of(session, prompt, greedy(60)).text;
   REQUIRE(whole.size() > 60);
   for (std::size_t at = 5; at < 50; at += 7) {
-    for (const std::size_t length : {1, 3, 12}) {
+    for (const std::size_t length : {std::size_t{1}, std::size_t{3}, std::size_t{12}}) {
       const std::string stop = whole.substr(at, length);
       GenerateOptions options = greedy(60);
       options.stop = {"\x01never\x01", stop};
