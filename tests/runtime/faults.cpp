@@ -47,4 +47,10 @@ AllocationFault::~AllocationFault() { state.counting = false; }
 std::size_t AllocationFault::count() const { return state.count; }
 bool AllocationFault::fired() const { return state.fired; }
 
+bool AllocationFault::works() {
+  const AllocationFault fault;
+  ::operator delete(::operator new(1));
+  return fault.count() > 0;
+}
+
 }  // namespace quern::test

@@ -16,6 +16,8 @@ class AllocationFault {
   ~AllocationFault();
   std::size_t count() const;
   bool fired() const;
+  /// Whether this program's operator new is ours: Clang's TSan runtime brings one of its own.
+  static bool works();
 };
 
 }  // namespace quern::test
