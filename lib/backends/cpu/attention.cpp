@@ -18,7 +18,9 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 struct AttentionShape {
-  BufferId q, k, v, out, partials;
+  BufferId q, k, v, out;
+  BufferId stored;    ///< A mark: the step's keys and values stand in the cache.
+  BufferId partials;  ///< States of spans, of steps of few rows.
   graph::StateId state;
   std::int64_t n_heads, n_kv_heads, head_dim, value_dim, window;
   float scale, softcap;
@@ -38,13 +40,6 @@ struct AttentionShape {
   /// Work items of `rows` rows: (row tile, KV head, chunk of heads).
   std::int64_t items(std::int64_t rows) const noexcept {
     return ceil_div(rows, tile_rows()) * n_kv_heads * chunks();
-  }
-  /// Whether items are too few to keep the threads busy, so that spans are shared out as well.
-  bool splits_spans(std::int64_t rows, int threads) const noexcept {
-    return rows <= tile_rows() || items(rows) < 2 * threads;
-  }
-  std::int64_t max_split_items(int threads) const noexcept {
-    return std::max<std::int64_t>(n_kv_heads * chunks(), 2 * threads);
   }
 };
 
@@ -171,18 +166,13 @@ class KvStoreStep final : public Step {
   AttentionShape shape_;
 };
 
-/// Many rows: each item's spans one after the other. Few rows: all spans side by side into
-/// `partials`.
+/// Many rows: threads take items and walk the spans of each.
 class AttendStep final : public Step {
  public:
   explicit AttendStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
     const std::int64_t items = shape_.items(context.rows());
-    if (shape_.splits_spans(context.rows(), context.threads)) {
-      run_spans(context, items);
-      return;
-    }
     auto* floats = reinterpret_cast<float*>(context.scratch);
     const QueryState total = QueryState::at(floats);
     const QueryState one = QueryState::at(floats + shape_.state_floats());
@@ -200,60 +190,62 @@ class AttendStep final : public Step {
   }
 
  private:
-  void run_spans(const StepContext& context, std::int64_t items) const {
-    std::int64_t turn = 0;
-    for (std::int64_t item = 0; item < items; ++item) {
-      std::int64_t query_base = 0;
-      for_each_tile(shape_, context, item, [&](const QueryTile& tile) {
-        for (std::int64_t span = tile.first_span; span < tile.last_span; ++span) {
-          if (turn++ % context.threads != context.thread) continue;
-          float* memory = partial(context, shape_, item, span);
-          // Several sequences of one item keep their queries side by side in the item's memory.
-          QueryState state = QueryState::at(memory);
-          state.m += query_base;
-          state.l += query_base;
-          state.acc += query_base * shape_.value_dim16();
-          attend_span(shape_, context, tile, span, state, context.scratch);
-        }
-        query_base += tile.queries;
-      });
-    }
-  }
+  AttentionShape shape_;
+};
 
+/// Walks the states in `partials` of the spans of a step of few rows: visit(tile, span, state).
+template <class Visit>
+void for_each_partial(const AttentionShape& shape, const StepContext& context, Visit visit) {
+  const std::int64_t items = shape.items(context.rows());
+  for (std::int64_t item = 0; item < items; ++item) {
+    std::int64_t query_base = 0;
+    for_each_tile(shape, context, item, [&](const QueryTile& tile) {
+      for (std::int64_t span = tile.first_span; span < tile.last_span; ++span) {
+        // Several sequences of one item keep their queries side by side in the item's memory.
+        QueryState state = QueryState::at(context.floats(shape.partials) +
+                                          (item * shape.max_spans + span) * shape.state_floats());
+        state.m += query_base;
+        state.l += query_base;
+        state.acc += query_base * shape.value_dim16();
+        visit(tile, span, state);
+      }
+      query_base += tile.queries;
+    });
+  }
+}
+
+/// Few rows: threads take spans.
+class AttendSpansStep final : public Step {
  public:
-  static float* partial(const StepContext& context, const AttentionShape& shape, std::int64_t item,
-                        std::int64_t span) noexcept {
-    return context.floats(shape.partials) + (item * shape.max_spans + span) * shape.state_floats();
+  explicit AttendSpansStep(const AttentionShape& shape) : shape_(shape) {}
+
+  void run(const StepContext& context) const override {
+    std::int64_t turn = 0;
+    for_each_partial(shape_, context,
+                     [&](const QueryTile& tile, std::int64_t span, const QueryState& state) {
+                       if (turn++ % context.threads != context.thread) return;
+                       attend_span(shape_, context, tile, span, state, context.scratch);
+                     });
   }
 
  private:
   AttentionShape shape_;
 };
 
-/// After AttendStep's barrier: merges the partial states in order of spans.
+/// Few rows, after AttendSpansStep: merges the states of the spans in their order. It goes by rows,
+/// of which there is one tile: all.
 class MergeStep final : public Step {
  public:
   explicit MergeStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
-    if (!shape_.splits_spans(context.rows(), context.threads)) return;
     const QueryState total = QueryState::at(reinterpret_cast<float*>(context.scratch));
-    for (std::int64_t item = context.thread; item < shape_.items(context.rows());
-         item += context.threads) {
-      std::int64_t query_base = 0;
-      for_each_tile(shape_, context, item, [&](const QueryTile& tile) {
-        total.clear(tile.queries, shape_.value_dim16());
-        for (std::int64_t span = tile.first_span; span < tile.last_span; ++span) {
-          QueryState one = QueryState::at(AttendStep::partial(context, shape_, item, span));
-          one.m += query_base;
-          one.l += query_base;
-          one.acc += query_base * shape_.value_dim16();
-          merge_span(shape_, context, tile.queries, total, one);
-        }
-        finish_tile(shape_, context, tile, total);
-        query_base += tile.queries;
-      });
-    }
+    for_each_partial(shape_, context,
+                     [&](const QueryTile& tile, std::int64_t span, const QueryState& state) {
+                       if (span == tile.first_span) total.clear(tile.queries, shape_.value_dim16());
+                       merge_span(shape_, context, tile.queries, total, state);
+                       if (span + 1 == tile.last_span) finish_tile(shape_, context, tile, total);
+                     });
   }
 
  private:
@@ -286,21 +278,22 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   shape.kv = lowering.kv();
   shape.max_spans = ceil_div(lowering.options().max_positions, kSpanPositions);
   shape.out = lowering.allocate(out);
+  shape.stored = lowering.new_buffer(0, 0);
   shape.partials =
-      lowering.new_buffer(shape.max_split_items(lowering.threads()) * shape.max_spans *
-                          shape.state_floats() * static_cast<std::int64_t>(sizeof(float)));
+      lowering.new_buffer(0, shape.items(lowering.few_rows(graph::Rows::kStep)) * shape.max_spans *
+                                 shape.state_floats() * static_cast<std::int64_t>(sizeof(float)));
 
   const std::int64_t scratch =
       2 * shape.state_floats() * static_cast<std::int64_t>(sizeof(float)) +
       kernels::attention_scratch_bytes(shape.kv, shape.head_dim, shape.value_dim);
-  // The cache itself is no buffer of the arena; that the store precedes the attention is said by
-  // letting the store "write" k, which the attention reads.
   lowering.add(std::make_unique<KvStoreStep>(shape),
-               {Split::kOther, {shape.k, shape.v}, {shape.k}});
+               {Split::kOther, {shape.k, shape.v}, {shape.stored}});
   lowering.add(std::make_unique<AttendStep>(shape),
-               {Split::kOther, {shape.q, shape.k}, {shape.partials, shape.out}, scratch});
+               {Split::kOther, {shape.q, shape.stored}, {shape.out}, scratch, When::kMany});
+  lowering.add(std::make_unique<AttendSpansStep>(shape),
+               {Split::kOther, {shape.q, shape.stored}, {shape.partials}, scratch, When::kFew});
   lowering.add(std::make_unique<MergeStep>(shape),
-               {Split::kOther, {shape.partials}, {shape.out}, scratch});
+               {Split::kRows, {shape.partials}, {shape.out}, scratch, When::kFew});
   return {};
 }
 

@@ -10,26 +10,18 @@ class ElementwiseStep final : public Step {
  public:
   ElementwiseStep(Function function, BufferId a, BufferId b, BufferId out,
                   const graph::Value& value)
-      : function_(std::move(function)),
-        a_(a),
-        b_(b),
-        out_(out),
-        cols_(value.cols),
-        rows_(value.rows) {}
+      : function_(std::move(function)), a_(a), b_(b), out_(out), cols_(value.cols) {}
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] =
-        rows_ == graph::Rows::kStep ? context.row_share() : context.share(context.outputs());
-    const std::int64_t at = begin * cols_;
+    const std::int64_t at = context.row_begin * cols_;
     function_(context.kernels, context.floats(a_) + at, context.floats(b_) + at,
-              (end - begin) * cols_, context.floats(out_) + at);
+              (context.row_end - context.row_begin) * cols_, context.floats(out_) + at);
   }
 
  private:
   Function function_;
   BufferId a_, b_, out_;
   std::int64_t cols_;
-  graph::Rows rows_;
 };
 
 template <class Function>
@@ -39,10 +31,9 @@ Status lower_elementwise(Lowering& lowering, graph::ValueId a, graph::ValueId b,
   const BufferId result = lowering.reuse(out, a);
   const BufferId first = lowering.buffer(a);
   const BufferId second = lowering.buffer(b);
-  lowering.add(
-      std::make_unique<ElementwiseStep<Function>>(std::move(function), first, second, result,
-                                                  value),
-      {value.rows == graph::Rows::kStep ? Split::kRows : Split::kOther, {first, second}, {result}});
+  lowering.add(std::make_unique<ElementwiseStep<Function>>(std::move(function), first, second,
+                                                           result, value),
+               {split_of(value.rows), {first, second}, {result}});
   return {};
 }
 

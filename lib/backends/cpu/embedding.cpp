@@ -13,8 +13,7 @@ class EmbeddingStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto gather = context.kernels.gather_row[static_cast<std::size_t>(table_.encoding)];
-    const auto [begin, end] = context.row_share();
-    for (std::int64_t row = begin; row < end; ++row) {
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
       float* out = context.floats(out_) + row * table_.cols;
       gather(table_.data, context.step.tokens[static_cast<std::size_t>(row)], table_.cols, out);
       if (scale_ != 1.0F) context.kernels.scale(out, scale_, table_.cols, out);
@@ -33,8 +32,7 @@ class SelectRowsStep final : public Step {
   SelectRowsStep(BufferId x, BufferId out, std::int64_t cols) : x_(x), out_(out), cols_(cols) {}
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] = context.share(context.outputs());
-    for (std::int64_t i = begin; i < end; ++i) {
+    for (std::int64_t i = context.row_begin; i < context.row_end; ++i) {
       const std::int64_t row = context.step.output_rows[static_cast<std::size_t>(i)];
       std::memcpy(context.floats(out_) + i * cols_, context.floats(x_) + row * cols_,
                   static_cast<std::size_t>(cols_) * sizeof(float));
@@ -64,7 +62,7 @@ Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId
   const graph::ValueId x = std::get_if<graph::SelectRowsOp>(&op)->x;
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<SelectRowsStep>(lowering.buffer(x), id, lowering.value(x).cols),
-               {Split::kOther, {lowering.buffer(x)}, {id}});
+               {Split::kOutputs, {lowering.buffer(x)}, {id}});
   return {};
 }
 

@@ -13,7 +13,7 @@ namespace {
 class LinearStep final : public Step {
  public:
   struct Buffers {
-    BufferId packed, residual, out;  ///< residual −1: none; == out: accumulated in place.
+    BufferId packed, residual, out;  ///< residual −1: none; it may lie where out lies.
   };
   LinearStep(const quant::TensorView& weight, const float* bias, Buffers buffers, graph::Rows rows)
       : weight_(weight), bias_(bias), buffers_(buffers), rows_(rows) {}
@@ -23,7 +23,7 @@ class LinearStep final : public Step {
     const auto [begin, end] = context.share(panels);
     const std::int64_t n = rows_ == graph::Rows::kStep ? context.rows() : context.outputs();
     if (begin == end || n == 0) return;
-    if (buffers_.residual >= 0 && buffers_.residual != buffers_.out)
+    if (buffers_.residual >= 0 && context.floats(buffers_.residual) != context.floats(buffers_.out))
       copy_residual(context, begin, end, n);
     context.kernels.linear[static_cast<std::size_t>(weight_.encoding)](
         {weight_.data, weight_.rows, weight_.cols, begin, end, context.bytes(buffers_.packed), n,

@@ -18,10 +18,12 @@ class PackStep final : public Step {
 
   void run(const StepContext& context) const override {
     const std::int64_t n = rows_ == graph::Rows::kStep ? context.rows() : context.outputs();
-    const auto [begin, end] = context.share((n + kernels::kRowTile - 1) / kernels::kRowTile);
-    if (begin == end) return;
+    const auto tiles = [](std::int64_t rows) {
+      return (rows + kernels::kRowTile - 1) / kernels::kRowTile;
+    };
     context.kernels.pack_rows[static_cast<std::size_t>(format_)](
-        {context.floats(x_), cols_, n, cols_, begin, end, context.bytes(out_)});
+        {context.floats(x_), cols_, n, cols_, tiles(context.row_begin), tiles(context.row_end),
+         context.bytes(out_)});
   }
 
  private:
@@ -56,89 +58,52 @@ std::int64_t Lowering::max_rows(graph::Rows rows) const noexcept {
   return rows == graph::Rows::kStep ? options_.max_rows : options_.max_outputs;
 }
 
-BufferId Lowering::new_buffer(std::int64_t bytes) {
-  buffer_bytes_.push_back(bytes);
-  uses_.emplace_back();
-  return static_cast<BufferId>(buffer_bytes_.size() - 1);
+BufferId Lowering::new_buffer(std::int64_t many_bytes, std::int64_t few_bytes) {
+  buffers_.push_back({many_bytes, few_bytes});
+  return static_cast<BufferId>(buffers_.size() - 1);
 }
 
 BufferId Lowering::allocate(graph::ValueId out) {
   const graph::Value& v = value(out);
-  const BufferId id =
-      new_buffer(max_rows(v.rows) * v.cols * static_cast<std::int64_t>(sizeof(float)));
+  const std::int64_t row_bytes = v.cols * static_cast<std::int64_t>(sizeof(float));
+  const BufferId id = new_buffer(max_rows(v.rows) * row_bytes, few_rows(v.rows) * row_bytes);
+  buffers_.back().is_output = last_reader_[static_cast<std::size_t>(out)] == kForever;
   value_buffers_[static_cast<std::size_t>(out)] = id;
   return id;
 }
 
 BufferId Lowering::reuse(graph::ValueId out, graph::ValueId input) {
+  const BufferId id = allocate(out);
   const bool dies = last_reader_[static_cast<std::size_t>(input)] == node_;
-  if (!dies || value(out).cols != value(input).cols || value(out).rows != value(input).rows) {
-    return allocate(out);
-  }
-  return value_buffers_[static_cast<std::size_t>(out)] = buffer(input);
+  if (dies && value(out).cols == value(input).cols && value(out).rows == value(input).rows)
+    buffers_.back().takes_over = buffer(input);
+  return id;
 }
 
 BufferId Lowering::packed(graph::ValueId id, RowFormat format) {
   const auto [it, is_new] = packed_.try_emplace({id, format}, -1);
   if (!is_new) return it->second;
   const graph::Value& v = value(id);
-  it->second = new_buffer(kernels::packed_rows_bytes(format, max_rows(v.rows), v.cols));
+  it->second = new_buffer(kernels::packed_rows_bytes(format, max_rows(v.rows), v.cols),
+                          kernels::packed_rows_bytes(format, few_rows(v.rows), v.cols));
   add(std::make_unique<PackStep>(buffer(id), it->second, format, v.cols, v.rows),
-      {v.rows == graph::Rows::kStep ? Split::kRows : Split::kOther, {buffer(id)}, {it->second}});
+      {split_of(v.rows), {buffer(id)}, {it->second}});
   return it->second;
 }
 
-bool Lowering::needs_barrier(const StepInfo& info) const {
-  const auto phase = static_cast<std::int32_t>(phases_.size()) - 1;
-  const bool rows = info.split == Split::kRows;
-  const auto conflicts = [&](BufferId id, bool write) {
-    const Use& use = uses_[static_cast<std::size_t>(id)];
-    if (use.write_phase == phase && !(rows && use.write_rows)) return true;
-    return write && use.read_phase == phase && !(rows && use.read_rows);
-  };
-  return std::any_of(info.reads.begin(), info.reads.end(),
-                     [&](BufferId id) { return conflicts(id, false); }) ||
-         std::any_of(info.writes.begin(), info.writes.end(),
-                     [&](BufferId id) { return conflicts(id, true); });
-}
-
-void Lowering::note_use(BufferId id, bool write, bool rows) {
-  Use& use = uses_[static_cast<std::size_t>(id)];
-  const auto phase = static_cast<std::int32_t>(phases_.size()) - 1;
-  if (use.first < 0) use.first = phase;
-  use.last = phase;
-  std::int32_t& last_phase = write ? use.write_phase : use.read_phase;
-  bool& all_rows = write ? use.write_rows : use.read_rows;
-  all_rows = (last_phase == phase ? all_rows : true) && rows;
-  last_phase = phase;
-}
-
 void Lowering::add(std::unique_ptr<Step> step, StepInfo info) {
-  if (phases_.empty() || needs_barrier(info)) phases_.push_back({steps_.size(), steps_.size()});
-  const bool rows = info.split == Split::kRows;
-  for (const BufferId id : info.reads) note_use(id, false, rows);
-  for (const BufferId id : info.writes) note_use(id, true, rows);
-  scratch_bytes_ = std::max(scratch_bytes_, info.scratch_bytes);
   steps_.push_back(std::move(step));
-  phases_.back().end = steps_.size();
+  infos_.push_back(std::move(info));
 }
 
 Lowered Lowering::finish() {
-  // A buffer lives from its first phase to its last: within a phase threads run freely, so phases,
-  // not steps, are the unit of time.
-  for (const graph::Output& output : graph_.outputs) {
-    uses_[static_cast<std::size_t>(buffer(output.value))].last = kForever;
-  }
-  std::vector<graph::Lifetime> lifetimes;
-  lifetimes.reserve(uses_.size());
-  for (std::size_t i = 0; i < uses_.size(); ++i) {
-    lifetimes.push_back({buffer_bytes_[i], uses_[i].first, uses_[i].last});
-  }
   Lowered lowered;
-  lowered.buffers = graph::plan_buffers(lifetimes);
+  lowered.many = make_schedule(infos_, buffers_, false);
+  lowered.few = make_schedule(infos_, buffers_, true);
+  for (const StepInfo& info : infos_)
+    lowered.scratch_bytes = std::max(lowered.scratch_bytes, info.scratch_bytes);
+  lowered.scratch_bytes = (lowered.scratch_bytes + 63) / 64 * 64;
   lowered.steps = std::move(steps_);
-  lowered.phases = std::move(phases_);
-  lowered.scratch_bytes = (scratch_bytes_ + 63) / 64 * 64;
   lowered.value_buffers = std::move(value_buffers_);
   return lowered;
 }

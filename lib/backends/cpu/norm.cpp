@@ -8,11 +8,6 @@ struct NormShape {
   BufferId x, out;
   std::int64_t cols, group;
   graph::Rows rows;
-
-  /// This thread's rows.
-  std::pair<std::int64_t, std::int64_t> share(const StepContext& context) const noexcept {
-    return rows == graph::Rows::kStep ? context.row_share() : context.share(context.outputs());
-  }
 };
 
 class RmsNormStep final : public Step {
@@ -21,8 +16,8 @@ class RmsNormStep final : public Step {
       : shape_(shape), weight_(weight), eps_(eps) {}
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] = shape_.share(context);
-    for (std::int64_t at = begin * shape_.cols; at < end * shape_.cols; at += shape_.group) {
+    for (std::int64_t at = context.row_begin * shape_.cols; at < context.row_end * shape_.cols;
+         at += shape_.group) {
       context.kernels.rms_norm(context.floats(shape_.x) + at, weight_, eps_, shape_.group,
                                context.floats(shape_.out) + at);
     }
@@ -40,8 +35,7 @@ class LayerNormStep final : public Step {
       : shape_(shape), weight_(weight), bias_(bias), eps_(eps) {}
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] = shape_.share(context);
-    for (std::int64_t row = begin; row < end; ++row) {
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
       context.kernels.layer_norm(context.floats(shape_.x) + row * shape_.cols, weight_, bias_, eps_,
                                  shape_.cols, context.floats(shape_.out) + row * shape_.cols);
     }
@@ -64,9 +58,7 @@ NormShape make_shape(Lowering& lowering, graph::ValueId x, graph::ValueId out, s
   return {lowering.buffer(x), result, value.cols, group, value.rows};
 }
 
-StepInfo info_of(const NormShape& shape) {
-  return {shape.rows == graph::Rows::kStep ? Split::kRows : Split::kOther, {shape.x}, {shape.out}};
-}
+StepInfo info_of(const NormShape& shape) { return {split_of(shape.rows), {shape.x}, {shape.out}}; }
 
 }  // namespace
 

@@ -11,7 +11,7 @@
 
 namespace quern::backends::cpu {
 
-/// Runs the phases of a lowered graph, all threads in one parallel region a step.
+/// Runs the steps of a lowered graph, all threads in one parallel region.
 class CpuProgram final : public Program {
  public:
   static Result<std::unique_ptr<Program>> create(std::shared_ptr<const graph::Graph> graph,
@@ -32,6 +32,12 @@ class CpuProgram final : public Program {
   CpuProgram(std::shared_ptr<const graph::Graph> graph, const CompileOptions& options, KvType kv,
              const kernels::KernelTable& kernels, Lowered lowered, base::PageBuffer memory);
   void run_thread(int thread) noexcept;
+  /// Runs steps that go by rows, tile by tile.
+  void run_rows(const Run& run, StepContext& context) noexcept;
+  /// The schedule for the present step.
+  const Schedule& schedule() const noexcept { return few_ ? lowered_.few : lowered_.many; }
+  /// Where a thread's buffers lie, by BufferId, under the present schedule.
+  std::byte* const* buffers(int thread) const noexcept;
 
   std::shared_ptr<const graph::Graph> graph_;
   std::shared_ptr<Executor> executor_;
@@ -39,10 +45,12 @@ class CpuProgram final : public Program {
   const kernels::KernelTable& kernels_;
   const Lowered lowered_;
   base::PageBuffer memory_;
-  std::vector<std::byte*> buffers_;
+  std::vector<std::byte*> many_buffers_;  ///< By BufferId.
+  std::vector<std::byte*> few_buffers_;   ///< `[threads][BufferId]`
   std::byte* scratch_;
   base::Barrier barrier_;
   const StepBinding* step_ = nullptr;
+  bool few_ = false;  ///< Which schedule the last step ran by.
   std::size_t last_outputs_ = 0;
 };
 

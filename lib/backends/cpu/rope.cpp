@@ -12,8 +12,7 @@ class RopeAnglesStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto n = static_cast<std::int64_t>(inv_freq_.size());
-    const auto [begin, end] = context.row_share();
-    for (std::int64_t row = begin; row < end; ++row) {
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
       float* cos = context.floats(out_) + row * 2 * n;
       kernels::rope_angles(context.step.positions[static_cast<std::size_t>(row)], inv_freq_.data(),
                            n, factor_, cos, cos + n);
@@ -36,13 +35,10 @@ class RopeStep final : public Step {
   explicit RopeStep(const Shape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] = context.row_share();
-    for (std::int64_t row = begin; row < end; ++row) {
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      const float* x = context.floats(shape_.x) + row * shape_.cols;
       float* out = context.floats(shape_.out) + row * shape_.cols;
-      if (shape_.out != shape_.x) {
-        std::memcpy(out, context.floats(shape_.x) + row * shape_.cols,
-                    static_cast<std::size_t>(shape_.cols) * sizeof(float));
-      }
+      if (out != x) std::memcpy(out, x, static_cast<std::size_t>(shape_.cols) * sizeof(float));
       const float* cos = context.floats(shape_.angles) + row * shape_.angle_cols;
       for (std::int64_t head = 0; head < shape_.cols; head += shape_.head_dim) {
         context.kernels.rope(out + head, cos, cos + shape_.angle_cols / 2, shape_.angle_cols,

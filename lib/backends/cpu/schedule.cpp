@@ -1,0 +1,151 @@
+#include "backends/cpu/schedule.h"
+
+#include <algorithm>
+
+#include "graph/planner.h"
+
+namespace quern::backends::cpu {
+namespace {
+
+constexpr std::int32_t kForever = std::int32_t{1} << 30;
+
+std::size_t at(std::int32_t id) { return static_cast<std::size_t>(id); }
+
+/// Builds one schedule; the members are by step or by buffer.
+class Scheduler {
+ public:
+  Scheduler(std::span<const StepInfo> steps, std::span<const BufferInfo> buffers, bool few)
+      : steps_(steps),
+        buffers_(buffers),
+        few_(few),
+        uses_(buffers.size()),
+        own_(buffers.size(), few),
+        replicated_(steps.size(), few) {}
+
+  Schedule run() {
+    if (few_) find_replicated();
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+      if (steps_[i].when == When::kAlways || (steps_[i].when == When::kFew) == few_) append(i);
+    }
+    place();
+    return std::move(schedule_);
+  }
+
+ private:
+  struct Use {
+    std::int32_t first = -1, last = -1;  ///< Phases: what stands between two barriers.
+    std::int32_t write_phase = -1, read_phase = -1;
+    Split write_split = Split::kOther, read_split = Split::kOther;
+  };
+
+  /// The buffer whose memory `id` uses.
+  BufferId root(BufferId id) const {
+    while (!few_ && buffers_[at(id)].takes_over >= 0) id = buffers_[at(id)].takes_over;
+    return id;
+  }
+
+  /// A step is replicated if it goes by rows and all that it writes can be every thread's own; a
+  /// buffer can if every step that writes it is replicated.
+  void find_replicated() {
+    for (std::size_t i = 0; i < buffers_.size(); ++i) own_[i] = !buffers_[i].is_output;
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (std::size_t i = 0; i < steps_.size(); ++i) {
+        if (!replicated_[i] || steps_[i].when == When::kMany) continue;
+        const bool all_own = std::all_of(steps_[i].writes.begin(), steps_[i].writes.end(),
+                                         [&](BufferId id) { return own_[at(id)]; });
+        if (steps_[i].split != Split::kOther && all_own) continue;
+        replicated_[i] = false;
+        for (const BufferId id : steps_[i].writes) own_[at(id)] = false;
+        changed = true;
+      }
+    }
+  }
+
+  /// The split as far as conflicts go: a replicated step reads what is shared in any order.
+  Split access_of(std::size_t step) const {
+    return replicated_[step] ? Split::kOther : steps_[step].split;
+  }
+
+  bool conflicts(BufferId id, Split split, bool write) const {
+    if (own_[at(id)]) return false;
+    const Use& use = uses_[at(root(id))];
+    const auto apart = [&](Split other) { return split == Split::kOther || split != other; };
+    if (use.write_phase == phase_ && apart(use.write_split)) return true;
+    return write && use.read_phase == phase_ && apart(use.read_split);
+  }
+
+  void note(BufferId id, Split split, bool write) {
+    Use& use = uses_[at(root(id))];
+    if (use.first < 0) use.first = phase_;
+    use.last = phase_;
+    std::int32_t& last_phase = write ? use.write_phase : use.read_phase;
+    Split& known = write ? use.write_split : use.read_split;
+    known = last_phase == phase_ && known != split ? Split::kOther : split;
+    last_phase = phase_;
+  }
+
+  void append(std::size_t step) {
+    const StepInfo& info = steps_[step];
+    const Split split = access_of(step);
+    const bool barrier = std::any_of(info.reads.begin(), info.reads.end(),
+                                     [&](BufferId id) { return conflicts(id, split, false); }) ||
+                         std::any_of(info.writes.begin(), info.writes.end(),
+                                     [&](BufferId id) { return conflicts(id, split, true); });
+    if (barrier) ++phase_;
+    for (const BufferId id : info.reads) note(id, split, false);
+    for (const BufferId id : info.writes) note(id, split, true);
+
+    const bool replicated = replicated_[step];
+    const bool joins = !barrier && !schedule_.runs.empty() &&
+                       schedule_.runs.back().split == info.split &&
+                       schedule_.runs.back().replicated == replicated;
+    if (!joins) {
+      const std::size_t begin = schedule_.steps.size();
+      schedule_.runs.push_back({begin, begin, info.split, replicated, barrier});
+    }
+    schedule_.steps.push_back(static_cast<std::int32_t>(step));
+    schedule_.runs.back().end = schedule_.steps.size();
+  }
+
+  /// A buffer lives from its first phase to its last: within a phase threads run freely, so phases,
+  /// not steps, are the unit of time.
+  void place() {
+    std::vector<graph::Lifetime> shared(buffers_.size(), {0, 0, 0}), own = shared;
+    for (std::size_t i = 0; i < buffers_.size(); ++i) {
+      const auto id = static_cast<BufferId>(i);
+      if (buffers_[i].is_output) uses_[at(root(id))].last = kForever;
+    }
+    for (std::size_t i = 0; i < buffers_.size(); ++i) {
+      if (root(static_cast<BufferId>(i)) != static_cast<BufferId>(i) || uses_[i].first < 0)
+        continue;
+      (own_[i] ? own : shared)[i] = {few_ ? buffers_[i].few_bytes : buffers_[i].many_bytes,
+                                     uses_[i].first, uses_[i].last};
+    }
+    const graph::BufferPlan shared_plan = graph::plan_buffers(shared);
+    const graph::BufferPlan own_plan = graph::plan_buffers(own);
+    for (std::size_t i = 0; i < buffers_.size(); ++i) {
+      const std::size_t from = at(root(static_cast<BufferId>(i)));
+      schedule_.places.push_back({(own_[from] ? own_plan : shared_plan).offsets[from], own_[from]});
+    }
+    schedule_.shared_bytes = shared_plan.total_bytes;
+    schedule_.own_bytes = own_plan.total_bytes;
+  }
+
+  std::span<const StepInfo> steps_;
+  std::span<const BufferInfo> buffers_;
+  const bool few_;
+  std::vector<Use> uses_;
+  std::vector<bool> own_, replicated_;
+  Schedule schedule_;
+  std::int32_t phase_ = 0;
+};
+
+}  // namespace
+
+Schedule make_schedule(std::span<const StepInfo> steps, std::span<const BufferInfo> buffers,
+                       bool few) {
+  return Scheduler(steps, buffers, few).run();
+}
+
+}  // namespace quern::backends::cpu
