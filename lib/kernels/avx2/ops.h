@@ -22,7 +22,7 @@ struct Avx2 {
   using F = __m256;
   using I = __m256i;
   using C = __m256i;
-  static constexpr int kRows = 8, kParts = 2, kTile = 4, kStrips = 2, kLanes = 4;
+  static constexpr int kRows = 8, kParts = 2, kTile = 4, kLanes = 4;
 
   // Float32.
   static QUERN_INLINE F zero() { return _mm256_setzero_ps(); }
@@ -246,6 +246,12 @@ struct Avx2 {
     const __m128i low = _mm_and_si128(low16(x.v[0]), byte),
                   high = _mm_and_si128(low16(x.v[1]), byte);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(low, high));
+  }
+  /// Sum of 16 signed bytes.
+  static QUERN_INLINE std::int32_t sum_of_bytes(const std::byte* p) {
+    const __m128i shifted = _mm_xor_si128(load16(p), _mm_set1_epi8(-128));
+    const __m128i halves = _mm_sad_epu8(shifted, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(halves, _mm_unpackhi_epi64(halves, halves))) - 16 * 128;
   }
   /// 16 int32 as float32.
   static QUERN_INLINE V to_lanes(const std::int32_t* p) {

@@ -20,7 +20,7 @@ struct Avx512 {
   using F = __m512;
   using I = __m512i;
   using C = __m512i;
-  static constexpr int kRows = 16, kParts = 1, kTile = 8, kStrips = 3, kLanes = 8;
+  static constexpr int kRows = 16, kParts = 1, kTile = 8, kLanes = 8;
 
   // Float32.
   static QUERN_INLINE F zero() { return _mm512_setzero_ps(); }
@@ -218,6 +218,12 @@ struct Avx512 {
   }
   static QUERN_INLINE void store_low8(std::byte* p, const V::Int& x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v[0]));
+  }
+  /// Sum of 16 signed bytes.
+  static QUERN_INLINE std::int32_t sum_of_bytes(const std::byte* p) {
+    const __m128i shifted = _mm_xor_si128(load16(p), _mm_set1_epi8(-128));
+    const __m128i halves = _mm_sad_epu8(shifted, _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(halves, _mm_unpackhi_epi64(halves, halves))) - 16 * 128;
   }
   /// 16 int32 as float32.
   static QUERN_INLINE V to_lanes(const std::int32_t* p) {

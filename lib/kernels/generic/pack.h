@@ -87,10 +87,8 @@ struct Pack {
     Isa::store_low8(bytes + 16, codes_of(x[1], factor));
     for (int kk = 0; kk < 8; ++kk) std::memcpy(record + 4 * w * kk + 4 * t, bytes + 4 * kk, 4);
     for (int h = 0; h < 2; ++h) {
-      std::int32_t total = 0;
-      for (int i = 0; i < 16; ++i) total += static_cast<std::int8_t>(bytes[16 * h + i]);
-      sum[h] = total;
-      const auto narrow = static_cast<std::int16_t>(total);
+      sum[h] = Isa::sum_of_bytes(bytes + 16 * h);
+      const auto narrow = static_cast<std::int16_t>(sum[h]);
       std::memcpy(sums + 2 * h, &narrow, 2);
     }
   }
@@ -116,21 +114,31 @@ struct Pack {
     });
   }
 
-  /// One butterfly stage within 16 lanes: lanes without the bit get a + b, those with it (other) −
-  /// own.
-  template <int distance>
-  static QUERN_INLINE V stage(const V& x, const Int& lanes) {
-    constexpr int kTo31 = distance == 1 ? 31 : distance == 2 ? 30 : distance == 4 ? 29 : 28;
-    const Int sign =
-        lanes.template shift_left<kTo31>() & Int::all(std::numeric_limits<std::int32_t>::min());
-    return Isa::template swap<distance>(x) + from_bits(bits(x) ^ sign);
+  /// Signs of the butterfly stages within 16 lanes, distances 1, 2, 4, 8: a lane without the bit of
+  /// the distance gets other + own, one with it other − own.
+  struct Signs {
+    V v[4];
+
+    Signs() {
+      for (int stage = 0; stage < 4; ++stage) {
+        float lanes[16];
+        for (int i = 0; i < 16; ++i) lanes[i] = (i >> stage & 1) != 0 ? -1.0f : 1.0f;
+        v[stage] = V::load(lanes);
+      }
+    }
+  };
+
+  /// The product with ±1 is exact, so the one rounding is that of the sum.
+  static QUERN_INLINE V within_lanes(V x, const Signs& signs) {
+    x = fma(x, signs.v[0], Isa::template swap<1>(x));
+    x = fma(x, signs.v[1], Isa::template swap<2>(x));
+    x = fma(x, signs.v[2], Isa::template swap<4>(x));
+    return fma(x, signs.v[3], Isa::template swap<8>(x));
   }
 
   /// quant::hadamard64 of one block, the same stages in the same order.
-  static QUERN_INLINE void rotate(V (&x)[4], const Int& lanes) {
-    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
-      x[i] = stage<8>(stage<4>(stage<2>(stage<1>(x[i], lanes), lanes), lanes), lanes);
-    });
+  static QUERN_INLINE void rotate(V (&x)[4], const Signs& signs) {
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA { x[i] = within_lanes(x[i], signs); });
     const V a = x[0] + x[1], b = x[0] - x[1], c = x[2] + x[3], d = x[2] - x[3];
     const V eighth = V::all(0.125f);
     x[0] = (a + c) * eighth;
@@ -140,14 +148,13 @@ struct Pack {
   }
 
   static QUERN_INLINE void rotated_block(const float* x, std::int64_t k, std::int64_t cols,
-                                         const Int& lanes, V (&out)[4]) {
+                                         const Signs& signs, V (&out)[4]) {
     each<4>([&](auto i) QUERN_INLINE_LAMBDA { out[i] = padded(x, k + 16 * i, cols); });
-    rotate(out, lanes);
+    rotate(out, signs);
   }
 
   static void rotated(const PackArgs& args) {
-    constexpr std::int32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const Int lanes = Int::load(kLanes);
+    const Signs signs;
     for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
                        std::int64_t t) QUERN_INLINE_LAMBDA {
       const float* x = args.x + r * args.x_stride;
@@ -155,14 +162,14 @@ struct Pack {
       Int top = Int::all(0);
       for (std::int64_t k = 0; k < args.cols; k += 64) {
         V v[4];
-        rotated_block(x, k, args.cols, lanes, v);
+        rotated_block(x, k, args.cols, signs, v);
         each<4>([&](auto i) QUERN_INLINE_LAMBDA { top = larger(top, magnitude_bits(v[i])); });
       }
       const CodeFactor rule = code_factor<V>(top, 127.0f);
       std::int32_t total = 0;
       for (std::int64_t k = 0; k < args.cols; k += 64) {
         V v[4];
-        rotated_block(x, k, args.cols, lanes, v);
+        rotated_block(x, k, args.cols, signs, v);
         each<2>([&](auto half) QUERN_INLINE_LAMBDA {
           const V pair[2] = {v[2 * half], v[2 * half + 1]};
           std::int32_t sum[2];

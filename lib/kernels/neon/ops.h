@@ -23,7 +23,7 @@ struct Neon {
   using F = float32x4_t;
   using I = int32x4_t;
   using C = uint8x16_t;
-  static constexpr int kRows = 4, kParts = 4, kTile = 8, kStrips = 2, kLanes = 4;
+  static constexpr int kRows = 4, kParts = 4, kTile = 8, kLanes = 4;
 
   static QUERN_INLINE const std::uint8_t* bytes(const std::byte* p) {
     return reinterpret_cast<const std::uint8_t*>(p);
@@ -197,6 +197,10 @@ struct Neon {
     const int16x8_t low = vcombine_s16(vmovn_s32(a), vmovn_s32(b));
     const int16x8_t high = vcombine_s16(vmovn_s32(c), vmovn_s32(d));
     vst1q_s8(reinterpret_cast<std::int8_t*>(p), vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+  }
+  /// Sum of 16 signed bytes.
+  static QUERN_INLINE std::int32_t sum_of_bytes(const std::byte* p) {
+    return vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(bytes(p))));
   }
   /// 16 int32 as float32.
   static QUERN_INLINE V to_lanes(const std::int32_t* p) {
