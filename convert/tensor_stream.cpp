@@ -44,7 +44,7 @@ Status encode_piece(const Piece& piece, Executor& executor) {
   Piece copy = piece;
   if (piece.encoders->size() == 1) {
     work(&copy, 0);
-  } else if (!executor.run(work, &copy)) {
+  } else if (!executor.run(static_cast<int>(piece.encoders->size()), work, &copy)) {
     // So many threads could not be had: one does it all.
     for (int i = 0; i < static_cast<int>(piece.encoders->size()); ++i) work(&copy, i);
   }

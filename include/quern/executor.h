@@ -8,17 +8,19 @@
 
 namespace quern {
 
-/// Runs one function on a fixed number of threads at once. A model calls `run` once per step.
+/// Runs one function on several threads at once. A model calls `run` once per step.
 /// Thread rule: one `run` at a time per executor; implementations need not be re-entrant.
 class Executor {
  public:
   virtual ~Executor() = default;
-  /// \return the number of threads of a run, ≥ 1, constant over the executor's life.
+  /// \return the most threads of a run, ≥ 1, constant over the executor's life.
   virtual int threads() const noexcept = 0;
-  /// Calls work(context, i) for i = 0 … threads()−1, each on a thread of its own and all at the
-  /// same time (they meet at barriers), and returns true when all have returned. `work` never
-  /// throws. \return false where so many threads could not be had; `work` was not called then.
-  virtual bool run(void (*work)(void* context, int thread), void* context) noexcept = 0;
+  /// Calls work(context, i) for i = 0 … n−1, each on a thread of its own and all at the same time
+  /// (they meet at barriers), and returns true when all have returned. Where other processes take
+  /// the cores away, a model asks for fewer threads than there could be. `work` never throws.
+  /// \param n 1 … threads(). \return false where so many threads could not be had; `work` was not
+  /// called then.
+  virtual bool run(int n, void (*work)(void* context, int thread), void* context) noexcept = 0;
 };
 
 /// \return the number of cores that affinity and cgroup quota leave to this process, ≥ 1.

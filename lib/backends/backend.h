@@ -23,6 +23,8 @@ class SequenceState {
   virtual std::uint64_t bytes() const noexcept = 0;    ///< Exact size of the reservation.
   /// Forgets positions ≥ `position`; kUnsupported where the state cannot go back.
   virtual Status rewind(std::int64_t position) = 0;
+  /// Whether the state can go back to any position.
+  virtual bool rewinds() const noexcept { return true; }
   /// Copies positions 0 … position − 1 of `other` (same program).
   virtual Status copy_from(const SequenceState& other, std::int64_t position) = 0;
 };

@@ -55,7 +55,8 @@ int quota_cores(int all) noexcept {
 class SerialExecutor final : public Executor {
  public:
   int threads() const noexcept override { return 1; }
-  bool run(void (*work)(void*, int), void* context) noexcept override {
+  bool run(int n, void (*work)(void*, int), void* context) noexcept override {
+    if (n != 1) return false;
     work(context, 0);
     return true;
   }
@@ -67,13 +68,13 @@ class OpenMpExecutor final : public Executor {
   explicit OpenMpExecutor(int threads) noexcept : threads_(threads) {}
   int threads() const noexcept override { return threads_; }
 
-  bool run(void (*work)(void*, int), void* context) noexcept override {
+  bool run(int n, void (*work)(void*, int), void* context) noexcept override {
     bool complete = true;
-#pragma omp parallel num_threads(threads_) default(none) shared(complete, work, context)
+#pragma omp parallel num_threads(n) default(none) shared(complete, work, context, n)
     {
       // A thread limit, or a host's own parallel region, may leave fewer threads than asked for.
       // They would wait for each other for ever, so nobody starts.
-      if (omp_get_num_threads() == threads_) {
+      if (omp_get_num_threads() == n) {
         work(context, omp_get_thread_num());
       } else {
 #pragma omp single

@@ -201,7 +201,7 @@ TEST_CASE("an executor that cannot give its threads is an error, not a hang") {
   class Refusing final : public Executor {
    public:
     int threads() const noexcept override { return 4; }
-    bool run(void (*)(void*, int), void*) noexcept override { return false; }
+    bool run(int, void (*)(void*, int), void*) noexcept override { return false; }
   };
   const ToyModel model({});
   backends::CompileOptions options = options_for(8, 64, KvType::kF32);

@@ -196,7 +196,7 @@ TEST_CASE("a host's executor is used, also by two models at once") {
   struct Counting final : Executor {
     int runs = 0;
     int threads() const noexcept override { return 1; }
-    bool run(void (*work)(void*, int), void* context) noexcept override {
+    bool run(int, void (*work)(void*, int), void* context) noexcept override {
       ++runs;
       work(context, 0);
       return true;

@@ -18,9 +18,16 @@ class LinearStep final : public Step {
   LinearStep(const quant::TensorView& weight, const float* bias, Buffers buffers, graph::Rows rows)
       : weight_(weight), bias_(bias), buffers_(buffers), rows_(rows) {}
 
+  std::span<const std::byte> weights(int thread, int threads) const override {
+    const auto [begin, end] = share_of(panels(), thread, threads);
+    const EncodingInfo* info = find_encoding(weight_.encoding);
+    const auto bytes = static_cast<std::int64_t>(
+        panel_bytes(*info, static_cast<std::uint64_t>(weight_.cols)).value_or(0));
+    return {weight_.data + begin * bytes, static_cast<std::size_t>((end - begin) * bytes)};
+  }
+
   void run(const StepContext& context) const override {
-    const std::int64_t panels = (weight_.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
-    const auto [begin, end] = context.share(panels);
+    const auto [begin, end] = context.share(panels());
     const std::int64_t n = rows_ == graph::Rows::kStep ? context.rows() : context.outputs();
     if (begin == end || n == 0) return;
     if (buffers_.residual >= 0 && context.floats(buffers_.residual) != context.floats(buffers_.out))
@@ -32,6 +39,10 @@ class LinearStep final : public Step {
   }
 
  private:
+  std::int64_t panels() const noexcept {
+    return (weight_.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
+  }
+
   void copy_residual(const StepContext& context, std::int64_t begin, std::int64_t end,
                      std::int64_t n) const {
     const std::int64_t first = begin * kernels::kPanelRows;

@@ -67,6 +67,7 @@ BufferId Lowering::allocate(graph::ValueId out) {
   const graph::Value& v = value(out);
   const std::int64_t row_bytes = v.cols * static_cast<std::int64_t>(sizeof(float));
   const BufferId id = new_buffer(max_rows(v.rows) * row_bytes, few_rows(v.rows) * row_bytes);
+  buffers_.back().row_bytes = row_bytes;
   buffers_.back().is_output = last_reader_[static_cast<std::size_t>(out)] == kForever;
   value_buffers_[static_cast<std::size_t>(out)] = id;
   return id;

@@ -1,6 +1,7 @@
 #include "backends/cpu/program.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "backends/cpu/kv_cache.h"
 
@@ -46,40 +47,60 @@ CpuProgram::CpuProgram(std::shared_ptr<const graph::Graph> graph, const CompileO
       lowered_(std::move(lowered)),
       memory_(std::move(memory)),
       scratch_(memory_.data() + arena_bytes(lowered_, options.executor->threads())),
-      barrier_(options.executor->threads()) {
-  append_buffers(lowered_.many, memory_.data(), 0, many_buffers_);
-  for (int thread = 0; thread < executor_->threads(); ++thread)
+      barrier_(options.executor->threads()),
+      pace_(options.executor->threads()) {
+  for (int thread = 0; thread < executor_->threads(); ++thread) {
+    append_buffers(lowered_.many, memory_.data(), thread, many_buffers_);
     append_buffers(lowered_.few, memory_.data(), thread, few_buffers_);
+    weights_.push_back(weight_parts(lowered_.steps, lowered_.few, thread, executor_->threads()));
+  }
 }
 
-std::byte* const* CpuProgram::buffers(int thread) const noexcept {
-  if (!few_) return many_buffers_.data();
-  return few_buffers_.data() + static_cast<std::size_t>(thread) * lowered_.few.places.size();
+std::span<std::byte*> CpuProgram::buffers(int thread) noexcept {
+  const std::size_t n = lowered_.many.places.size();
+  return std::span(few_ ? few_buffers_ : many_buffers_)
+      .subspan(static_cast<std::size_t>(thread) * n, n);
 }
 
-void CpuProgram::run_rows(const Run& run, StepContext& context) noexcept {
+void CpuProgram::run_rows(const Run& run, std::span<std::byte*> buffers,
+                          StepContext& context) noexcept {
   const std::vector<std::int32_t>& steps = schedule().steps;
   const std::int64_t rows = run.split == Split::kRows ? context.rows() : context.outputs();
   const std::int64_t tiles = (rows + kernels::kRowTile - 1) / kernels::kRowTile;
   const auto [first, last] =
       run.replicated ? std::pair(std::int64_t{0}, tiles) : context.share(tiles);
+  // Steps address rows of the whole step, so a buffer of one tile is moved along with the tile.
+  const auto move_tiles = [&](std::int64_t rows_back) {
+    for (const TileBuffer& buffer : run.tile_buffers)
+      buffers[static_cast<std::size_t>(buffer.id)] -= rows_back * buffer.row_bytes;
+  };
   for (std::int64_t tile = first; tile < last; ++tile) {
     context.row_begin = tile * kernels::kRowTile;
     context.row_end = std::min(context.row_begin + kernels::kRowTile, rows);
+    move_tiles(context.row_begin);
     for (std::size_t i = run.begin; i < run.end; ++i)
       lowered_.steps[static_cast<std::size_t>(steps[i])]->run(context);
+    move_tiles(-context.row_begin);
   }
 }
 
 void CpuProgram::run_thread(int thread) noexcept {
-  StepContext context{*step_,          kernels_,
-                      buffers(thread), scratch_ + thread * lowered_.scratch_bytes,
-                      thread,          executor_->threads()};
+  const std::span<std::byte*> mine = buffers(thread);
+  StepContext context{*step_,      kernels_,
+                      mine.data(), scratch_ + thread * lowered_.scratch_bytes,
+                      thread,      pace_.threads()};
   const Schedule& plan = schedule();
-  for (const Run& run : plan.runs) {
-    if (run.barrier_before) barrier_.wait();
+  const bool knows_weights = few_ && context.threads == executor_->threads();
+  WeightPrefetcher prefetcher(knows_weights ? weights_[static_cast<std::size_t>(thread)]
+                                            : std::span<const WeightPart>());
+  for (std::size_t r = 0; r < plan.runs.size(); ++r) {
+    const Run& run = plan.runs[r];
+    if (run.barrier_before) {
+      prefetcher.skip_to(r);
+      barrier_.wait([&] { prefetcher.fetch_some(); });
+    }
     if (run.split != Split::kOther) {
-      run_rows(run, context);
+      run_rows(run, mine, context);
       continue;
     }
     for (std::size_t i = run.begin; i < run.end; ++i)
@@ -90,15 +111,19 @@ void CpuProgram::run_thread(int thread) noexcept {
 Status CpuProgram::run(const StepBinding& step) {
   step_ = &step;
   few_ = static_cast<std::int64_t>(step.tokens.size()) <= kFewRows;
+  barrier_.start(pace_.threads());
+  const auto start = std::chrono::steady_clock::now();
   const bool done = executor_->run(
+      pace_.threads(),
       [](void* program, int thread) { static_cast<CpuProgram*>(program)->run_thread(thread); },
       this);
   step_ = nullptr;
   if (!done) {
     return Error(ErrorCode::kLimit, "the threads of the executor could not be had")
         .of("threads")
-        .want(std::to_string(executor_->threads()));
+        .want(std::to_string(pace_.threads()));
   }
+  pace_.note(std::chrono::steady_clock::now() - start, barrier_.slept());
   last_outputs_ = step.output_rows.size();
   return {};
 }
@@ -110,7 +135,9 @@ std::span<const float> CpuProgram::output(std::string_view name) const {
         static_cast<std::size_t>(lowered_.value_buffers[static_cast<std::size_t>(output.value)]);
     const auto cols =
         static_cast<std::size_t>(graph_->values[static_cast<std::size_t>(output.value)].cols);
-    return {reinterpret_cast<const float*>(buffers(0)[buffer]), last_outputs_ * cols};
+    // Outputs are one for all threads.
+    std::byte* const* first = (few_ ? few_buffers_ : many_buffers_).data();
+    return {reinterpret_cast<const float*>(first[buffer]), last_outputs_ * cols};
   }
   return {};
 }

@@ -6,8 +6,10 @@
 #include <vector>
 
 #include "backends/cpu/lowering.h"
+#include "backends/cpu/weight_prefetcher.h"
 #include "base/barrier.h"
 #include "base/page_buffer.h"
+#include "base/thread_pace.h"
 
 namespace quern::backends::cpu {
 
@@ -33,11 +35,11 @@ class CpuProgram final : public Program {
              const kernels::KernelTable& kernels, Lowered lowered, base::PageBuffer memory);
   void run_thread(int thread) noexcept;
   /// Runs steps that go by rows, tile by tile.
-  void run_rows(const Run& run, StepContext& context) noexcept;
+  void run_rows(const Run& run, std::span<std::byte*> buffers, StepContext& context) noexcept;
   /// The schedule for the present step.
   const Schedule& schedule() const noexcept { return few_ ? lowered_.few : lowered_.many; }
   /// Where a thread's buffers lie, by BufferId, under the present schedule.
-  std::byte* const* buffers(int thread) const noexcept;
+  std::span<std::byte*> buffers(int thread) noexcept;
 
   std::shared_ptr<const graph::Graph> graph_;
   std::shared_ptr<Executor> executor_;
@@ -45,10 +47,11 @@ class CpuProgram final : public Program {
   const kernels::KernelTable& kernels_;
   const Lowered lowered_;
   base::PageBuffer memory_;
-  std::vector<std::byte*> many_buffers_;  ///< By BufferId.
-  std::vector<std::byte*> few_buffers_;   ///< `[threads][BufferId]`
+  std::vector<std::byte*> many_buffers_, few_buffers_;  ///< `[threads][BufferId]`
+  std::vector<std::vector<WeightPart>> weights_;  ///< By thread: what the schedule for few reads.
   std::byte* scratch_;
   base::Barrier barrier_;
+  base::ThreadPace pace_;
   const StepBinding* step_ = nullptr;
   bool few_ = false;  ///< Which schedule the last step ran by.
   std::size_t last_outputs_ = 0;

@@ -19,7 +19,7 @@ class Scheduler {
         buffers_(buffers),
         few_(few),
         uses_(buffers.size()),
-        own_(buffers.size(), few),
+        own_(buffers.size(), false),
         replicated_(steps.size(), few) {}
 
   Schedule run() {
@@ -27,6 +27,7 @@ class Scheduler {
     for (std::size_t i = 0; i < steps_.size(); ++i) {
       if (steps_[i].when == When::kAlways || (steps_[i].when == When::kFew) == few_) append(i);
     }
+    if (!few_) find_tile_buffers();
     place();
     return std::move(schedule_);
   }
@@ -36,6 +37,7 @@ class Scheduler {
     std::int32_t first = -1, last = -1;  ///< Phases: what stands between two barriers.
     std::int32_t write_phase = -1, read_phase = -1;
     Split write_split = Split::kOther, read_split = Split::kOther;
+    std::size_t first_run = 0, last_run = 0;
   };
 
   /// The buffer whose memory `id` uses.
@@ -77,7 +79,11 @@ class Scheduler {
 
   void note(BufferId id, Split split, bool write) {
     Use& use = uses_[at(root(id))];
-    if (use.first < 0) use.first = phase_;
+    use.last_run = schedule_.runs.size() - 1;
+    if (use.first < 0) {
+      use.first = phase_;
+      use.first_run = use.last_run;
+    }
     use.last = phase_;
     std::int32_t& last_phase = write ? use.write_phase : use.read_phase;
     Split& known = write ? use.write_split : use.read_split;
@@ -93,9 +99,6 @@ class Scheduler {
                          std::any_of(info.writes.begin(), info.writes.end(),
                                      [&](BufferId id) { return conflicts(id, split, true); });
     if (barrier) ++phase_;
-    for (const BufferId id : info.reads) note(id, split, false);
-    for (const BufferId id : info.writes) note(id, split, true);
-
     const bool replicated = replicated_[step];
     const bool joins = !barrier && !schedule_.runs.empty() &&
                        schedule_.runs.back().split == info.split &&
@@ -106,6 +109,31 @@ class Scheduler {
     }
     schedule_.steps.push_back(static_cast<std::int32_t>(step));
     schedule_.runs.back().end = schedule_.steps.size();
+    for (const BufferId id : info.reads) note(id, split, false);
+    for (const BufferId id : info.writes) note(id, split, true);
+  }
+
+  void find_tile_buffers() {
+    for (std::size_t i = 0; i < buffers_.size(); ++i) {
+      const auto id = static_cast<BufferId>(i);
+      const Use& use = uses_[i];
+      if (root(id) != id || use.first < 0 || use.first_run != use.last_run) continue;
+      Run& run = schedule_.runs[use.first_run];
+      if (run.split == Split::kOther || buffers_[i].row_bytes == 0 || is_output(id)) continue;
+      own_[i] = true;
+      for (std::size_t j = i; j < buffers_.size(); ++j) {
+        const auto alias = static_cast<BufferId>(j);
+        if (root(alias) == id) run.tile_buffers.push_back({alias, buffers_[j].row_bytes});
+      }
+    }
+  }
+
+  /// Whether anything that lies where `id` lies is read after the step.
+  bool is_output(BufferId id) const {
+    for (std::size_t i = 0; i < buffers_.size(); ++i) {
+      if (buffers_[i].is_output && root(static_cast<BufferId>(i)) == root(id)) return true;
+    }
+    return false;
   }
 
   /// A buffer lives from its first phase to its last: within a phase threads run freely, so phases,
@@ -119,7 +147,8 @@ class Scheduler {
     for (std::size_t i = 0; i < buffers_.size(); ++i) {
       if (root(static_cast<BufferId>(i)) != static_cast<BufferId>(i) || uses_[i].first < 0)
         continue;
-      (own_[i] ? own : shared)[i] = {few_ ? buffers_[i].few_bytes : buffers_[i].many_bytes,
+      const bool tile = few_ || own_[i];
+      (own_[i] ? own : shared)[i] = {tile ? buffers_[i].few_bytes : buffers_[i].many_bytes,
                                      uses_[i].first, uses_[i].last};
     }
     const graph::BufferPlan shared_plan = graph::plan_buffers(shared);

@@ -41,10 +41,18 @@ struct StepInfo {
 
 struct BufferInfo {
   std::int64_t many_bytes, few_bytes;
+  std::int64_t row_bytes = 0;  ///< Row t lies at t·row_bytes; 0: not so laid out.
   /// The buffer that dies where this one is born, whose place it takes when rows are many; −1:
   /// none.
   BufferId takes_over = -1;
   bool is_output = false;  ///< Read after the step: one for all threads, never reused.
+};
+
+/// A buffer that holds one row tile at a time, because only one run knows it: it stays in the
+/// first-level cache.
+struct TileBuffer {
+  BufferId id;
+  std::int64_t row_bytes;
 };
 
 /// Consecutive steps that are divided in the same way.
@@ -53,6 +61,7 @@ struct Run {
   Split split;
   bool replicated;      ///< Every thread does all rows, into buffers of its own.
   bool barrier_before;  ///< All threads have finished what stands before.
+  std::vector<TileBuffer> tile_buffers = {};
 };
 
 struct Place {

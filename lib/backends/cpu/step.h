@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "backends/backend.h"
@@ -12,6 +13,12 @@
 #include "kernels/kernel_table.h"
 
 namespace quern::backends::cpu {
+
+/// The part [first, second) of `n` equal items that falls to a thread.
+inline std::pair<std::int64_t, std::int64_t> share_of(std::int64_t n, int thread,
+                                                      int threads) noexcept {
+  return {n * thread / threads, n * (thread + 1) / threads};
+}
 
 /// What a step sees while it runs.
 struct StepContext {
@@ -33,7 +40,7 @@ struct StepContext {
 
   /// This thread's part [first, second) of `n` equal items.
   std::pair<std::int64_t, std::int64_t> share(std::int64_t n) const noexcept {
-    return {n * thread / threads, n * (thread + 1) / threads};
+    return share_of(n, thread, threads);
   }
 };
 
@@ -42,6 +49,8 @@ class Step {
  public:
   virtual ~Step() = default;
   virtual void run(const StepContext& context) const = 0;
+  /// The weights that a thread will read, in the order of reading; empty where there are none.
+  virtual std::span<const std::byte> weights(int /*thread*/, int /*threads*/) const { return {}; }
 };
 
 }  // namespace quern::backends::cpu
