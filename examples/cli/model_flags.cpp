@@ -88,6 +88,8 @@ void GenerationFlags::add_to(CLI::App& command) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   command.add_flag("--ignore-eos", ignore_eos, "Goes on after the model's end tokens");
+  command.add_flag("--no-speculation", no_speculation,
+                   "Evaluates one token at a time (the reply is the same)");
 }
 
 SamplingOptions GenerationFlags::sampling(const Model& model) const {
@@ -108,6 +110,7 @@ GenerateOptions GenerationFlags::options(const Model& model) const {
   options.max_tokens = max_tokens;
   options.stop = stop;
   options.ignore_end_tokens = ignore_eos;
+  options.speculate = !no_speculation;
   return options;
 }
 

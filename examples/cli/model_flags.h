@@ -35,7 +35,7 @@ struct GenerationFlags {
   std::optional<float> temperature, top_p, min_p, repeat_penalty;
   std::optional<std::int32_t> top_k;
   std::uint64_t seed = 0;
-  bool greedy = false, ignore_eos = false;
+  bool greedy = false, ignore_eos = false, no_speculation = false;
   std::vector<std::string> stop;
   std::int64_t max_tokens = -1;
   std::int64_t context = 0;

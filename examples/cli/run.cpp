@@ -47,6 +47,8 @@ Json report(const Model& model, const Session& session, const RunOptions& option
   json["prompt_tokens"] = stats.prompt_tokens;
   json["cached_tokens"] = stats.cached_tokens;
   json["generated_tokens"] = stats.generated_tokens;
+  json["guessed_tokens"] = stats.guessed_tokens;
+  json["accepted_tokens"] = stats.accepted_tokens;
   json["prefill_ms"] = stats.prefill_ms;
   json["decode_ms"] = stats.decode_ms;
   json["tokens_per_second"] =

@@ -68,7 +68,8 @@ struct MemoryPlan {
 struct SessionOptions {
   std::int64_t context = 0;       ///< Positions kept; 0: the model's max_seq_len, at most 8,192.
   std::int64_t batch_rows = 512;  ///< Largest number of rows of one step (prefill chunk).
-  std::int64_t output_rows = 1;   ///< Rows of a step whose logits are kept at once (`step_all`).
+  /// Rows of a step whose logits are kept at once: by `step_all`, and by `generate` for its guesses.
+  std::int64_t output_rows = 8;
   KvType kv = KvType::kAuto;
 };
 

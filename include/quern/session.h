@@ -18,6 +18,7 @@ struct GenerateStats {
   std::int64_t prompt_tokens = 0;  ///< Tokens of the prompt, cached ones included.
   std::int64_t cached_tokens = 0;  ///< Of these, already in the state.
   std::int64_t generated_tokens = 0;
+  std::int64_t guessed_tokens = 0, accepted_tokens = 0;  ///< By speculation, see GenerateOptions.
   double prefill_ms = 0, decode_ms = 0;
 };
 
@@ -28,6 +29,9 @@ struct GenerateOptions {
   std::int64_t max_tokens = -1;   ///< −1: until the context is full.
   std::vector<std::string> stop;  ///< Text that ends the reply; not part of it.
   bool ignore_end_tokens = false;
+  /// Guesses at what follows from the text so far and evaluates the guesses together. The reply is
+  /// the same bit for bit; text that repeats itself or its prompt comes faster.
+  bool speculate = true;
   const std::atomic<bool>* cancel = nullptr;  ///< Polled before every step.
   /// Called with text that is complete UTF-8 and can no longer become part of a stop string; false
   /// stops.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -43,22 +44,49 @@ Result<std::int64_t> Session::Impl::adopt_prefix(std::span<const TokenId> prompt
   return 0;
 }
 
+Status Session::Impl::extend(TokenId id, bool speculate, Speculation& state) {
+  QUERN_CHECK(rewind(state.valid));  // Guesses that proved wrong.
+  std::array<TokenId, runtime::kMostGuesses + 1> rows{id};
+  std::size_t count = 1;
+  if (speculate) {
+    tokens.push_back(id);  // `tokens` has the capacity of the context.
+    const std::int64_t room = std::min(options.context - state.valid, options.output_rows) - 1;
+    const auto guesses = state.lookup.guess(tokens, room);
+    std::copy(guesses.begin(), guesses.end(), rows.begin() + 1);
+    count += guesses.size();
+    tokens.pop_back();
+  }
+  QUERN_CHECK(run_chunk(std::span(rows).first(count), static_cast<std::int64_t>(count)));
+  state.row = 0;
+  state.rows = static_cast<std::int64_t>(count);
+  ++state.valid;
+  return {};
+}
+
 Result<FinishReason> Session::Impl::decode(text::Sampler& sampler,
-                                           const GenerateOptions& generation,
-                                           runtime::Reply& reply) {
+                                           const GenerateOptions& generation, runtime::Reply& reply,
+                                           Speculation& state) {
+  const auto vocab_size = static_cast<std::size_t>(model.state().vocab_size);
   for (std::int64_t generated = 0;; ++generated) {
     if (generation.max_tokens >= 0 && generated >= generation.max_tokens)
       return FinishReason::kLength;
     if (generation.cancel != nullptr && generation.cancel->load(std::memory_order_relaxed))
       return FinishReason::kCancelled;
-    QUERN_TRY(id, sampler.sample(logits(), tokens));
+    const auto row = logits().subspan(static_cast<std::size_t>(state.row) * vocab_size, vocab_size);
+    const auto valid = static_cast<std::size_t>(state.valid);
+    QUERN_TRY(id, sampler.sample(row, std::span(tokens).first(valid)));
     if (!generation.ignore_end_tokens && model.is_end_token(id)) return FinishReason::kStop;
     if (!reply.add(id)) return reply.refused() ? FinishReason::kCancelled : FinishReason::kStop;
     if (generated + 1 == generation.max_tokens) return FinishReason::kLength;
     // The token needs no place of its own until another one is to follow it.
-    if (static_cast<std::int64_t>(tokens.size()) >= options.context)
-      return FinishReason::kContextFull;
-    QUERN_CHECK(run_chunk(std::span(&id, 1), 1));
+    if (state.valid >= options.context) return FinishReason::kContextFull;
+    if (state.row + 1 < state.rows && tokens[valid] == id) {
+      ++state.row;  // It was guessed, and stands in the state already.
+      ++state.valid;
+      continue;
+    }
+    state.judge();
+    QUERN_CHECK(extend(id, generation.speculate && sequence->rewinds(), state));
   }
 }
 
@@ -86,8 +114,13 @@ Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
   }
   const auto decode_start = Clock::now();
   runtime::Reply reply(state.tokenizer ? &*state.tokenizer : nullptr, generation, out);
-  QUERN_TRY(reason, decode(sampler, generation, reply));
+  Speculation speculation{static_cast<std::int64_t>(tokens.size())};
+  QUERN_TRY(reason, decode(sampler, generation, reply, speculation));
+  speculation.judge();
+  QUERN_CHECK(rewind(speculation.valid));
   reply.finish();
+  out.stats.guessed_tokens = speculation.made;
+  out.stats.accepted_tokens = speculation.right;
   out.reason = reason;
   out.stats.decode_ms = ms_since(decode_start);
   return out;

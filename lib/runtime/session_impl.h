@@ -12,6 +12,7 @@
 
 #include "backends/backend.h"
 #include "quern/session.h"
+#include "runtime/prompt_lookup.h"
 
 namespace quern {
 
@@ -54,9 +55,28 @@ struct Session::Impl {
   std::span<const float> logits() const { return program->output("logits"); }
   /// Keeps the longest common prefix of state and prompt, at most all but the last token.
   Result<std::int64_t> adopt_prefix(std::span<const TokenId> prompt);
-  /// Samples and evaluates until the reply ends. \pre `logits()` are those of the last token.
+  /// Where a reply stands: what was evaluated last, and how much of it holds.
+  struct Speculation {
+    std::int64_t valid;              ///< Tokens in the state that belong to the text.
+    std::int64_t row = 0, rows = 1;  ///< Of the last logits: the one to sample from; all.
+    std::int64_t made = 0, right = 0;
+    runtime::PromptLookup lookup = {};
+
+    /// Counts the guesses of the last step.
+    void judge() noexcept {
+      lookup.judge(rows - 1, row);
+      made += rows - 1;
+      right += row;
+      row = 0;
+      rows = 1;
+    }
+  };
+  /// Samples and evaluates until the reply ends; the state may then hold more than `valid` tokens.
+  /// \pre `logits()` are those of the last token.
   Result<FinishReason> decode(text::Sampler& sampler, const GenerateOptions& generation,
-                              runtime::Reply& reply);
+                              runtime::Reply& reply, Speculation& state);
+  /// Evaluates the token that was chosen, and guesses after it.
+  Status extend(TokenId id, bool speculate, Speculation& state);
   Result<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& generation);
 };
 

@@ -262,3 +262,34 @@ TEST_CASE("logits of the trained decoder agree with transformers") {
         std::max(worst, std::abs(static_cast<double>(found[i]) - static_cast<double>(expected[i])));
   CHECK(worst < 2e-3);
 }
+
+TEST_CASE("speculation changes no token, neither greedy nor drawn, and finds what repeats") {
+  for (const char* name : {"llama3", "mistral", "gemma3_text"}) {
+    CAPTURE(name);
+    const auto path = golden_model(name);
+    if (!path) return;
+    const Model& model = opened(*path);
+    const auto ids = golden_ids(*path, "input_ids");
+    // A prompt that repeats itself, so that guesses are made.
+    std::vector<TokenId> prompt(ids.begin(), ids.begin() + 12);
+    for (int i = 0; i < 3; ++i) prompt.insert(prompt.end(), ids.begin(), ids.begin() + 12);
+    std::int64_t guessed = 0;
+    for (const float temperature : {0.0F, 0.7F}) {
+      CAPTURE(temperature);
+      GenerateOptions options = greedy(60);
+      options.sampling.temperature = temperature;
+      options.sampling.repeat_penalty = 1.1F;
+      Session with = new_session(model), without = new_session(model);
+      const Generated fast = reply_of(with, prompt, options);
+      options.speculate = false;
+      const Generated plain = reply_of(without, prompt, options);
+      CHECK(fast.ids == plain.ids);
+      CHECK(fast.text == plain.text);
+      CHECK(with.tokens() == without.tokens());
+      CHECK(plain.stats.guessed_tokens == 0);
+      CHECK(fast.stats.accepted_tokens <= fast.stats.guessed_tokens);
+      guessed += fast.stats.guessed_tokens;
+    }
+    CHECK(guessed > 0);
+  }
+}
