@@ -90,6 +90,14 @@ Result<FinishReason> Session::Impl::decode(text::Sampler& sampler,
   }
 }
 
+/// Takes what was guessed and not chosen out of the state, however the reply ends: an error and a
+/// callback that throws included. There are guesses only where the state can go back.
+struct Session::Impl::DropGuesses {
+  Impl& session;
+  const Speculation& speculation;
+  ~DropGuesses() { static_cast<void>(session.rewind(speculation.valid)); }
+};
+
 Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
                                           const GenerateOptions& generation) {
   QUERN_CHECK(check_options(generation));
@@ -115,9 +123,9 @@ Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
   const auto decode_start = Clock::now();
   runtime::Reply reply(state.tokenizer ? &*state.tokenizer : nullptr, generation, out);
   Speculation speculation{static_cast<std::int64_t>(tokens.size())};
+  const DropGuesses drop{*this, speculation};
   QUERN_TRY(reason, decode(sampler, generation, reply, speculation));
   speculation.judge();
-  QUERN_CHECK(rewind(speculation.valid));
   reply.finish();
   out.stats.guessed_tokens = speculation.made;
   out.stats.accepted_tokens = speculation.right;

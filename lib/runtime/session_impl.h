@@ -71,6 +71,7 @@ struct Session::Impl {
       rows = 1;
     }
   };
+  struct DropGuesses;
   /// Samples and evaluates until the reply ends; the state may then hold more than `valid` tokens.
   /// \pre `logits()` are those of the last token.
   Result<FinishReason> decode(text::Sampler& sampler, const GenerateOptions& generation,

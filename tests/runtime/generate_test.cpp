@@ -293,3 +293,28 @@ TEST_CASE("speculation changes no token, neither greedy nor drawn, and finds wha
   }
   CHECK(guessed > 0);
 }
+
+TEST_CASE("a reply that fails leaves no guess behind in the state") {
+  const auto path = handbook_model();
+  if (!path) return;
+  const Model& model = opened(*path);
+  const auto prompt = *model.encode("The mill turns. The mill turns. The mill turns. The mill");
+  Session whole = new_session(model);
+  const Generated reply = reply_of(whole, prompt, greedy(40));
+  REQUIRE(reply.stats.guessed_tokens > 0);
+  std::vector<TokenId> text(prompt.begin(), prompt.end());
+  text.insert(text.end(), reply.ids.begin(), reply.ids.end());
+  for (int piece = 1; piece <= 30; ++piece) {
+    CAPTURE(piece);
+    Session session = new_session(model);
+    GenerateOptions options = greedy(40);
+    int shown = 0;
+    options.on_text = [&](std::string_view) -> bool {
+      if (++shown == piece) throw std::bad_alloc();
+      return true;
+    };
+    REQUIRE(code_of(session.generate(prompt, options)) == ErrorCode::kOutOfMemory);
+    REQUIRE(session.tokens().size() <= prompt.size() + static_cast<std::size_t>(piece));
+    CHECK(std::equal(session.tokens().begin(), session.tokens().end(), text.begin()));
+  }
+}
