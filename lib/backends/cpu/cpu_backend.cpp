@@ -46,7 +46,7 @@ Result<std::unique_ptr<Program>> CpuBackend::compile(std::shared_ptr<const graph
   QUERN_CHECK(check(options));
   QUERN_TRY(table, kernels::default_kernels());
   const KvType kv = resolve(options.kv, *graph);
-  QUERN_TRY(lowered, Lowering::lower(*graph, options, kv, options.executor->threads(), *table));
+  QUERN_TRY(lowered, Lowering::lower(*graph, options, kv, *table));
   return CpuProgram::create(std::move(graph), options, kv, *table, std::move(lowered));
 }
 
@@ -55,7 +55,7 @@ Result<ProgramPlan> CpuBackend::plan(const graph::Graph& graph, const CompileOpt
   QUERN_CHECK(check(options));
   QUERN_TRY(table, kernels::default_kernels());
   const KvType kv = resolve(options.kv, graph);
-  QUERN_TRY(lowered, Lowering::lower(graph, options, kv, options.executor->threads(), *table));
+  QUERN_TRY(lowered, Lowering::lower(graph, options, kv, *table));
   return ProgramPlan{CpuProgram::memory_bytes(lowered, options.executor->threads()),
                      KvLayout(graph.states, kv, capacity).bytes()};
 }

@@ -35,12 +35,11 @@ class PackStep final : public Step {
 
 }  // namespace
 
-Lowering::Lowering(const graph::Graph& graph, const CompileOptions& options, KvType kv, int threads,
+Lowering::Lowering(const graph::Graph& graph, const CompileOptions& options, KvType kv,
                    const kernels::KernelTable& kernels)
     : graph_(graph),
       options_(options),
       kv_(kv),
-      threads_(threads),
       kernels_(kernels),
       last_reader_(graph.values.size(), -1),
       value_buffers_(graph.values.size(), -1) {
@@ -110,8 +109,8 @@ Lowered Lowering::finish() {
 }
 
 Result<Lowered> Lowering::lower(const graph::Graph& graph, const CompileOptions& options, KvType kv,
-                                int threads, const kernels::KernelTable& kernels) {
-  Lowering lowering(graph, options, kv, threads, kernels);
+                                const kernels::KernelTable& kernels) {
+  Lowering lowering(graph, options, kv, kernels);
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     lowering.node_ = static_cast<std::int32_t>(i);
     const graph::Node& node = graph.nodes[i];

@@ -29,13 +29,12 @@ inline Split split_of(graph::Rows rows) noexcept {
 /// Collects steps and buffers while the ops' lowerings run. Values are single-assignment.
 class Lowering {
  public:
-  Lowering(const graph::Graph& graph, const CompileOptions& options, KvType kv, int threads,
+  Lowering(const graph::Graph& graph, const CompileOptions& options, KvType kv,
            const kernels::KernelTable& kernels);
 
   const graph::Graph& graph() const noexcept { return graph_; }
   const CompileOptions& options() const noexcept { return options_; }
   KvType kv() const noexcept { return kv_; }
-  int threads() const noexcept { return threads_; }
   const kernels::KernelTable& kernels() const noexcept { return kernels_; }
 
   /// Largest number of rows of a value, in steps of many rows or of few.
@@ -66,7 +65,7 @@ class Lowering {
 
   /// Lowers every node. kUnsupported naming op and encoding where the CPU lacks one.
   static Result<Lowered> lower(const graph::Graph& graph, const CompileOptions& options, KvType kv,
-                               int threads, const kernels::KernelTable& kernels);
+                               const kernels::KernelTable& kernels);
 
  private:
   Lowered finish();
@@ -74,7 +73,6 @@ class Lowering {
   const graph::Graph& graph_;
   const CompileOptions& options_;
   const KvType kv_;
-  const int threads_;
   const kernels::KernelTable& kernels_;
   std::vector<std::int32_t> last_reader_;  ///< Node, by ValueId; outputs live for ever.
   std::int32_t node_ = 0;

@@ -20,7 +20,15 @@ class Scheduler {
         few_(few),
         uses_(buffers.size()),
         own_(buffers.size(), false),
-        replicated_(steps.size(), few) {}
+        replicated_(steps.size(), few),
+        is_output_(buffers.size(), false) {
+    // A buffer is made after the one whose place it takes, so that one's root is known.
+    for (std::size_t i = 0; i < buffers.size(); ++i) {
+      const BufferId before = few ? BufferId{-1} : buffers[i].takes_over;
+      roots_.push_back(before >= 0 ? root(before) : static_cast<BufferId>(i));
+      if (buffers[i].is_output) is_output_[at(roots_[i])] = true;
+    }
+  }
 
   Schedule run() {
     if (few_) find_replicated();
@@ -41,15 +49,12 @@ class Scheduler {
   };
 
   /// The buffer whose memory `id` uses.
-  BufferId root(BufferId id) const {
-    while (!few_ && buffers_[at(id)].takes_over >= 0) id = buffers_[at(id)].takes_over;
-    return id;
-  }
+  BufferId root(BufferId id) const { return roots_[at(id)]; }
 
   /// A step is replicated if it goes by rows and all that it writes can be every thread's own; a
   /// buffer can if every step that writes it is replicated.
   void find_replicated() {
-    for (std::size_t i = 0; i < buffers_.size(); ++i) own_[i] = !buffers_[i].is_output;
+    for (std::size_t i = 0; i < buffers_.size(); ++i) own_[i] = !is_output_[i];
     for (bool changed = true; changed;) {
       changed = false;
       for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -119,7 +124,7 @@ class Scheduler {
       const Use& use = uses_[i];
       if (root(id) != id || use.first < 0 || use.first_run != use.last_run) continue;
       Run& run = schedule_.runs[use.first_run];
-      if (run.split == Split::kOther || buffers_[i].row_bytes == 0 || is_output(id)) continue;
+      if (run.split == Split::kOther || buffers_[i].row_bytes == 0 || is_output_[i]) continue;
       own_[i] = true;
       for (std::size_t j = i; j < buffers_.size(); ++j) {
         const auto alias = static_cast<BufferId>(j);
@@ -128,37 +133,30 @@ class Scheduler {
     }
   }
 
-  /// Whether anything that lies where `id` lies is read after the step.
-  bool is_output(BufferId id) const {
-    for (std::size_t i = 0; i < buffers_.size(); ++i) {
-      if (buffers_[i].is_output && root(static_cast<BufferId>(i)) == root(id)) return true;
-    }
-    return false;
-  }
-
   /// A buffer lives from its first phase to its last: within a phase threads run freely, so phases,
   /// not steps, are the unit of time.
   void place() {
-    std::vector<graph::Lifetime> shared(buffers_.size(), {0, 0, 0}), own = shared;
+    schedule_.places.resize(buffers_.size(), {0, false});
+    schedule_.shared_bytes = place(false);
+    schedule_.own_bytes = place(true);
+    for (std::size_t i = 0; i < buffers_.size(); ++i)
+      schedule_.places[i] = schedule_.places[at(roots_[i])];
+  }
+
+  /// Places the buffers that are every thread's own, or those that are not. \return their bytes.
+  std::int64_t place(bool own) {
+    std::vector<graph::Lifetime> lifetimes;
+    std::vector<std::size_t> placed;
     for (std::size_t i = 0; i < buffers_.size(); ++i) {
-      const auto id = static_cast<BufferId>(i);
-      if (buffers_[i].is_output) uses_[at(root(id))].last = kForever;
+      if (at(roots_[i]) != i || uses_[i].first < 0 || own_[i] != own) continue;
+      lifetimes.push_back({few_ || own ? buffers_[i].few_bytes : buffers_[i].many_bytes,
+                           uses_[i].first, is_output_[i] ? kForever : uses_[i].last});
+      placed.push_back(i);
     }
-    for (std::size_t i = 0; i < buffers_.size(); ++i) {
-      if (root(static_cast<BufferId>(i)) != static_cast<BufferId>(i) || uses_[i].first < 0)
-        continue;
-      const bool tile = few_ || own_[i];
-      (own_[i] ? own : shared)[i] = {tile ? buffers_[i].few_bytes : buffers_[i].many_bytes,
-                                     uses_[i].first, uses_[i].last};
-    }
-    const graph::BufferPlan shared_plan = graph::plan_buffers(shared);
-    const graph::BufferPlan own_plan = graph::plan_buffers(own);
-    for (std::size_t i = 0; i < buffers_.size(); ++i) {
-      const std::size_t from = at(root(static_cast<BufferId>(i)));
-      schedule_.places.push_back({(own_[from] ? own_plan : shared_plan).offsets[from], own_[from]});
-    }
-    schedule_.shared_bytes = shared_plan.total_bytes;
-    schedule_.own_bytes = own_plan.total_bytes;
+    const graph::BufferPlan plan = graph::plan_buffers(lifetimes);
+    for (std::size_t i = 0; i < placed.size(); ++i)
+      schedule_.places[placed[i]] = {plan.offsets[i], own};
+    return plan.total_bytes;
   }
 
   std::span<const StepInfo> steps_;
@@ -166,6 +164,8 @@ class Scheduler {
   const bool few_;
   std::vector<Use> uses_;
   std::vector<bool> own_, replicated_;
+  std::vector<bool> is_output_;  ///< By root: read after the step.
+  std::vector<BufferId> roots_;
   Schedule schedule_;
   std::int32_t phase_ = 0;
 };
