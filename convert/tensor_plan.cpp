@@ -145,7 +145,7 @@ class Planner {
   Status add(const ExpectedTensor& expected) {
     const SourceTensor* tensor = find_source(source_, expected);
     if (tensor == nullptr) {
-      if (expected.rule->optional) return {};
+      if (expected.optional) return {};
       return missing_tensor(source_, expected);
     }
     used_.insert(tensor);
@@ -193,7 +193,9 @@ class Planner {
     job.from = *tensor.encoding;
     job.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
     if (vector) return job;
-    auto choice = choose_encoding(policy_, job.from, job.cols, output_);
+    // Small tables stay as they are: they cost next to nothing and every row of them matters.
+    const bool table = expected.rule->role == Role::kTable;
+    auto choice = choose_encoding(table ? EncodingPolicy{} : policy_, job.from, job.cols, output_);
     if (!choice.ok()) return std::move(choice).error();
     job.to = choice->encoding;
     if (!choice->note.empty()) plan_.shown.warnings.push_back(job.name + ": " + choice->note);

@@ -29,12 +29,17 @@ class SequenceState {
   virtual Status copy_from(const SequenceState& other, std::int64_t position) = 0;
 };
 
-/// The rows of one step. Rows of one sequence stand together, in order of position.
+/// The rows of one step. Rows of one sequence stand together, in order of position. `sequences` may
+/// be empty for a graph without states.
 struct StepBinding {
   std::span<const std::int32_t> tokens;       ///< `[T]`
   std::span<const std::int64_t> positions;    ///< `[T]`
   std::span<SequenceState* const> sequences;  ///< `[T]`
   std::span<const std::int32_t> output_rows;  ///< Ascending row indices.
+  std::span<const std::int32_t> types = {};   ///< `[T]` token types; empty: all 0.
+  /// First row of each sequence, ascending; for graphs without cache, whose sequences lie in the
+  /// step as a whole.
+  std::span<const std::int32_t> starts = {};
 };
 
 struct CompileOptions {
@@ -53,7 +58,8 @@ class Program {
   /// Runs one step; allocates, locks and logs nothing. \pre sizes within CompileOptions, token ids
   /// and positions in range (the runtime checks them).
   virtual Status run(const StepBinding& step) = 0;
-  /// The named output of the last step: `[output rows, cols]`.
+  /// The named output of the last step: `[output rows, cols]`, or all rows, or one per sequence, as
+  /// the graph has it.
   virtual std::span<const float> output(std::string_view name) const = 0;
   virtual std::uint64_t scratch_bytes() const noexcept = 0;
   virtual KvType kv() const noexcept = 0;

@@ -82,6 +82,15 @@ ValueId GraphBuilder::append(Op op, std::string_view name) {
 ValueId GraphBuilder::embedding(WeightId table, float scale) {
   return append(EmbeddingOp{table, scale}, "embedding");
 }
+ValueId GraphBuilder::position_embedding(WeightId table, std::int64_t offset) {
+  return append(PositionEmbeddingOp{table, offset}, "positions");
+}
+ValueId GraphBuilder::type_embedding(WeightId table, std::string_view name) {
+  return append(TypeEmbeddingOp{table}, name);
+}
+ValueId GraphBuilder::constant_rows(WeightId table, std::string_view name) {
+  return append(ConstantRowsOp{table}, name);
+}
 ValueId GraphBuilder::linear(ValueId x, WeightId weight_id, std::string_view name, WeightId bias,
                              ValueId residual) {
   return append(LinearOp{x, weight_id, bias, residual}, name);
@@ -107,6 +116,12 @@ ValueId GraphBuilder::rope(ValueId x, ValueId angles, std::int64_t head_dim, boo
 }
 ValueId GraphBuilder::attention(const AttentionOp& op, std::string_view name) {
   return append(op, name);
+}
+ValueId GraphBuilder::encoder_attention(const EncoderAttentionOp& op, std::string_view name) {
+  return append(op, name);
+}
+ValueId GraphBuilder::pool(ValueId x, Pooling pooling, std::string_view name) {
+  return append(PoolOp{x, pooling}, name);
 }
 ValueId GraphBuilder::glu(ValueId gate, ValueId up, Activation kind, std::string_view name) {
   return append(GluOp{gate, up, kind}, name);

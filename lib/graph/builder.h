@@ -29,6 +29,9 @@ class GraphBuilder {
 
   // One function per op of graph.h; `name` labels the result.
   ValueId embedding(WeightId table, float scale = 1.0F);
+  ValueId position_embedding(WeightId table, std::int64_t offset);
+  ValueId type_embedding(WeightId table, std::string_view name);
+  ValueId constant_rows(WeightId table, std::string_view name);
   ValueId linear(ValueId x, WeightId weight, std::string_view name, WeightId bias = kNone,
                  ValueId residual = kNone);
   ValueId rms_norm(ValueId x, WeightId weight, float eps, std::string_view name);
@@ -39,6 +42,8 @@ class GraphBuilder {
   ValueId rope(ValueId x, ValueId angles, std::int64_t head_dim, bool interleaved,
                std::string_view name);
   ValueId attention(const AttentionOp& op, std::string_view name);
+  ValueId encoder_attention(const EncoderAttentionOp& op, std::string_view name);
+  ValueId pool(ValueId x, Pooling pooling, std::string_view name);
   ValueId glu(ValueId gate, ValueId up, Activation activation, std::string_view name);
   ValueId activation(ValueId x, Activation activation, std::string_view name);
   ValueId add(ValueId a, ValueId b, std::string_view name);

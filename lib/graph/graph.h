@@ -20,8 +20,11 @@ inline constexpr std::int32_t kNone = -1;
 
 /// How many rows a value has.
 enum class Rows : std::uint8_t {
-  kStep,    ///< T: one per row of the step.
-  kOutput,  ///< One per row whose output was asked for (≤ T).
+  kStep,      ///< T: one per row of the step.
+  kOutput,    ///< One per row whose output was asked for (≤ T).
+  kSequence,  ///< One per sequence that begins in the step (≤ T).
+  kConstant,  ///< Value::count, a function of the weights alone: computed in a program's first
+              ///< step.
 };
 
 /// A float32 activation `[rows, cols]`, row-major.
@@ -29,6 +32,7 @@ struct Value {
   std::string name;
   Rows rows = Rows::kStep;
   std::int64_t cols = 0;
+  std::int64_t count = 0;  ///< Number of rows where that is constant.
 };
 
 struct Weight {
@@ -50,6 +54,20 @@ enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2
 struct EmbeddingOp {
   WeightId table;
   float scale = 1.0F;
+};
+/// out[t] = table[position(t) + offset]; table `[rows, dim]`, whose last row stands for every
+/// position beyond it.
+struct PositionEmbeddingOp {
+  WeightId table;
+  std::int64_t offset = 0;
+};
+/// out[t] = table[type(t)]: the token's type (segment); table `[types, dim]`.
+struct TypeEmbeddingOp {
+  WeightId table;
+};
+/// All rows of a table as a constant value `[entries, dim]`.
+struct ConstantRowsOp {
+  WeightId table;
 };
 /// out = x·wᵀ (+ bias) (+ residual); w `[N, K]`, x `[T, K]`, residual `[T, N]`.
 struct LinearOp {
@@ -94,6 +112,38 @@ struct AttentionOp {
   float scale;
   float softcap = 0.0F;
 };
+/// Added to the score of a query and a key by their distance alone; `table` is
+/// `[n_buckets, n_heads]` (Raffel et al. 2020, "T5", section 2.1: half of the buckets are single
+/// distances, the others grow logarithmically up to `max_distance`).
+struct RelativeBias {
+  WeightId table = kNone;
+  std::int64_t n_buckets = 0, max_distance = 0;
+  bool bidirectional = true;  ///< Half of the buckets for keys after the query.
+};
+/// Disentangled attention (He et al. 2021, "DeBERTa", eq. 4; v2's log buckets): query·`keys` and
+/// `queries`·key, each row of them a relative position −span … span − 1. Scaled like the scores.
+struct Disentangled {
+  ValueId keys = kNone, queries = kNone;  ///< Constant `[2·span, n_heads·head_dim]`, or kNone.
+  std::int64_t n_buckets = 0;             ///< 0: distances are used as they are.
+  std::int64_t max_distance = 0;
+};
+/// Attention among the rows of each sequence, which must lie in the step as a whole: no cache.
+/// Every row sees its whole sequence, or where `window` > 0 rows at most `window` away, on both
+/// sides. Shapes as AttentionOp's; without grouped heads.
+struct EncoderAttentionOp {
+  ValueId q, k, v;
+  std::int64_t n_heads;
+  float scale;
+  std::int64_t window = 0;
+  RelativeBias bias = {};
+  Disentangled disentangled = {};
+};
+enum class Pooling : std::uint8_t { kFirst, kMean };
+/// One row per sequence: its first, or the mean of all.
+struct PoolOp {
+  ValueId x;
+  Pooling pooling;
+};
 /// out = f(gate) · up.
 struct GluOp {
   ValueId gate, up;
@@ -120,8 +170,10 @@ struct SelectRowsOp {
   ValueId x;
 };
 
-using Op = std::variant<EmbeddingOp, LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp,
-                        AttentionOp, GluOp, ActivationOp, AddOp, ScaleOp, SoftcapOp, SelectRowsOp>;
+using Op =
+    std::variant<EmbeddingOp, LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, AttentionOp,
+                 GluOp, ActivationOp, AddOp, ScaleOp, SoftcapOp, SelectRowsOp, PositionEmbeddingOp,
+                 TypeEmbeddingOp, ConstantRowsOp, EncoderAttentionOp, PoolOp>;
 
 struct Node {
   Op op;

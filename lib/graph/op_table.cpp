@@ -24,12 +24,27 @@ const quant::TensorView& weight(const Graph& graph, WeightId id) {
   return graph.weights[static_cast<std::size_t>(id)].view;
 }
 
-Value shaped(const Value& like, std::int64_t cols) { return Value{"", like.rows, cols}; }
+Value shaped(const Value& like, std::int64_t cols) {
+  return Value{"", like.rows, cols, like.count};
+}
 
 // ---- One pair of functions per op: what it reads, what it makes. ----
 
 std::vector<ValueId> inputs(const EmbeddingOp&) { return {}; }
 Result<Value> infer(const EmbeddingOp& op, const Graph& graph) {
+  return Value{"", Rows::kStep, weight(graph, op.table).cols};
+}
+
+std::vector<ValueId> inputs(const PositionEmbeddingOp&) { return {}; }
+Result<Value> infer(const PositionEmbeddingOp& op, const Graph& graph) {
+  const auto& table = weight(graph, op.table);
+  if (op.offset < 0 || op.offset >= table.rows)
+    return mismatch("position_embedding", "offset", table.rows, op.offset);
+  return Value{"", Rows::kStep, table.cols};
+}
+
+std::vector<ValueId> inputs(const TypeEmbeddingOp&) { return {}; }
+Result<Value> infer(const TypeEmbeddingOp& op, const Graph& graph) {
   return Value{"", Rows::kStep, weight(graph, op.table).cols};
 }
 
@@ -93,6 +108,41 @@ Result<Value> infer(const AttentionOp& op, const Graph& graph) {
   return shaped(q, op.n_heads * state.value_dim);
 }
 
+std::vector<ValueId> inputs(const ConstantRowsOp&) { return {}; }
+Result<Value> infer(const ConstantRowsOp& op, const Graph& graph) {
+  const auto& table = weight(graph, op.table);
+  return Value{"", Rows::kConstant, table.cols, table.rows};
+}
+
+std::vector<ValueId> inputs(const EncoderAttentionOp& op) {
+  return {op.q, op.k, op.v, op.disentangled.keys, op.disentangled.queries};
+}
+Result<Value> infer(const EncoderAttentionOp& op, const Graph& graph) {
+  const Value& q = value(graph, op.q);
+  if (op.n_heads <= 0 || q.cols % op.n_heads != 0)
+    return mismatch("encoder_attention", "columns of q in heads", op.n_heads, q.cols);
+  QUERN_CHECK(same("encoder_attention", "k", q.cols, value(graph, op.k).cols));
+  QUERN_CHECK(same("encoder_attention", "v", q.cols, value(graph, op.v).cols));
+  if (op.bias.table != kNone) {
+    const auto& table = weight(graph, op.bias.table);
+    if (op.bias.n_buckets < 4 || op.bias.n_buckets > table.rows)
+      return mismatch("encoder_attention", "buckets", table.rows, op.bias.n_buckets);
+    QUERN_CHECK(same("encoder_attention", "heads of the bias", op.n_heads, table.cols));
+  }
+  for (const ValueId id : {op.disentangled.keys, op.disentangled.queries}) {
+    if (id == kNone) continue;
+    QUERN_CHECK(same("encoder_attention", "positions", q.cols, value(graph, id).cols));
+    if (value(graph, id).rows != Rows::kConstant || value(graph, id).count % 2 != 0)
+      return mismatch("encoder_attention", "an odd number of positions", 0, value(graph, id).count);
+  }
+  return shaped(q, q.cols);
+}
+
+std::vector<ValueId> inputs(const PoolOp& op) { return {op.x}; }
+Result<Value> infer(const PoolOp& op, const Graph& graph) {
+  return Value{"", Rows::kSequence, value(graph, op.x).cols};
+}
+
 std::vector<ValueId> inputs(const GluOp& op) { return {op.gate, op.up}; }
 Result<Value> infer(const GluOp& op, const Graph& graph) {
   QUERN_CHECK(same("glu", "up", value(graph, op.gate).cols, value(graph, op.up).cols));
@@ -140,6 +190,11 @@ constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<ScaleOp>("scale"),
     row<SoftcapOp>("softcap"),
     row<SelectRowsOp>("select_rows"),
+    row<PositionEmbeddingOp>("position_embedding"),
+    row<TypeEmbeddingOp>("type_embedding"),
+    row<ConstantRowsOp>("constant_rows"),
+    row<EncoderAttentionOp>("encoder_attention"),
+    row<PoolOp>("pool"),
 };
 
 }  // namespace

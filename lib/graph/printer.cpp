@@ -13,11 +13,33 @@ void append_weight(std::string& text, const Graph& graph, WeightId id) {
           std::to_string(weight.view.rows) + "," + std::to_string(weight.view.cols) + "]";
 }
 
+std::string rows_text(const Value& value) {
+  switch (value.rows) {
+    case Rows::kStep:
+      return "T";
+    case Rows::kOutput:
+      return "outputs";
+    case Rows::kSequence:
+      return "sequences";
+    case Rows::kConstant:
+      break;
+  }
+  return std::to_string(value.count);
+}
+
 struct WeightsOf {
   const Graph& graph;
   std::string& text;
 
   void operator()(const EmbeddingOp& op) const { append_weight(text, graph, op.table); }
+  void operator()(const PositionEmbeddingOp& op) const { append_weight(text, graph, op.table); }
+  void operator()(const TypeEmbeddingOp& op) const { append_weight(text, graph, op.table); }
+  void operator()(const ConstantRowsOp& op) const { append_weight(text, graph, op.table); }
+  void operator()(const EncoderAttentionOp& op) const {
+    append_weight(text, graph, op.bias.table);
+    text += " heads=" + std::to_string(op.n_heads);
+    if (op.window > 0) text += " window=" + std::to_string(op.window);
+  }
   void operator()(const LinearOp& op) const {
     append_weight(text, graph, op.weight);
     append_weight(text, graph, op.bias);
@@ -42,9 +64,8 @@ std::string print_graph(const Graph& graph) {
   std::string text;
   for (const Node& node : graph.nodes) {
     const Value& out = graph.values[static_cast<std::size_t>(node.out)];
-    text += "%" + std::to_string(node.out) + " " + out.name + " [" +
-            (out.rows == Rows::kStep ? "T" : "outputs") + "," + std::to_string(out.cols) +
-            "] = " + op_name(node.op);
+    text += "%" + std::to_string(node.out) + " " + out.name + " [" + rows_text(out) + "," +
+            std::to_string(out.cols) + "] = " + op_name(node.op);
     for (const ValueId id : inputs_of(node.op)) text += " %" + std::to_string(id);
     std::visit(WeightsOf{graph, text}, node.op);
     text += "\n";

@@ -98,8 +98,8 @@ struct KvStoreArgs {
 /// Per block and query, from the block alone: s_j = (q · k_j)·scale (fma in order of d; q8 and q4
 /// keys: q quantized to int8 per vector with scale amax/127, exact sum, then
 /// float(isum)·(sq·sk)·scale), s = softcap·tanh(s/softcap) where softcap > 0, s +=
-/// alibi_slope[i]·(j − (end−1)) where given; positions outside [begin[i], end[i]) count as −∞; m_b
-/// = max s; p_j = exp(s_j − m_b); l_b = Σ p_j (16 virtual lanes j mod 16 in order, then the fixed
+/// alibi_slope[i]·(j − (end−1)) where given; s += bias[i][j] where given; positions outside
+/// [begin[i], end[i]) count as −∞; m_b = max s; p_j = exp(s_j − m_b); l_b = Σ p_j (16 virtual lanes j mod 16 in order, then the fixed
 /// tree); o_b[d] = Σ_j fma(p_j, v_j[d]) in order of j (q8, q4: fma(p_j·sv_j, float(code), o)).
 /// Blocks without a visible position are skipped. Then merged in order of blocks into the running
 /// state: m' = max(m, m_b), f = exp(m − m'), g = exp(m_b − m'); l = fma(l, f, l_b·g); acc[d] =
@@ -120,6 +120,9 @@ struct AttentionArgs {
   float* l;                  ///< `[n_queries]`
   float* acc;                ///< `[n_queries, value_dim16]`, value_dim16 = round_up(value_dim, 16).
   std::byte* scratch;        ///< attention_scratch_bytes(), 64-byte aligned.
+  /// Per query a row indexed by absolute position, or nullptr. Whole blocks are read: every address
+  /// of a visible block must be readable.
+  const float* const* bias = nullptr;
 };
 
 /// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma

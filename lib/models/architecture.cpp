@@ -24,12 +24,23 @@ Result<std::int64_t> factor_value(std::string_view word, const Config& config) {
   return config.integer(word);
 }
 
+/// Whether the model has the tensor, and whether it must: {has, optional}.
+Result<std::pair<bool, bool>> presence(const TensorRule& rule, const Config& config) {
+  if (rule.when.empty()) return std::pair(true, rule.optional);
+  const bool contrary = rule.when.front() == '!';
+  const std::string_view key = contrary ? rule.when.substr(1) : rule.when;
+  if (!config.has(key)) return std::pair(true, rule.optional);
+  QUERN_TRY(flag, config.boolean(key));
+  return std::pair(flag != contrary, rule.optional);
+}
+
 Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const Config& config) {
   QUERN_TRY(rows, evaluate_dimension(rule.rows, config));
   QUERN_TRY(cols, evaluate_dimension(rule.cols, config));
   ExpectedTensor tensor{
-      &rule, layer, with_layer(rule.name, layer), {}, with_layer(rule.gguf, layer), rows, cols};
-  for (const std::string_view name : rule.hf) tensor.hf_names.push_back(with_layer(name, layer));
+      &rule, layer, with_layer(rule.name, layer), {}, with_layer(rule.gguf, layer), rows,
+      cols,  false};
+  for (const std::string& name : rule.hf) tensor.hf_names.push_back(with_layer(name, layer));
   return tensor;
 }
 
@@ -75,7 +86,10 @@ Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& archite
   std::vector<ExpectedTensor> tensors;
   const auto append = [&](std::size_t begin, std::size_t end, std::int32_t layer) -> Status {
     for (std::size_t i = begin; i < end; ++i) {
+      QUERN_TRY(has, presence(rules[i], config));
+      if (!has.first) continue;
       QUERN_TRY(tensor, expect(rules[i], layer, config));
+      tensor.optional = has.second;
       tensors.push_back(std::move(tensor));
     }
     return {};

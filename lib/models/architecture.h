@@ -29,21 +29,25 @@ enum class Role : std::uint8_t {
   kMatrix,     ///< `[rows, cols]` of a linear layer: panels, may be quantized.
   kEmbedding,  ///< The same, looked up by row (and perhaps tied to the output).
   kVector,     ///< Norm weights and biases: plain float32.
+  kTable,      ///< A small `[rows, cols]` looked up by row (positions, types, biases): stays float.
 };
 
 /// One kind of tensor. `{}` in a name stands for the layer's number; a rule with it yields n_layers
 /// tensors. Shapes are products of canonical configuration keys: "n_heads*head_dim".
 struct TensorRule {
-  std::string_view name;             ///< Canonical, e.g. "layers.{}.wq".
-  std::vector<std::string_view> hf;  ///< Accepted Hugging Face names, without the base prefix
-                                     ///< ("model." is tried with and without).
-  std::string_view gguf;             ///< GGUF's name, e.g. "blk.{}.attn_q.weight".
-  std::string_view rows;             ///< Output dimension; "1" for vectors.
-  std::string_view cols;             ///< Input dimension; the length of a vector.
+  std::string_view name;        ///< Canonical, e.g. "layers.{}.wq".
+  std::vector<std::string> hf;  ///< Accepted Hugging Face names, without the base prefix
+                                ///< ("model." is tried with and without).
+  std::string_view gguf;        ///< GGUF's name, e.g. "blk.{}.attn_q.weight".
+  std::string_view rows;        ///< Output dimension; "1" for vectors.
+  std::string_view cols;        ///< Input dimension; the length of a vector.
   Role role = Role::kMatrix;
   bool optional = false;  ///< Absence is no error (biases, an untied output).
   Transform hf_transform = Transform::kNone;
   Transform gguf_transform = Transform::kNone;
+  /// A boolean key that says whether the model has this tensor; "!key" asks for the contrary. Where
+  /// the configuration lacks the key `optional` decides.
+  std::string_view when = {};
 };
 
 /// One configuration key by its three names. An empty name: the source never has it.
@@ -87,10 +91,12 @@ struct ExpectedTensor {
   std::vector<std::string> hf_names;  ///< In the order to try.
   std::string gguf_name;
   std::int64_t rows, cols;
+  bool optional;
 };
 
-/// Every tensor that `config` asks for, in the order of use. kMissing, kOutOfRange for bad
-/// dimensions (≤ 0 or absurd: more than 2^31 per dimension, more than 4,096 layers).
+/// Every tensor that `config` asks for (a false `when` leaves one out), in the order of use.
+/// kMissing, kOutOfRange for bad dimensions (≤ 0 or absurd: more than 2^31 per dimension, more than
+/// 4,096 layers).
 Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
                                                      const Config& config);
 

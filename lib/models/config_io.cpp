@@ -19,23 +19,28 @@ constexpr std::array<ConfigKey, 9> kDecoderKeys = {{
     {"norm_eps", "rms_norm_eps", "attention.layer_norm_rms_epsilon"},
 }};
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kActivationNames = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kActivationNames = {{
     {"silu", "silu"},
     {"swish", "silu"},
     {"gelu", "gelu_erf"},
     {"gelu_pytorch_tanh", "gelu_tanh"},
     {"gelu_new", "gelu_tanh"},
     {"gelu_fast", "gelu_tanh"},
+    {"gelu_python", "gelu_erf"},
     {"relu", "relu"},
     {"relu2", "relu2"},
+    {"tanh", "tanh"},
+    {"sigmoid", "sigmoid"},
 }};
 
-constexpr std::array<std::pair<std::string_view, graph::Activation>, 5> kActivations = {{
+constexpr std::array<std::pair<std::string_view, graph::Activation>, 7> kActivations = {{
     {"silu", graph::Activation::kSilu},
     {"gelu_tanh", graph::Activation::kGeluTanh},
     {"gelu_erf", graph::Activation::kGeluErf},
     {"relu", graph::Activation::kRelu},
     {"relu2", graph::Activation::kRelu2},
+    {"tanh", graph::Activation::kTanh},
+    {"sigmoid", graph::Activation::kSigmoid},
 }};
 
 std::string source_name(const ConfigKey& key, SourceKind kind, std::string_view gguf_arch) {

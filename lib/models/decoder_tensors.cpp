@@ -53,17 +53,20 @@ void append(std::vector<TensorRule>& rules, const std::vector<TensorRule>& more)
 
 TensorRule matrix_rule(std::string_view name, std::string_view hf, std::string_view gguf,
                        std::string_view rows, std::string_view cols, Transform gguf_transform) {
-  return {name, {hf}, gguf, rows, cols, Role::kMatrix, false, Transform::kNone, gguf_transform};
+  return {name,  {std::string(hf)}, gguf,          rows, cols, Role::kMatrix,
+          false, Transform::kNone,  gguf_transform};
 }
 
 TensorRule bias_rule(std::string_view name, std::string_view hf, std::string_view gguf,
                      std::string_view n, Transform gguf_transform) {
-  return {name, {hf}, gguf, "1", n, Role::kVector, true, Transform::kNone, gguf_transform};
+  return {name, {std::string(hf)}, gguf,          "1", n, Role::kVector,
+          true, Transform::kNone,  gguf_transform};
 }
 
 TensorRule norm_rule(std::string_view name, std::string_view hf, std::string_view gguf,
                      std::string_view n, Transform hf_transform) {
-  return {name, {hf}, gguf, "1", n, Role::kVector, false, hf_transform, Transform::kNone};
+  return {name,         {std::string(hf)}, gguf, "1", n, Role::kVector, false,
+          hf_transform, Transform::kNone};
 }
 
 std::vector<TensorRule> decoder_tensors(Transform gguf_qk_transform,

@@ -10,10 +10,17 @@ extern const Architecture kLlama;
 extern const Architecture kQwen2;
 extern const Architecture kQwen3;
 extern const Architecture kGemma3;
+extern const Architecture kBert;
+extern const Architecture kRoberta;
+extern const Architecture kDistilBert;
+extern const Architecture kElectra;
+extern const Architecture kMpNet;
+extern const Architecture kDebertaV2;
 
 namespace {
 
-constexpr std::array kAll = {&kLlama, &kQwen2, &kQwen3, &kGemma3};
+constexpr std::array kAll = {&kLlama,   &kQwen2,      &kQwen3,   &kGemma3, &kBert,
+                             &kRoberta, &kDistilBert, &kElectra, &kMpNet,  &kDebertaV2};
 
 template <class Matches>
 const Architecture* find(Matches matches) noexcept {

@@ -79,7 +79,7 @@ Result<graph::Graph> build_graph(const models::Architecture& architecture, const
     const formats::TensorEntry* entry = file.find(tensor.name);
     if (entry != nullptr)
       QUERN_CHECK(check_tensor(tensor, *entry, file));
-    else if (!tensor.rule->optional)
+    else if (!tensor.optional)
       return missing(tensor.name, file);
   }
   const models::WeightLookup lookup = [&file](std::string_view name,

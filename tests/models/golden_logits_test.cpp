@@ -45,7 +45,7 @@ T must(Result<T> result) {
 /// Runs `body` for every golden; fails in CI where there are none.
 template <class Body>
 void for_each_golden(Body body) {
-  const std::vector<std::string> names = decoder_goldens();
+  const std::vector<std::string> names = goldens({"decoder"});
   if (names.empty()) {
     if (std::getenv("CI") != nullptr) FAIL("no goldens in " << kModels);
     MESSAGE("no goldens in " << kModels);

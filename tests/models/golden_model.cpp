@@ -33,11 +33,13 @@ Result<quant::TensorView> GoldenModel::load_tensor(const formats::SafetensorsFil
     }
   }
   if (source == nullptr) {
-    if (expected.rule->optional) return quant::TensorView{};
+    if (expected.optional) return quant::TensorView{};
     return Error(ErrorCode::kMissing, "a tensor is missing").of(expected.name);
   }
   const bool vector = expected.rule->role == models::Role::kVector;
-  if (encoding == kKeep || vector) encoding = vector ? Encoding::kF32 : *source->dtype->encoding;
+  const bool stays = expected.rule->role == models::Role::kTable;
+  if (encoding == kKeep || vector || stays)
+    encoding = vector ? Encoding::kF32 : *source->dtype->encoding;
   const EncodingInfo& info = *find_encoding(encoding);
   quant::TensorView view{
       encoding, vector ? Layout::kPlain : Layout::kPanel16, 1, expected.rows, expected.cols,
@@ -80,9 +82,10 @@ Result<GoldenModel> GoldenModel::load(const std::string& directory, const std::s
   QUERN_TRY(config, architecture->read_config(source, models::SourceKind::kHuggingFace));
   model.config_ = std::move(config);
   QUERN_TRY(expected, models::expected_tensors(*architecture, model.config_));
-  const auto lookup = [&](std::string_view wanted, bool) -> Result<quant::TensorView> {
+  const auto lookup = [&](std::string_view wanted, bool optional) -> Result<quant::TensorView> {
     const auto it = std::find_if(expected.begin(), expected.end(),
                                  [&](const models::ExpectedTensor& e) { return e.name == wanted; });
+    if (it == expected.end() && optional) return quant::TensorView{};
     if (it == expected.end()) return Error(ErrorCode::kInternal, "no rule").of(std::string(wanted));
     return model.load_tensor(file, *it, encoding);
   };
@@ -125,13 +128,13 @@ Result<std::vector<float>> Runner::step(const std::vector<std::int32_t>& ids, st
   return logits;
 }
 
-std::vector<std::string> decoder_goldens() {
+std::vector<std::string> goldens(const std::set<std::string>& kinds) {
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry :
        std::filesystem::directory_iterator(std::string(QUERN_GOLDENS_DIR) + "/models", error)) {
     const auto golden = formats::read_json_file(entry.path() / "golden.json");
-    if (!golden.ok() || golden->value("kind", "") != "decoder") continue;
+    if (!golden.ok() || kinds.count(golden->value("kind", "")) == 0) continue;
     if (models::find_by_hf_class(golden->value("model_class", "")) == nullptr) continue;
     names.push_back(entry.path().filename());
   }

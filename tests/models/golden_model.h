@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,7 @@ class Runner {
 };
 
 /// The names of the goldens whose class is in the registry and whose kind is "decoder".
-std::vector<std::string> decoder_goldens();
+std::vector<std::string> goldens(const std::set<std::string>& kinds);
 
 /// A golden's int64 tensor as ids, or float32 tensor.
 std::vector<std::int32_t> golden_ids(const formats::SafetensorsFile& file, const std::string& name);

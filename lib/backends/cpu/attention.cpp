@@ -279,9 +279,9 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   shape.max_spans = ceil_div(lowering.options().max_positions, kSpanPositions);
   shape.out = lowering.allocate(out);
   shape.stored = lowering.new_buffer(0, 0);
-  shape.partials =
-      lowering.new_buffer(0, shape.items(lowering.few_rows(graph::Rows::kStep)) * shape.max_spans *
-                                 shape.state_floats() * static_cast<std::int64_t>(sizeof(float)));
+  shape.partials = lowering.new_buffer(
+      0, shape.items(lowering.few_rows(lowering.value(attention.q))) * shape.max_spans *
+             shape.state_floats() * static_cast<std::int64_t>(sizeof(float)));
 
   const std::int64_t scratch =
       2 * shape.state_floats() * static_cast<std::int64_t>(sizeof(float)) +

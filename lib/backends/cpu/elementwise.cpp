@@ -33,7 +33,7 @@ Status lower_elementwise(Lowering& lowering, graph::ValueId a, graph::ValueId b,
   const BufferId second = lowering.buffer(b);
   lowering.add(std::make_unique<ElementwiseStep<Function>>(std::move(function), first, second,
                                                            result, value),
-               {split_of(value.rows), {first, second}, {result}});
+               by_rows_of(value, {first, second}, {result}));
   return {};
 }
 

@@ -1,4 +1,4 @@
-#include <cstring>
+#include <algorithm>
 
 #include "backends/cpu/ops.h"
 #include "backends/cpu/unsupported.h"
@@ -26,43 +26,104 @@ class EmbeddingStep final : public Step {
   BufferId out_;
 };
 
-/// Copies the rows whose output was asked for.
-class SelectRowsStep final : public Step {
+/// The position's row of a table; the last one for every position beyond it.
+class PositionEmbeddingStep final : public Step {
  public:
-  SelectRowsStep(BufferId x, BufferId out, std::int64_t cols) : x_(x), out_(out), cols_(cols) {}
+  PositionEmbeddingStep(const quant::TensorView& table, std::int64_t offset, BufferId out)
+      : table_(table), offset_(offset), out_(out) {}
 
   void run(const StepContext& context) const override {
-    for (std::int64_t i = context.row_begin; i < context.row_end; ++i) {
-      const std::int64_t row = context.step.output_rows[static_cast<std::size_t>(i)];
-      std::memcpy(context.floats(out_) + i * cols_, context.floats(x_) + row * cols_,
-                  static_cast<std::size_t>(cols_) * sizeof(float));
+    const auto gather = context.kernels.gather_row[static_cast<std::size_t>(table_.encoding)];
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      const std::int64_t at = context.step.positions[static_cast<std::size_t>(row)] + offset_;
+      gather(table_.data, std::min(at, table_.rows - 1), table_.cols,
+             context.floats(out_) + row * table_.cols);
     }
   }
 
  private:
-  BufferId x_, out_;
-  std::int64_t cols_;
+  quant::TensorView table_;
+  std::int64_t offset_;
+  BufferId out_;
 };
+
+/// The row of the token's type.
+class TypeEmbeddingStep final : public Step {
+ public:
+  TypeEmbeddingStep(const quant::TensorView& table, BufferId out) : table_(table), out_(out) {}
+
+  void run(const StepContext& context) const override {
+    const auto gather = context.kernels.gather_row[static_cast<std::size_t>(table_.encoding)];
+    const auto& types = context.step.types;
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      gather(table_.data, types.empty() ? 0 : types[static_cast<std::size_t>(row)], table_.cols,
+             context.floats(out_) + row * table_.cols);
+    }
+  }
+
+ private:
+  quant::TensorView table_;
+  BufferId out_;
+};
+
+/// Decodes a whole table, in a program's first step.
+class ConstantRowsStep final : public Step {
+ public:
+  ConstantRowsStep(const quant::TensorView& table, BufferId out) : table_(table), out_(out) {}
+
+  void run(const StepContext& context) const override {
+    const auto gather = context.kernels.gather_row[static_cast<std::size_t>(table_.encoding)];
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row)
+      gather(table_.data, row, table_.cols, context.floats(out_) + row * table_.cols);
+  }
+
+ private:
+  quant::TensorView table_;
+  BufferId out_;
+};
+
+Status check_gather(const Lowering& lowering, const graph::Weight& table, const char* op) {
+  if (lowering.kernels().gather_row[static_cast<std::size_t>(table.view.encoding)] == nullptr)
+    return unsupported_encoding(op, table);
+  return {};
+}
 
 }  // namespace
 
 Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& embedding = *std::get_if<graph::EmbeddingOp>(&op);
   const graph::Weight& table = lowering.weight(embedding.table);
-  if (lowering.kernels().gather_row[static_cast<std::size_t>(table.view.encoding)] == nullptr) {
-    return unsupported_encoding("embedding", table);
-  }
+  QUERN_CHECK(check_gather(lowering, table, "embedding"));
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<EmbeddingStep>(table.view, embedding.scale, id),
                {Split::kRows, {}, {id}});
   return {};
 }
 
-Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const graph::ValueId x = std::get_if<graph::SelectRowsOp>(&op)->x;
+Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& embedding = *std::get_if<graph::PositionEmbeddingOp>(&op);
+  const graph::Weight& table = lowering.weight(embedding.table);
+  QUERN_CHECK(check_gather(lowering, table, "position_embedding"));
   const BufferId id = lowering.allocate(out);
-  lowering.add(std::make_unique<SelectRowsStep>(lowering.buffer(x), id, lowering.value(x).cols),
-               {Split::kOutputs, {lowering.buffer(x)}, {id}});
+  lowering.add(std::make_unique<PositionEmbeddingStep>(table.view, embedding.offset, id),
+               {Split::kRows, {}, {id}});
+  return {};
+}
+
+Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const graph::Weight& table = lowering.weight(std::get_if<graph::TypeEmbeddingOp>(&op)->table);
+  QUERN_CHECK(check_gather(lowering, table, "type_embedding"));
+  const BufferId id = lowering.allocate(out);
+  lowering.add(std::make_unique<TypeEmbeddingStep>(table.view, id), {Split::kRows, {}, {id}});
+  return {};
+}
+
+Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const graph::Weight& table = lowering.weight(std::get_if<graph::ConstantRowsOp>(&op)->table);
+  QUERN_CHECK(check_gather(lowering, table, "constant_rows"));
+  const BufferId id = lowering.allocate(out);
+  lowering.add(std::make_unique<ConstantRowsStep>(table.view, id),
+               by_rows_of(lowering.value(out), {}, {id}));
   return {};
 }
 

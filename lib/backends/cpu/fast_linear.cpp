@@ -103,7 +103,7 @@ struct FastShape {
   BufferId x, out, residual;
   std::int64_t n, k;
   const float* bias;
-  graph::Rows rows;
+  RowKind rows;
 };
 
 /// A thread's scratch: source rows, result, oneDNN's own.
@@ -128,7 +128,7 @@ class FastLinearStep final : public Step {
         layout_(ScratchLayout::of(*weight_, shape.k)) {}
 
   void run(const StepContext& context) const override {
-    const std::int64_t n = shape_.rows == graph::Rows::kStep ? context.rows() : context.outputs();
+    const std::int64_t n = context.count(shape_.rows);
     if (n < kFastRows) {
       exact_->run(context);
       return;
@@ -224,7 +224,7 @@ Result<std::unique_ptr<Step>> make_fast_linear(Lowering& lowering, const graph::
                         weight.view.rows,
                         weight.view.cols,
                         op.bias == graph::kNone ? nullptr : lowering.weight(op.bias).view.f32(),
-                        lowering.value(op.x).rows};
+                        RowKind(lowering.value(op.x))};
   try {
     auto packed = std::make_unique<PackedWeight>(
         weight.view, has_amx() ? memory::data_type::bf16 : memory::data_type::f32);

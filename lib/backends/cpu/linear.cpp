@@ -15,7 +15,7 @@ class LinearStep final : public Step {
   struct Buffers {
     BufferId packed, residual, out;  ///< residual −1: none; it may lie where out lies.
   };
-  LinearStep(const quant::TensorView& weight, const float* bias, Buffers buffers, graph::Rows rows)
+  LinearStep(const quant::TensorView& weight, const float* bias, Buffers buffers, RowKind rows)
       : weight_(weight), bias_(bias), buffers_(buffers), rows_(rows) {}
 
   std::span<const std::byte> weights(int thread, int threads) const override {
@@ -28,7 +28,7 @@ class LinearStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto [begin, end] = context.share(panels());
-    const std::int64_t n = rows_ == graph::Rows::kStep ? context.rows() : context.outputs();
+    const std::int64_t n = context.count(rows_);
     if (begin == end || n == 0) return;
     if (buffers_.residual >= 0 && context.floats(buffers_.residual) != context.floats(buffers_.out))
       copy_residual(context, begin, end, n);
@@ -57,7 +57,7 @@ class LinearStep final : public Step {
   quant::TensorView weight_;
   const float* bias_;
   Buffers buffers_;
-  graph::Rows rows_;
+  RowKind rows_;
 };
 
 }  // namespace
@@ -82,8 +82,9 @@ Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out)
   if (adds) step.reads.push_back(residual);
   const float* bias =
       linear.bias == graph::kNone ? nullptr : lowering.weight(linear.bias).view.f32();
-  std::unique_ptr<Step> product = std::make_unique<LinearStep>(
-      weight.view, bias, LinearStep::Buffers{packed, residual, result}, lowering.value(out).rows);
+  std::unique_ptr<Step> product =
+      std::make_unique<LinearStep>(weight.view, bias, LinearStep::Buffers{packed, residual, result},
+                                   RowKind(lowering.value(out)));
 #if defined(QUERN_WITH_ONEDNN)
   if (lowering.options().fast && has_fast_linear(weight.view.encoding)) {
     const BufferId x = lowering.buffer(linear.x);

@@ -13,11 +13,11 @@ constexpr std::int32_t kForever = std::int32_t{1} << 30;
 /// Packs the rows of one value for linear layers.
 class PackStep final : public Step {
  public:
-  PackStep(BufferId x, BufferId out, RowFormat format, std::int64_t cols, graph::Rows rows)
-      : x_(x), out_(out), format_(format), cols_(cols), rows_(rows) {}
+  PackStep(BufferId x, BufferId out, RowFormat format, const graph::Value& value)
+      : x_(x), out_(out), format_(format), cols_(value.cols), rows_(value) {}
 
   void run(const StepContext& context) const override {
-    const std::int64_t n = rows_ == graph::Rows::kStep ? context.rows() : context.outputs();
+    const std::int64_t n = context.count(rows_);
     const auto tiles = [](std::int64_t rows) {
       return (rows + kernels::kRowTile - 1) / kernels::kRowTile;
     };
@@ -30,7 +30,7 @@ class PackStep final : public Step {
   BufferId x_, out_;
   RowFormat format_;
   std::int64_t cols_;
-  graph::Rows rows_;
+  RowKind rows_;
 };
 
 }  // namespace
@@ -53,8 +53,15 @@ Lowering::Lowering(const graph::Graph& graph, const CompileOptions& options, KvT
   }
 }
 
-std::int64_t Lowering::max_rows(graph::Rows rows) const noexcept {
-  return rows == graph::Rows::kStep ? options_.max_rows : options_.max_outputs;
+std::int64_t Lowering::max_rows(const graph::Value& value) const noexcept {
+  switch (value.rows) {
+    case graph::Rows::kOutput:
+      return options_.max_outputs;
+    case graph::Rows::kConstant:
+      return value.count;
+    default:
+      return options_.max_rows;  // At most as many sequences as rows.
+  }
 }
 
 BufferId Lowering::new_buffer(std::int64_t many_bytes, std::int64_t few_bytes) {
@@ -65,9 +72,10 @@ BufferId Lowering::new_buffer(std::int64_t many_bytes, std::int64_t few_bytes) {
 BufferId Lowering::allocate(graph::ValueId out) {
   const graph::Value& v = value(out);
   const std::int64_t row_bytes = v.cols * static_cast<std::int64_t>(sizeof(float));
-  const BufferId id = new_buffer(max_rows(v.rows) * row_bytes, few_rows(v.rows) * row_bytes);
+  const BufferId id = new_buffer(max_rows(v) * row_bytes, few_rows(v) * row_bytes);
   buffers_.back().row_bytes = row_bytes;
   buffers_.back().is_output = last_reader_[static_cast<std::size_t>(out)] == kForever;
+  buffers_.back().is_constant = v.rows == graph::Rows::kConstant;
   value_buffers_[static_cast<std::size_t>(out)] = id;
   return id;
 }
@@ -75,7 +83,8 @@ BufferId Lowering::allocate(graph::ValueId out) {
 BufferId Lowering::reuse(graph::ValueId out, graph::ValueId input) {
   const BufferId id = allocate(out);
   const bool dies = last_reader_[static_cast<std::size_t>(input)] == node_;
-  if (dies && value(out).cols == value(input).cols && value(out).rows == value(input).rows)
+  if (dies && !buffers_.back().is_constant && value(out).cols == value(input).cols &&
+      value(out).rows == value(input).rows)
     buffers_.back().takes_over = buffer(input);
   return id;
 }
@@ -84,10 +93,10 @@ BufferId Lowering::packed(graph::ValueId id, RowFormat format) {
   const auto [it, is_new] = packed_.try_emplace({id, format}, -1);
   if (!is_new) return it->second;
   const graph::Value& v = value(id);
-  it->second = new_buffer(kernels::packed_rows_bytes(format, max_rows(v.rows), v.cols),
-                          kernels::packed_rows_bytes(format, few_rows(v.rows), v.cols));
-  add(std::make_unique<PackStep>(buffer(id), it->second, format, v.cols, v.rows),
-      {split_of(v.rows), {buffer(id)}, {it->second}});
+  it->second = new_buffer(kernels::packed_rows_bytes(format, max_rows(v), v.cols),
+                          kernels::packed_rows_bytes(format, few_rows(v), v.cols));
+  add(std::make_unique<PackStep>(buffer(id), it->second, format, v),
+      by_rows_of(v, {buffer(id)}, {it->second}));
   return it->second;
 }
 

@@ -21,9 +21,13 @@ struct Lowered {
   std::vector<BufferId> value_buffers;  ///< By ValueId.
 };
 
-/// How steps go by the rows of a value.
-inline Split split_of(graph::Rows rows) noexcept {
-  return rows == graph::Rows::kStep ? Split::kRows : Split::kOutputs;
+/// A step that goes by the rows of a value.
+inline StepInfo by_rows_of(const graph::Value& value, std::vector<BufferId> reads,
+                           std::vector<BufferId> writes) {
+  const RowKind kind(value);
+  StepInfo info{kind.split, std::move(reads), std::move(writes)};
+  info.constant_rows = kind.constant;
+  return info;
 }
 
 /// Collects steps and buffers while the ops' lowerings run. Values are single-assignment.
@@ -38,9 +42,10 @@ class Lowering {
   const kernels::KernelTable& kernels() const noexcept { return kernels_; }
 
   /// Largest number of rows of a value, in steps of many rows or of few.
-  std::int64_t max_rows(graph::Rows rows) const noexcept;
-  std::int64_t few_rows(graph::Rows rows) const noexcept {
-    return std::min(max_rows(rows), kFewRows);
+  std::int64_t max_rows(const graph::Value& value) const noexcept;
+  std::int64_t few_rows(const graph::Value& value) const noexcept {
+    const bool constant = value.rows == graph::Rows::kConstant;
+    return constant ? value.count : std::min(max_rows(value), kFewRows);
   }
   const graph::Value& value(graph::ValueId id) const {
     return graph_.values[static_cast<std::size_t>(id)];

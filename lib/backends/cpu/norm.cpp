@@ -7,7 +7,6 @@ namespace {
 struct NormShape {
   BufferId x, out;
   std::int64_t cols, group;
-  graph::Rows rows;
 };
 
 class RmsNormStep final : public Step {
@@ -55,10 +54,8 @@ const float* vector_or_null(const Lowering& lowering, graph::WeightId id) {
 NormShape make_shape(Lowering& lowering, graph::ValueId x, graph::ValueId out, std::int64_t group) {
   const graph::Value& value = lowering.value(x);
   const BufferId result = lowering.reuse(out, x);
-  return {lowering.buffer(x), result, value.cols, group, value.rows};
+  return {lowering.buffer(x), result, value.cols, group};
 }
-
-StepInfo info_of(const NormShape& shape) { return {split_of(shape.rows), {shape.x}, {shape.out}}; }
 
 }  // namespace
 
@@ -67,7 +64,7 @@ Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId ou
   const NormShape shape = make_shape(lowering, norm.x, out, norm.group);
   lowering.add(
       std::make_unique<RmsNormStep>(shape, vector_or_null(lowering, norm.weight), norm.eps),
-      info_of(shape));
+      by_rows_of(lowering.value(norm.x), {shape.x}, {shape.out}));
   return {};
 }
 
@@ -76,7 +73,7 @@ Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId 
   const NormShape shape = make_shape(lowering, norm.x, out, lowering.value(norm.x).cols);
   lowering.add(std::make_unique<LayerNormStep>(shape, vector_or_null(lowering, norm.weight),
                                                vector_or_null(lowering, norm.bias), norm.eps),
-               info_of(shape));
+               by_rows_of(lowering.value(norm.x), {shape.x}, {shape.out}));
   return {};
 }
 

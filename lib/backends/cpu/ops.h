@@ -22,6 +22,11 @@ Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 
 /// The lowering of an op by Op::index(); nullptr where the CPU has none.
 LowerFn find_lowering(std::size_t op_index) noexcept;

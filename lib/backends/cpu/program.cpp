@@ -8,17 +8,21 @@
 namespace quern::backends::cpu {
 namespace {
 
-/// Only one schedule runs at a time, and nothing but the outputs outlives a step.
+/// Only one schedule runs at a time, and nothing but constants and outputs outlives a step.
 std::int64_t arena_bytes(const Lowered& lowered, int threads) {
-  return std::max(lowered.many.bytes(threads), lowered.few.bytes(threads));
+  return lowered.many.constant_bytes +
+         std::max(lowered.many.bytes(threads), lowered.few.bytes(threads));
 }
 
 /// Appends where the buffers of `thread` lie.
 void append_buffers(const Schedule& schedule, std::byte* arena, int thread,
                     std::vector<std::byte*>& buffers) {
-  std::byte* own = arena + schedule.shared_bytes + thread * schedule.own_bytes;
-  for (const Place& place : schedule.places)
-    buffers.push_back((place.own ? own : arena) + place.offset);
+  std::byte* shared = arena + schedule.constant_bytes;
+  std::byte* own = shared + schedule.shared_bytes + thread * schedule.own_bytes;
+  for (const Place& place : schedule.places) {
+    std::byte* part = place.part == Part::kOwn ? own : shared;
+    buffers.push_back((place.part == Part::kConstants ? arena : part) + place.offset);
+  }
 }
 
 }  // namespace
@@ -65,7 +69,7 @@ std::span<std::byte*> CpuProgram::buffers(int thread) noexcept {
 void CpuProgram::run_rows(const Run& run, std::span<std::byte*> buffers,
                           StepContext& context) noexcept {
   const std::vector<std::int32_t>& steps = schedule().steps;
-  const std::int64_t rows = run.split == Split::kRows ? context.rows() : context.outputs();
+  const std::int64_t rows = context.count(run.split, run.constant_rows);
   const std::int64_t tiles = (rows + kernels::kRowTile - 1) / kernels::kRowTile;
   const auto [first, last] =
       run.replicated ? std::pair(std::int64_t{0}, tiles) : context.share(tiles);
@@ -86,9 +90,9 @@ void CpuProgram::run_rows(const Run& run, std::span<std::byte*> buffers,
 
 void CpuProgram::run_thread(int thread) noexcept {
   const std::span<std::byte*> mine = buffers(thread);
-  StepContext context{*step_,      kernels_,
-                      mine.data(), scratch_ + thread * lowered_.scratch_bytes,
-                      thread,      pace_.threads()};
+  StepContext context{
+      *step_, kernels_,        mine.data(), scratch_ + thread * lowered_.scratch_bytes,
+      thread, pace_.threads(), first_};
   const Schedule& plan = schedule();
   const bool knows_weights = few_ && context.threads == executor_->threads();
   WeightPrefetcher prefetcher(knows_weights ? weights_[static_cast<std::size_t>(thread)]
@@ -124,7 +128,10 @@ Status CpuProgram::run(const StepBinding& step) {
         .want(std::to_string(pace_.threads()));
   }
   pace_.note(std::chrono::steady_clock::now() - start, barrier_.slept());
+  first_ = false;
+  last_rows_ = step.tokens.size();
   last_outputs_ = step.output_rows.size();
+  last_sequences_ = step.starts.size();
   return {};
 }
 
@@ -133,11 +140,14 @@ std::span<const float> CpuProgram::output(std::string_view name) const {
     if (output.name != name) continue;
     const auto buffer =
         static_cast<std::size_t>(lowered_.value_buffers[static_cast<std::size_t>(output.value)]);
-    const auto cols =
-        static_cast<std::size_t>(graph_->values[static_cast<std::size_t>(output.value)].cols);
+    const graph::Value& value = graph_->values[static_cast<std::size_t>(output.value)];
+    std::size_t rows = last_outputs_;
+    if (value.rows == graph::Rows::kStep) rows = last_rows_;
+    if (value.rows == graph::Rows::kSequence) rows = last_sequences_;
     // Outputs are one for all threads.
     std::byte* const* first = (few_ ? few_buffers_ : many_buffers_).data();
-    return {reinterpret_cast<const float*>(first[buffer]), last_outputs_ * cols};
+    return {reinterpret_cast<const float*>(first[buffer]),
+            rows * static_cast<std::size_t>(value.cols)};
   }
   return {};
 }

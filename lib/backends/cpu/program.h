@@ -53,8 +53,9 @@ class CpuProgram final : public Program {
   base::Barrier barrier_;
   base::ThreadPace pace_;
   const StepBinding* step_ = nullptr;
-  bool few_ = false;  ///< Which schedule the last step ran by.
-  std::size_t last_outputs_ = 0;
+  bool few_ = false;   ///< Which schedule the last step ran by.
+  bool first_ = true;  ///< No step has run yet.
+  std::size_t last_rows_ = 0, last_outputs_ = 0, last_sequences_ = 0;
 };
 
 }  // namespace quern::backends::cpu

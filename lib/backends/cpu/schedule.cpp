@@ -54,7 +54,8 @@ class Scheduler {
   /// A step is replicated if it goes by rows and all that it writes can be every thread's own; a
   /// buffer can if every step that writes it is replicated.
   void find_replicated() {
-    for (std::size_t i = 0; i < buffers_.size(); ++i) own_[i] = !is_output_[i];
+    for (std::size_t i = 0; i < buffers_.size(); ++i)
+      own_[i] = !is_output_[i] && !buffers_[i].is_constant;
     for (bool changed = true; changed;) {
       changed = false;
       for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -107,10 +108,11 @@ class Scheduler {
     const bool replicated = replicated_[step];
     const bool joins = !barrier && !schedule_.runs.empty() &&
                        schedule_.runs.back().split == info.split &&
-                       schedule_.runs.back().replicated == replicated;
+                       schedule_.runs.back().replicated == replicated &&
+                       schedule_.runs.back().constant_rows == info.constant_rows;
     if (!joins) {
       const std::size_t begin = schedule_.steps.size();
-      schedule_.runs.push_back({begin, begin, info.split, replicated, barrier});
+      schedule_.runs.push_back({begin, begin, info.split, replicated, barrier, info.constant_rows});
     }
     schedule_.steps.push_back(static_cast<std::int32_t>(step));
     schedule_.runs.back().end = schedule_.steps.size();
@@ -124,7 +126,8 @@ class Scheduler {
       const Use& use = uses_[i];
       if (root(id) != id || use.first < 0 || use.first_run != use.last_run) continue;
       Run& run = schedule_.runs[use.first_run];
-      if (run.split == Split::kOther || buffers_[i].row_bytes == 0 || is_output_[i]) continue;
+      if (run.split == Split::kOther || buffers_[i].row_bytes == 0) continue;
+      if (is_output_[i] || buffers_[i].is_constant) continue;
       own_[i] = true;
       for (std::size_t j = i; j < buffers_.size(); ++j) {
         const auto alias = static_cast<BufferId>(j);
@@ -136,26 +139,40 @@ class Scheduler {
   /// A buffer lives from its first phase to its last: within a phase threads run freely, so phases,
   /// not steps, are the unit of time.
   void place() {
-    schedule_.places.resize(buffers_.size(), {0, false});
-    schedule_.shared_bytes = place(false);
-    schedule_.own_bytes = place(true);
+    schedule_.places.resize(buffers_.size(), {0, Part::kShared});
+    schedule_.constant_bytes = place(Part::kConstants);
+    schedule_.shared_bytes = place(Part::kShared);
+    schedule_.own_bytes = place(Part::kOwn);
     for (std::size_t i = 0; i < buffers_.size(); ++i)
       schedule_.places[i] = schedule_.places[at(roots_[i])];
   }
 
-  /// Places the buffers that are every thread's own, or those that are not. \return their bytes.
-  std::int64_t place(bool own) {
+  Part part_of(std::size_t buffer) const {
+    if (buffers_[buffer].is_constant) return Part::kConstants;
+    return own_[buffer] ? Part::kOwn : Part::kShared;
+  }
+
+  /// Constants live for ever, used or not, so that both schedules find them in the same place.
+  graph::Lifetime lifetime_of(std::size_t buffer, Part part) const {
+    const BufferInfo& info = buffers_[buffer];
+    if (part == Part::kConstants) return {info.many_bytes, 0, kForever};
+    return {few_ || part == Part::kOwn ? info.few_bytes : info.many_bytes, uses_[buffer].first,
+            is_output_[buffer] ? kForever : uses_[buffer].last};
+  }
+
+  /// Places the buffers that lie in `part`. \return their bytes.
+  std::int64_t place(Part part) {
     std::vector<graph::Lifetime> lifetimes;
     std::vector<std::size_t> placed;
     for (std::size_t i = 0; i < buffers_.size(); ++i) {
-      if (at(roots_[i]) != i || uses_[i].first < 0 || own_[i] != own) continue;
-      lifetimes.push_back({few_ || own ? buffers_[i].few_bytes : buffers_[i].many_bytes,
-                           uses_[i].first, is_output_[i] ? kForever : uses_[i].last});
+      if (at(roots_[i]) != i || part_of(i) != part) continue;
+      if (part != Part::kConstants && uses_[i].first < 0) continue;
+      lifetimes.push_back(lifetime_of(i, part));
       placed.push_back(i);
     }
     const graph::BufferPlan plan = graph::plan_buffers(lifetimes);
     for (std::size_t i = 0; i < placed.size(); ++i)
-      schedule_.places[placed[i]] = {plan.offsets[i], own};
+      schedule_.places[placed[i]] = {plan.offsets[i], part};
     return plan.total_bytes;
   }
 

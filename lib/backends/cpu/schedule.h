@@ -23,9 +23,11 @@ inline constexpr std::int64_t kFewRows = kernels::kRowTile;
 
 /// How a step's work is divided among threads.
 enum class Split : std::uint8_t {
-  kRows,     ///< By step rows: row t of what it writes depends on row t of what it reads.
-  kOutputs,  ///< The same with the rows whose output was asked for.
-  kOther,    ///< Panels, heads, …: the step divides its work by itself.
+  kRows,       ///< By step rows: row t of what it writes depends on row t of what it reads.
+  kOutputs,    ///< The same with the rows whose output was asked for.
+  kSequences,  ///< The same with one row per sequence.
+  kConstants,  ///< The same with the rows of a constant, in a program's first step.
+  kOther,      ///< Panels, heads, …: the step divides its work by itself.
 };
 
 /// Which schedules hold a step.
@@ -37,6 +39,7 @@ struct StepInfo {
   std::vector<BufferId> reads, writes;
   std::int64_t scratch_bytes = 0;  ///< Of each thread.
   When when = When::kAlways;
+  std::int64_t constant_rows = 0;  ///< Where the split is kConstants.
 };
 
 struct BufferInfo {
@@ -45,7 +48,8 @@ struct BufferInfo {
   /// The buffer that dies where this one is born, whose place it takes when rows are many; −1:
   /// none.
   BufferId takes_over = -1;
-  bool is_output = false;  ///< Read after the step: one for all threads, never reused.
+  bool is_output = false;    ///< Read after the step: one for all threads, never reused.
+  bool is_constant = false;  ///< Outlives every step: the same place in both schedules.
 };
 
 /// A buffer that holds one row tile at a time, because only one run knows it: it stays in the
@@ -61,21 +65,25 @@ struct Run {
   Split split;
   bool replicated;      ///< Every thread does all rows, into buffers of its own.
   bool barrier_before;  ///< All threads have finished what stands before.
+  std::int64_t constant_rows = 0;
   std::vector<TileBuffer> tile_buffers = {};
 };
 
+/// Parts of a program's memory.
+enum class Part : std::uint8_t { kConstants, kShared, kOwn };
+
 struct Place {
-  std::int64_t offset;  ///< In the shared part, or in each thread's own one.
-  bool own;
+  std::int64_t offset;  ///< In its part; kOwn: each thread has one.
+  Part part;
 };
 
 struct Schedule {
   std::vector<std::int32_t> steps;  ///< Indices of the program's steps, in order.
   std::vector<Run> runs;
   std::vector<Place> places;  ///< By BufferId.
-  std::int64_t shared_bytes = 0, own_bytes = 0;
+  std::int64_t constant_bytes = 0, shared_bytes = 0, own_bytes = 0;
 
-  /// Bytes of both parts for `threads` threads.
+  /// Bytes of the parts that a step fills, for `threads` threads.
   std::int64_t bytes(int threads) const noexcept { return shared_bytes + threads * own_bytes; }
 };
 

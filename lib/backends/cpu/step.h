@@ -20,6 +20,28 @@ inline std::pair<std::int64_t, std::int64_t> share_of(std::int64_t n, int thread
   return {n * thread / threads, n * (thread + 1) / threads};
 }
 
+/// The rows of a value, as steps go by them.
+struct RowKind {
+  Split split;
+  std::int64_t constant = 0;
+
+  explicit RowKind(const graph::Value& value)
+      : split(split_of(value.rows)), constant(value.count) {}
+  static Split split_of(graph::Rows rows) noexcept {
+    switch (rows) {
+      case graph::Rows::kOutput:
+        return Split::kOutputs;
+      case graph::Rows::kSequence:
+        return Split::kSequences;
+      case graph::Rows::kConstant:
+        return Split::kConstants;
+      case graph::Rows::kStep:
+        break;
+    }
+    return Split::kRows;
+  }
+};
+
 /// What a step sees while it runs.
 struct StepContext {
   const StepBinding& step;
@@ -27,6 +49,7 @@ struct StepContext {
   std::byte* const* buffers;  ///< By BufferId, as this thread sees them.
   std::byte* scratch;         ///< This thread's own.
   int thread, threads;
+  bool first;  ///< The program's first step: constants are computed.
   /// What a step that goes by rows is to do now: rows [begin, end), whole row tiles but for the
   /// last row.
   std::int64_t row_begin = 0, row_end = 0;
@@ -35,9 +58,28 @@ struct StepContext {
   std::int64_t outputs() const noexcept {
     return static_cast<std::int64_t>(step.output_rows.size());
   }
+  /// Rows that a step of a split goes by. \param constant those of a constant.
+  std::int64_t count(Split split, std::int64_t constant) const noexcept {
+    switch (split) {
+      case Split::kRows:
+        return rows();
+      case Split::kOutputs:
+        return outputs();
+      case Split::kSequences:
+        return static_cast<std::int64_t>(step.starts.size());
+      case Split::kConstants:
+        return first ? constant : 0;
+      case Split::kOther:
+        break;
+    }
+    return 0;
+  }
   std::byte* bytes(BufferId id) const noexcept { return buffers[id]; }
   float* floats(BufferId id) const noexcept { return reinterpret_cast<float*>(buffers[id]); }
 
+  std::int64_t count(const RowKind& kind) const noexcept {
+    return count(kind.split, kind.constant);
+  }
   /// This thread's part [first, second) of `n` equal items.
   std::pair<std::int64_t, std::int64_t> share(std::int64_t n) const noexcept {
     return share_of(n, thread, threads);

@@ -105,6 +105,7 @@ struct Attention {
         }
         s = s + V::all(args.alibi_slope[query]) * V::load(distance);
       }
+      if (args.bias != nullptr) s = s + V::load(args.bias[query] + first + 16 * g);
       s.store(score + 16 * g);
       top = larger_of(top, where_visible(g, s, lowest));
     }

@@ -63,6 +63,7 @@ float probabilities(const AttentionArgs& args, std::int64_t i, const std::byte* 
     if (args.alibi_slope != nullptr) {
       s += args.alibi_slope[i] * static_cast<float>(first + j - (args.end[i] - 1));
     }
+    if (args.bias != nullptr) s += args.bias[i][first + j];
     p[j] = s;
     if (lanes[j % 16] < s) lanes[j % 16] = s;
   }

@@ -1,0 +1,238 @@
+// Attention among the rows of each sequence of a step: both directions, no cache.
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <vector>
+
+#include "backends/cpu/ops.h"
+#include "backends/cpu/relative_positions.h"
+#include "backends/cpu/unsupported.h"
+
+namespace quern::backends::cpu {
+namespace {
+
+constexpr auto kF32 = static_cast<std::size_t>(KvType::kF32);
+/// Rows of a work item: keys and values are laid out once for all of them.
+constexpr std::int64_t kItemRows = 128;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+
+struct EncoderShape {
+  BufferId q, k, v, out;
+  std::int64_t n_heads, head_dim, window, max_rows;
+  float scale;
+  BufferId position_keys, position_queries;  ///< −1: none.
+  std::int64_t span;                         ///< Half the rows of those.
+  graph::Disentangled disentangled;
+
+  bool has_positions() const noexcept { return position_keys >= 0 || position_queries >= 0; }
+  std::int64_t max_blocks() const noexcept { return ceil_div(max_rows, kernels::kKvBlock); }
+  std::int64_t key_bytes() const noexcept {
+    return max_blocks() * kernels::kv_key_block_bytes(KvType::kF32, head_dim);
+  }
+  std::int64_t value_bytes() const noexcept {
+    return max_blocks() * kernels::kv_value_block_bytes(KvType::kF32, head_dim);
+  }
+  std::int64_t head_dim16() const noexcept { return round_up(head_dim, 16); }
+  std::int64_t state_bytes() const noexcept {
+    return round_up(kernels::kMaxQueries * (2 + head_dim16()), 16) * 4;
+  }
+  /// One query's row of biases, whole blocks.
+  std::int64_t bias_floats() const noexcept { return max_blocks() * kernels::kKvBlock; }
+  std::int64_t bias_bytes() const noexcept {
+    return has_positions() ? kernels::kMaxQueries * bias_floats() * 4 : 0;
+  }
+  std::int64_t scratch_bytes() const noexcept {
+    return key_bytes() + value_bytes() + state_bytes() + bias_bytes() +
+           kernels::attention_scratch_bytes(KvType::kF32, head_dim, head_dim);
+  }
+};
+
+/// One head of one sequence: rows [begin, end) of the step.
+struct HeadRows {
+  std::int64_t begin, end, head;
+};
+
+class EncoderAttentionStep final : public Step {
+ public:
+  /// \param bias per head, the bias by key − query + max_rows − 1, `stride` floats; may be empty.
+  EncoderAttentionStep(const EncoderShape& shape, std::vector<float> bias, std::int64_t stride)
+      : shape_(shape), bias_(std::move(bias)), bias_stride_(stride) {}
+
+  void run(const StepContext& context) const override {
+    const auto& starts = context.step.starts;
+    std::int64_t item = 0;
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+      const std::int64_t begin = starts[i];
+      const std::int64_t end = i + 1 < starts.size() ? starts[i + 1] : context.rows();
+      for (std::int64_t head = 0; head < shape_.n_heads; ++head) {
+        for (std::int64_t first = begin; first < end; first += kItemRows, ++item) {
+          if (item % context.threads != context.thread) continue;
+          const HeadRows rows{begin, end, head};
+          const kernels::KvHead keys = store(context, rows);
+          const std::int64_t last = std::min(first + kItemRows, end);
+          for (std::int64_t row = first; row < last; row += kernels::kMaxQueries)
+            attend(context, rows, keys, row, std::min(row + kernels::kMaxQueries, last));
+        }
+      }
+    }
+  }
+
+ private:
+  const float* at(const StepContext& context, BufferId id, std::int64_t row,
+                  std::int64_t head) const noexcept {
+    return context.floats(id) + (row * shape_.n_heads + head) * shape_.head_dim;
+  }
+
+  /// Lays keys and values of one head out in blocks, in this thread's scratch.
+  kernels::KvHead store(const StepContext& context, const HeadRows& rows) const {
+    const kernels::KvHead head{context.scratch, context.scratch + shape_.key_bytes(),
+                               kernels::kv_key_block_bytes(KvType::kF32, shape_.head_dim),
+                               kernels::kv_value_block_bytes(KvType::kF32, shape_.head_dim)};
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+      context.kernels.kv_store[kF32]({head, shape_.head_dim, shape_.head_dim, row - rows.begin,
+                                      at(context, shape_.k, row, rows.head),
+                                      at(context, shape_.v, row, rows.head)});
+    }
+    return head;
+  }
+
+  /// Queries of rows [first, last), at most kMaxQueries.
+  void attend(const StepContext& context, const HeadRows& rows, const kernels::KvHead& keys,
+              std::int64_t first, std::int64_t last) const {
+    std::array<const float*, kernels::kMaxQueries> q{}, bias{};
+    std::array<std::int64_t, kernels::kMaxQueries> begin{}, end{};
+    const std::int64_t length = rows.end - rows.begin;
+    std::byte* scratch = context.scratch + shape_.key_bytes() + shape_.value_bytes();
+    auto* state = reinterpret_cast<float*>(scratch);
+    auto* bias_rows = reinterpret_cast<float*>(scratch + shape_.state_bytes());
+    for (std::int64_t row = first; row < last; ++row) {
+      const auto i = static_cast<std::size_t>(row - first);
+      const std::int64_t pos = row - rows.begin;
+      q[i] = at(context, shape_.q, row, rows.head);
+      begin[i] = shape_.window > 0 ? std::max<std::int64_t>(0, pos - shape_.window) : 0;
+      end[i] = shape_.window > 0 ? std::min(length, pos + shape_.window + 1) : length;
+      if (shape_.has_positions()) {
+        float* biases = bias_rows + static_cast<std::int64_t>(i) * shape_.bias_floats();
+        position_biases(context, rows, row, biases);
+        bias[i] = biases;
+      } else if (!bias_.empty()) {
+        bias[i] = bias_.data() + rows.head * bias_stride_ + shape_.max_rows - 1 - pos;
+      }
+    }
+    const std::int64_t queries = last - first;
+    float* l = state + kernels::kMaxQueries;
+    float* acc = l + kernels::kMaxQueries;
+    std::fill_n(state, queries, -std::numeric_limits<float>::infinity());
+    std::fill_n(l, queries, 0.0F);
+    std::fill_n(acc, queries * shape_.head_dim16(), 0.0F);
+    const bool biased = shape_.has_positions() || !bias_.empty();
+    context.kernels.attention[kF32](
+        {q.data(), queries, shape_.head_dim, shape_.head_dim, begin.data(), end.data(), keys,
+         begin[0] / kernels::kKvBlock,
+         ceil_div(end[static_cast<std::size_t>(queries - 1)], kernels::kKvBlock), shape_.scale,
+         0.0F, nullptr, state, l, acc, scratch + shape_.state_bytes() + shape_.bias_bytes(),
+         biased ? bias.data() : nullptr});
+    for (std::int64_t i = 0; i < queries; ++i) {
+      float* out =
+          context.floats(shape_.out) + ((first + i) * shape_.n_heads + rows.head) * shape_.head_dim;
+      context.kernels.attention_finish(l[i], acc + i * shape_.head_dim16(), shape_.head_dim, out);
+    }
+  }
+
+  /// What a query gains with every key of its sequence by content and relative position:
+  /// scale·(q·K[position] + k·Q[position]).
+  void position_biases(const StepContext& context, const HeadRows& rows, std::int64_t row,
+                       float* biases) const {
+    const float* q = at(context, shape_.q, row, rows.head);
+    for (std::int64_t key = rows.begin; key < rows.end; ++key) {
+      const std::int64_t bucket =
+          log_bucket(row - key, shape_.disentangled.n_buckets, shape_.disentangled.max_distance);
+      const std::int64_t position =
+          std::clamp<std::int64_t>(bucket + shape_.span, 0, 2 * shape_.span - 1);
+      float sum = 0;
+      if (shape_.position_keys >= 0) {
+        sum += context.kernels.dot(q, at(context, shape_.position_keys, position, rows.head),
+                                   shape_.head_dim);
+      }
+      if (shape_.position_queries >= 0) {
+        sum += context.kernels.dot(at(context, shape_.k, key, rows.head),
+                                   at(context, shape_.position_queries, position, rows.head),
+                                   shape_.head_dim);
+      }
+      biases[key - rows.begin] = shape_.scale * sum;
+    }
+    // The kernel reads whole blocks; what lies behind the sequence must be numbers.
+    std::fill(biases + (rows.end - rows.begin),
+              biases + round_up(rows.end - rows.begin, kernels::kKvBlock), 0.0F);
+  }
+
+  EncoderShape shape_;
+  std::vector<float> bias_;
+  std::int64_t bias_stride_;
+};
+
+/// The table of a relative bias, written out by distance for every head: `n_heads` rows of
+/// 2·max_rows − 1 floats, and whole blocks behind them.
+std::vector<float> spread_bias(const Lowering& lowering, const graph::RelativeBias& bias,
+                               std::int64_t n_heads, std::int64_t stride) {
+  if (bias.table == graph::kNone) return {};
+  const quant::TensorView& table = lowering.weight(bias.table).view;
+  const std::int64_t max_rows = lowering.options().max_rows;
+  std::vector<float> spread(static_cast<std::size_t>(n_heads * stride));
+  std::vector<float> heads(static_cast<std::size_t>(n_heads));
+  for (std::int64_t distance = 1 - max_rows; distance < max_rows; ++distance) {
+    lowering.kernels().gather_row[static_cast<std::size_t>(table.encoding)](
+        table.data,
+        relative_bucket(distance, bias.n_buckets, bias.max_distance, bias.bidirectional), n_heads,
+        heads.data());
+    for (std::int64_t head = 0; head < n_heads; ++head) {
+      spread[static_cast<std::size_t>(head * stride + distance + max_rows - 1)] =
+          heads[static_cast<std::size_t>(head)];
+    }
+  }
+  return spread;
+}
+
+}  // namespace
+
+Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& attention = *std::get_if<graph::EncoderAttentionOp>(&op);
+  const auto buffer_or_none = [&](graph::ValueId id) {
+    return id == graph::kNone ? BufferId{-1} : lowering.buffer(id);
+  };
+  const graph::Disentangled& positions = attention.disentangled;
+  const graph::ValueId table = positions.keys != graph::kNone ? positions.keys : positions.queries;
+  if (attention.bias.table != graph::kNone) {
+    const graph::Weight& weight = lowering.weight(attention.bias.table);
+    if (lowering.kernels().gather_row[static_cast<std::size_t>(weight.view.encoding)] == nullptr)
+      return unsupported_encoding("encoder_attention", weight);
+  }
+  const EncoderShape shape{
+      .q = lowering.buffer(attention.q),
+      .k = lowering.buffer(attention.k),
+      .v = lowering.buffer(attention.v),
+      .out = lowering.allocate(out),
+      .n_heads = attention.n_heads,
+      .head_dim = lowering.value(attention.q).cols / attention.n_heads,
+      .window = attention.window,
+      .max_rows = lowering.options().max_rows,
+      .scale = attention.scale,
+      .position_keys = buffer_or_none(positions.keys),
+      .position_queries = buffer_or_none(positions.queries),
+      .span = table == graph::kNone ? 0 : lowering.value(table).count / 2,
+      .disentangled = positions,
+  };
+  const std::int64_t stride = 2 * shape.max_rows - 1 + kernels::kKvBlock;
+  StepInfo info{Split::kOther, {shape.q, shape.k, shape.v}, {shape.out}, shape.scratch_bytes()};
+  for (const BufferId id : {shape.position_keys, shape.position_queries}) {
+    if (id >= 0) info.reads.push_back(id);
+  }
+  lowering.add(std::make_unique<EncoderAttentionStep>(
+                   shape, spread_bias(lowering, attention.bias, shape.n_heads, stride), stride),
+               std::move(info));
+  return {};
+}
+
+}  // namespace quern::backends::cpu

@@ -1,0 +1,86 @@
+// BERT (Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers"): learned
+// positions, token types, norms after the residual sums.
+#include "models/encoder_blocks.h"
+#include "models/encoder_config.h"
+#include "models/encoder_tensors.h"
+
+namespace quern::models {
+namespace {
+
+constexpr std::string_view kGguf = "bert";
+constexpr std::int64_t kDefaultTypes = 2;
+
+Result<Config> read_config(const Config& source, SourceKind kind) {
+  QUERN_TRY(config, read_encoder_config(source, kind, bert_keys(), kGguf, "hidden_act"));
+  if (!config.has("n_types")) {
+    QUERN_TRY(n_types, source.integer_or("tokenizer.ggml.token_type_count", kDefaultTypes));
+    config.set("n_types", n_types);
+  }
+  QUERN_CHECK(read_head(source, config));
+  QUERN_TRY(masked_lm, config.boolean("head.masked_lm"));
+  QUERN_TRY(activation, config.string("activation"));
+  config.set("head.activation", masked_lm ? activation : std::string("tanh"));
+  config.set("architecture", std::string("bert"));
+  return config;
+}
+
+Result<Config> write_gguf_config(const Config& config) {
+  for (const char* head : {"head.masked_lm", "head.sequence", "head.tokens"})
+    QUERN_CHECK(refuse(config, head, "GGUF has no words for this head of a BERT"));
+  QUERN_TRY(activation, config.string("activation"));
+  if (activation != "gelu_erf")
+    return Error(ErrorCode::kUnsupported, "GGUF has no words for this activation of a BERT")
+        .of("activation")
+        .want("gelu_erf")
+        .got(activation);
+  Config out = write_gguf_keys(bert_keys(), config, kGguf);
+  out.set("bert.attention.causal", false);
+  out.set("tokenizer.ggml.token_type_count", *config.find("n_types"));
+  return out;
+}
+
+const std::vector<TensorRule>& tensors() {
+  static const EncoderTable kTable = [] {
+    EncoderTable table("bert.");
+    table
+        .table({"embed", "embeddings.word_embeddings", "token_embd"}, "vocab_size", "embed_dim",
+               Role::kEmbedding)
+        .table({"pos_embed", "embeddings.position_embeddings", "position_embd"}, "n_positions",
+               "embed_dim", Role::kTable)
+        .table({"type_embed", "embeddings.token_type_embeddings", "token_types"}, "n_types",
+               "embed_dim", Role::kTable)
+        .norm({"embed_norm", "embeddings.LayerNorm", "token_embd_norm"}, "embed_dim");
+    add_bert_layers(table);
+    table
+        .matrix({"pooler", "pooler.dense", "cls"}, "dim", "dim",
+                {.when = "!head.masked_lm", .optional = true})
+        .matrix({"head.dense", "pooler.dense", ""}, "head_width", "dim", {.when = "head.sequence"})
+        .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
+                {.when = "head.sequence", .base = false})
+        .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
+                {.when = "head.tokens", .base = false})
+        .matrix({"head.dense", "cls.predictions.transform.dense", ""}, "head_width", "dim",
+                {.when = "head.masked_lm", .base = false})
+        .norm({"head.norm", "cls.predictions.transform.LayerNorm", ""}, "head_width",
+              {.when = "head.masked_lm", .base = false})
+        .masked_word_output("cls.predictions.decoder",
+                            {"cls.predictions.bias", "cls.predictions.decoder.bias"},
+                            "head.masked_lm");
+    return table;
+  }();
+  return kTable.rules();
+}
+
+}  // namespace
+
+extern const Architecture kBert;
+const Architecture kBert = {
+    "bert",
+    {"BertModel", "BertForMaskedLM", "BertForSequenceClassification", "BertForTokenClassification"},
+    {kGguf},
+    read_config,
+    write_gguf_config,
+    tensors,
+    build_post_norm_encoder};
+
+}  // namespace quern::models

@@ -1,0 +1,104 @@
+#include "models/encoder_config.h"
+
+#include <array>
+
+namespace quern::models {
+namespace {
+
+constexpr std::array<ConfigKey, 8> kBertKeys = {{
+    {"vocab_size", "vocab_size", "vocab_size", false},
+    {"dim", "hidden_size", "embedding_length"},
+    {"n_layers", "num_hidden_layers", "block_count"},
+    {"n_heads", "num_attention_heads", "attention.head_count"},
+    {"ffn_dim", "intermediate_size", "feed_forward_length"},
+    {"n_positions", "max_position_embeddings", "context_length"},
+    {"norm_eps", "layer_norm_eps", "attention.layer_norm_epsilon", false},
+    {"n_types", "type_vocab_size", "", false},
+}};
+
+constexpr double kBertEpsilon = 1e-12;  // Where a configuration is silent.
+constexpr std::int64_t kDefaultLabels = 2;
+constexpr std::int64_t kDefaultPadding = 1;
+
+std::string class_of(const Config& source) {
+  for (const ConfigValue& value : source.list("architectures")) {
+    const auto* name = std::get_if<std::string>(&value);
+    if (name != nullptr && find_by_hf_class(*name) != nullptr) return *name;
+  }
+  return {};
+}
+
+/// Names of the labels, or their number alone.
+Status read_labels(const Config& source, Config& config) {
+  ConfigList labels;
+  for (std::int64_t i = 0; source.has("id2label." + std::to_string(i)); ++i)
+    labels.push_back(*source.find("id2label." + std::to_string(i)));
+  QUERN_TRY(number, source.integer_or("num_labels", kDefaultLabels));
+  config.set("n_labels", labels.empty() ? number : static_cast<std::int64_t>(labels.size()));
+  if (!labels.empty()) config.set("labels", std::move(labels));
+  return {};
+}
+
+}  // namespace
+
+std::span<const ConfigKey> bert_keys() noexcept { return kBertKeys; }
+
+Result<Config> read_encoder_config(const Config& source, SourceKind kind,
+                                   std::span<const ConfigKey> keys, std::string_view gguf_arch,
+                                   std::string_view hf_activation) {
+  for (const char* key : {"is_decoder", "add_cross_attention"})
+    QUERN_CHECK(refuse(source, key, "an encoder that works as a decoder is not implemented"));
+  QUERN_TRY(position_type, source.string_or("position_embedding_type", "absolute"));
+  if (position_type != "absolute")
+    return Error(ErrorCode::kUnsupported, "these positions are not implemented")
+        .of("position_embedding_type")
+        .got(position_type);
+  QUERN_TRY(config, read_keys(keys, source, kind, gguf_arch));
+  if (!config.has("vocab_size")) {
+    QUERN_TRY(vocab_size, source.integer("vocab_size"));
+    config.set("vocab_size", vocab_size);
+  }
+  QUERN_TRY(dim, evaluate_dimension("dim", config));
+  QUERN_TRY(n_heads, evaluate_dimension("n_heads", config));
+  QUERN_TRY(n_positions, evaluate_dimension("n_positions", config));
+  if (dim % n_heads != 0)
+    return Error(ErrorCode::kOutOfRange, "the width is no multiple of the number of heads")
+        .of("n_heads")
+        .got(std::to_string(dim) + " / " + std::to_string(n_heads));
+  config.set("head_dim", dim / n_heads);
+  config.set("embed_dim", dim);
+  config.set("max_seq_len", n_positions);
+  config.set("position_offset", std::int64_t{0});
+  if (!config.has("norm_eps")) config.set("norm_eps", kBertEpsilon);
+  QUERN_TRY(activation, source.string_or(hf_activation, "gelu"));
+  QUERN_TRY(canonical, canonical_activation(activation));
+  config.set("activation", canonical);
+  return config;
+}
+
+Status read_head(const Config& source, Config& config) {
+  const std::string name = class_of(source);
+  const bool sequence = name.ends_with("ForSequenceClassification");
+  const bool tokens = name.ends_with("ForTokenClassification");
+  config.set("head.masked_lm", name.ends_with("ForMaskedLM"));
+  config.set("head.sequence", sequence);
+  config.set("head.tokens", tokens);
+  QUERN_TRY(dim, config.integer("dim"));
+  config.set("head_width", dim);
+  return sequence || tokens ? read_labels(source, config) : Status();
+}
+
+Status read_padded_positions(const Config& source, Config& config) {
+  QUERN_TRY(padding, source.integer_or("pad_token_id", kDefaultPadding));
+  QUERN_TRY(n_positions, config.integer("n_positions"));
+  if (padding < 0 || padding >= n_positions - 1)
+    return Error(ErrorCode::kOutOfRange, "the padding's id leaves no positions")
+        .of("pad_token_id")
+        .want("less than the number of positions")
+        .got(std::to_string(padding));
+  config.set("position_offset", padding + 1);
+  config.set("max_seq_len", n_positions - padding - 1);
+  return {};
+}
+
+}  // namespace quern::models

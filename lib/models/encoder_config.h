@@ -1,0 +1,33 @@
+/// \file
+/// What the configurations of encoders share: dimensions, and the head that a class puts on top.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "models/architecture.h"
+#include "models/config_io.h"
+
+namespace quern::models {
+
+/// Reads `keys` and what follows from them (head_dim, embed_dim, max_seq_len = n_positions −
+/// `position_offset`), `activation` from the source's key `hf_activation`; refuses decoders and
+/// cross-attention. `keys` must give vocab_size, dim, n_layers, n_heads, ffn_dim, n_positions.
+Result<Config> read_encoder_config(const Config& source, SourceKind kind,
+                                   std::span<const ConfigKey> keys, std::string_view gguf_arch,
+                                   std::string_view hf_activation);
+
+/// The keys of BERT and of what copies its configuration.
+std::span<const ConfigKey> bert_keys() noexcept;
+
+/// Sets `head.masked_lm`, `head.sequence`, `head.tokens` (one is true, or none) from the end of the
+/// class name ("…ForMaskedLM", "…ForSequenceClassification", "…ForTokenClassification"), for the
+/// last two `n_labels` and `labels`, and `head_width` (dim).
+Status read_head(const Config& source, Config& config);
+
+/// Positions that begin behind the padding's id, as fairseq has them: `position_offset`, and
+/// `max_seq_len` accordingly.
+Status read_padded_positions(const Config& source, Config& config);
+
+}  // namespace quern::models

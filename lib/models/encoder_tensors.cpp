@@ -1,0 +1,115 @@
+#include "models/encoder_tensors.h"
+
+namespace quern::models {
+
+std::string_view EncoderTable::own(std::string text) {
+  return owned_.emplace_back(std::move(text));
+}
+
+std::vector<std::string> EncoderTable::spellings(const std::string& hf, bool base) const {
+  std::vector<std::string> names = {hf};
+  if (base && !prefix_.empty()) names.push_back(prefix_ + hf);
+  return names;
+}
+
+TensorRule& EncoderTable::add(std::string_view name, std::vector<std::string> hf, std::string gguf,
+                              std::string_view rows, std::string_view cols, Role role) {
+  TensorRule rule;
+  rule.name = name;
+  rule.hf = std::move(hf);
+  rule.gguf = own(std::move(gguf));
+  rule.rows = rows;
+  rule.cols = cols;
+  rule.role = role;
+  return rules_.emplace_back(std::move(rule));
+}
+
+EncoderTable& EncoderTable::matrix(const Names& names, std::string_view rows, std::string_view cols,
+                                   const Options& options) {
+  TensorRule& weight =
+      add(names.name, spellings(names.hf + ".weight", options.base),
+          names.gguf.empty() ? "" : names.gguf + ".weight", rows, cols, Role::kMatrix);
+  weight.when = options.when;
+  weight.optional = options.optional;
+  if (!options.bias) return *this;
+  return bias({own(std::string(names.name) + ".bias"), names.hf + ".bias",
+               names.gguf.empty() ? "" : names.gguf + ".bias"},
+              rows, options);
+}
+
+EncoderTable& EncoderTable::matrix(const Names& names, std::string_view rows,
+                                   std::string_view cols) {
+  return matrix(names, rows, cols, {});
+}
+
+EncoderTable& EncoderTable::norm(const Names& names, std::string_view n, const Options& options) {
+  std::vector<std::string> weights = spellings(names.hf + ".weight", options.base);
+  for (std::string& old : spellings(names.hf + ".gamma", options.base))
+    weights.push_back(std::move(old));
+  TensorRule& weight = add(names.name, std::move(weights),
+                           names.gguf.empty() ? "" : names.gguf + ".weight", "1", n, Role::kVector);
+  weight.when = options.when;
+  weight.optional = options.optional;
+  if (!options.bias) return *this;
+  bias({own(std::string(names.name) + ".bias"), names.hf + ".bias",
+        names.gguf.empty() ? "" : names.gguf + ".bias"},
+       n, options);
+  for (std::string& old : spellings(names.hf + ".beta", options.base))
+    rules_.back().hf.push_back(std::move(old));
+  return *this;
+}
+
+EncoderTable& EncoderTable::norm(const Names& names, std::string_view n) {
+  return norm(names, n, {});
+}
+
+EncoderTable& EncoderTable::or_named(const std::string& hf) {
+  rules_[rules_.size() - 2].hf.push_back(hf + ".weight");
+  rules_.back().hf.push_back(hf + ".bias");
+  return *this;
+}
+
+EncoderTable& EncoderTable::table(const Names& names, std::string_view rows, std::string_view cols,
+                                  Role role, std::string_view when) {
+  TensorRule& rule = add(names.name, spellings(names.hf + ".weight", true),
+                         names.gguf.empty() ? "" : names.gguf + ".weight", rows, cols, role);
+  rule.when = when;
+  return *this;
+}
+
+EncoderTable& EncoderTable::bias(const Names& names, std::string_view n, const Options& options) {
+  TensorRule& rule =
+      add(names.name, spellings(names.hf, options.base), names.gguf, "1", n, Role::kVector);
+  rule.when = options.bias_when.empty() ? options.when : options.bias_when;
+  rule.optional = options.optional;
+  return *this;
+}
+
+EncoderTable& EncoderTable::masked_word_output(std::string_view matrix_hf,
+                                               std::vector<std::string> bias,
+                                               std::string_view bias_when) {
+  TensorRule& weight = add("lm_head", {std::string(matrix_hf) + ".weight"}, "", "vocab_size",
+                           "head_width", Role::kMatrix);
+  weight.when = "head.masked_lm";
+  weight.optional = true;
+  add("lm_head.bias", std::move(bias), "", "1", "vocab_size", Role::kVector).when = bias_when;
+  return *this;
+}
+
+void add_bert_layers(EncoderTable& table) {
+  const std::string layer = "encoder.layer.{}.";
+  table.matrix({"layers.{}.wq", layer + "attention.self.query", "blk.{}.attn_q"}, "dim", "dim")
+      .matrix({"layers.{}.wk", layer + "attention.self.key", "blk.{}.attn_k"}, "dim", "dim")
+      .matrix({"layers.{}.wv", layer + "attention.self.value", "blk.{}.attn_v"}, "dim", "dim")
+      .matrix({"layers.{}.wo", layer + "attention.output.dense", "blk.{}.attn_output"}, "dim",
+              "dim")
+      .norm({"layers.{}.attn_post_norm", layer + "attention.output.LayerNorm",
+             "blk.{}.attn_output_norm"},
+            "dim")
+      .matrix({"layers.{}.w_up", layer + "intermediate.dense", "blk.{}.ffn_up"}, "ffn_dim", "dim")
+      .matrix({"layers.{}.w_down", layer + "output.dense", "blk.{}.ffn_down"}, "dim", "ffn_dim")
+      .norm({"layers.{}.ffn_post_norm", layer + "output.LayerNorm", "blk.{}.layer_output_norm"},
+            "dim");
+}
+
+}  // namespace quern::models
