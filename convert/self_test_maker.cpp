@@ -6,7 +6,7 @@
 
 #include "convert/self_test_texts.h"
 #include "formats/json.h"
-#include "quern/session.h"
+#include "runtime/prompt_values.h"
 
 namespace quern::convert {
 namespace {
@@ -76,23 +76,16 @@ Status add_logits(const Model& model, SelfTest& test) {
   logits.prompt = self_test_prompt(model.vocab_size());
   logits.prompt.resize(static_cast<std::size_t>(
       std::min<std::int64_t>(static_cast<std::int64_t>(kPromptTokens), model.max_seq_len())));
-  SessionOptions options;
-  options.context = static_cast<std::int64_t>(logits.prompt.size());
-  options.batch_rows = options.context;
-  options.kv = logits.kv;
-  QUERN_TRY(session, Session::create(model, options));
-  const auto vocab = static_cast<std::size_t>(model.vocab_size());
   std::vector<float> all;
-  QUERN_CHECK(
-      session.step_all(logits.prompt, [&](std::int64_t, std::span<const float> rows) -> Status {
-        all.insert(all.end(), rows.begin(), rows.end());
-        return {};
-      }));
-  if (all.size() != vocab * logits.prompt.size()) {
-    return Error(ErrorCode::kInternal, "the engine gave another number of logits than asked for");
-  }
+  std::size_t last = 0;
+  QUERN_CHECK(runtime::evaluate_prompt(model, logits.prompt, logits.kv,
+                                       [&](std::span<const float> row) -> Status {
+                                         all.insert(all.end(), row.begin(), row.end());
+                                         last = row.size();
+                                         return {};
+                                       }));
   logits.hash = formats::hash_logits(all);
-  logits.top = formats::top_logits(std::span<const float>(all).last(vocab));
+  logits.top = formats::top_logits(std::span<const float>(all).last(last));
   test.logits.push_back(std::move(logits));
   return {};
 }

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "convert/huggingface_tokenizer.h"
+#include "convert/pair_template.h"
+#include "convert/sentence_settings.h"
 #include "convert/source_model.h"
 #include "formats/checkpoint_dir.h"
 #include "formats/mapped_file.h"
@@ -79,7 +81,9 @@ class HuggingFaceSource final : public SourceModel {
       return std::move(config).error().in_file(directory_.path + "/config.json");
     }
     config_ = std::move(config).value();
-    return {};
+    if (!config_.has("head.sequence")) return {};  // No encoder.
+    QUERN_CHECK(read_pair_template(directory_, config_));
+    return read_sentence_settings(directory_, config_);
   }
 
   void list_tensors() {

@@ -28,6 +28,8 @@ void add_verify(CLI::App& app, Action& action);
 void add_tokenize(CLI::App& app, Action& action);
 void add_template(CLI::App& app, Action& action);
 void add_logits(CLI::App& app, Action& action);
+void add_embed(CLI::App& app, Action& action);
+void add_rerank(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);

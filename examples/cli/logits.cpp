@@ -1,9 +1,10 @@
-// quern logits: the float32 logits of every token of a sequence.
+// quern logits: the float32 results of a token sequence: logits, or an encoder's states.
 #include <algorithm>
 #include <memory>
 #include <string>
 
 #include "command.h"
+#include "encoder_input.h"
 #include "input.h"
 #include "model_flags.h"
 #include "output_file.h"
@@ -14,7 +15,7 @@ namespace {
 
 struct LogitsOptions {
   ModelFlags model;
-  std::string ids, output;
+  std::string ids, type_ids, output;
   std::int64_t batch_rows = 512;
   bool json = false;
 };
@@ -31,6 +32,61 @@ Status write_logits(Session& session, const std::vector<TokenId>& ids, const std
   return file.commit();
 }
 
+/// last_hidden_state, embedding, and the class's logits where it has a head.
+Result<Json> write_encoder(const Model& model, const LogitsOptions& options,
+                           const EncoderInput& input) {
+  const auto n = static_cast<std::int64_t>(input.ids.size());
+  if (n > model.max_seq_len())
+    return Error(ErrorCode::kLimit, "the sequence is too long for the model")
+        .of("--ids")
+        .want("at most " + std::to_string(model.max_seq_len()))
+        .got(std::to_string(n));
+  QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = n, .batch_rows = n}));
+  QUERN_TRY(file, OutputFile::create(options.output));
+  const auto dim = static_cast<std::uint64_t>(encoder.dim());
+  Json tensors = Json::object();
+  const auto write = [&](std::size_t, const EncoderOutput& output) -> Status {
+    std::vector<TensorHeader> heads = {{"last_hidden_state", "F32", {input.ids.size(), dim}},
+                                       {"embedding", "F32", {dim}}};
+    if (!output.logits.empty()) {
+      const std::uint64_t cols = output.logits.size() / output.logit_rows;
+      heads.push_back({"logits", "F32", {cols}});
+      if (output.per_token) heads.back().shape = {output.logit_rows, cols};
+    }
+    for (const TensorHeader& head : heads) tensors[head.name] = head.shape;
+    QUERN_CHECK(file.write(safetensors_header(heads)));
+    QUERN_CHECK(file.write(output.hidden));
+    const auto embedding =
+        pool_embedding(output.hidden, static_cast<std::size_t>(dim), model.default_embedding());
+    QUERN_CHECK(file.write(std::span<const float>(embedding)));
+    return output.logits.empty() ? Status() : file.write(output.logits);
+  };
+  QUERN_CHECK(encoder.run({&input, 1}, write));
+  QUERN_CHECK(file.commit());
+  return tensors;
+}
+
+/// Evaluates an encoder and describes what was written.
+int encoder_logits(const Model& model, const LogitsOptions& options, EncoderInput input) {
+  if (!options.type_ids.empty()) {
+    auto types = parse_ids(options.type_ids);
+    if (!types.ok()) return usage(types.error().describe());
+    input.types.assign(types->begin(), types->end());
+  }
+  const auto tensors = write_encoder(model, options, input);
+  if (!tensors.ok()) return fail(tensors.error());
+  if (options.json) {
+    Json json;
+    json["output"] = options.output;
+    json["tensors"] = *tensors;
+    json["isa"] = model.isa();
+    json["threads"] = model.threads();
+    json["fast"] = options.model.fast;
+    put(to_text(json) + "\n");
+  }
+  return finish_stdout();
+}
+
 int logits(const LogitsOptions& options) {
   auto text = options.ids;
   if (text == "-") {
@@ -43,6 +99,8 @@ int logits(const LogitsOptions& options) {
   if (ids->empty()) return usage("--ids needs at least one token id; see quern logits --help");
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
+  if (model->is_encoder()) return encoder_logits(*model, options, {*ids, {}});
+  if (!options.type_ids.empty()) return usage("--type-ids is for encoders; this is none");
   SessionOptions session_options;
   session_options.context = static_cast<std::int64_t>(ids->size());
   session_options.batch_rows = options.batch_rows;
@@ -71,10 +129,14 @@ int logits(const LogitsOptions& options) {
 void add_logits(CLI::App& app, Action& action) {
   auto options = std::make_shared<LogitsOptions>();
   CLI::App* command =
-      app.add_subcommand("logits", "Writes the float32 logits [n, vocab] of a token sequence");
+      app.add_subcommand("logits",
+                         "Writes the float32 logits [n, vocab] of a token sequence, or an "
+                         "encoder's last_hidden_state, embedding and logits");
   options->model.add_to(*command);
   command->add_option("--ids", options->ids, "Token ids, separated by commas or spaces; - is stdin")
       ->required();
+  command->add_option("--type-ids", options->type_ids,
+                      "Token types of an encoder's input, one per id (default: all 0)");
   command->add_option("-o,--output", options->output, "The .safetensors file to write")->required();
   command->add_option("--batch", options->batch_rows, "Rows of a prefill step; changes no bit")
       ->check(CLI::Range(1, 65536))

@@ -51,8 +51,9 @@ int run_program(int argc, char** argv) {
       "Try: quern COMMAND --help\nExit status: 0 done, 1 refused or failed, 2 wrong command line, "
       "130 interrupted.");
   Action action;
-  for (const auto add : {add_run, add_chat, add_convert, add_quantize, add_inspect, add_verify,
-                         add_tokenize, add_template, add_logits, add_bench, add_eval, add_plan})
+  for (const auto add :
+       {add_run, add_chat, add_convert, add_quantize, add_inspect, add_verify, add_tokenize,
+        add_template, add_logits, add_embed, add_rerank, add_bench, add_eval, add_plan})
     add(app, action);
   std::vector<std::string> args = join_texts(argc, argv);
   std::vector<std::string> reversed(args.rbegin(), args.rend());  // CLI11 takes them from the back.

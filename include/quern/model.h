@@ -58,6 +58,20 @@ struct EncodeOptions {
   bool parse_special = true;  ///< Control tokens in the text become their ids.
 };
 
+/// One text, or a pair of them, as an encoder reads it.
+struct EncoderInput {
+  std::vector<TokenId> ids;
+  std::vector<std::int32_t> types;  ///< Token types (segments), one per id; empty: all 0.
+};
+
+/// How the rows of a text become one embedding.
+enum class Pooling : std::int32_t { kMean = 0, kFirst = 1, kLast = 2, kMax = 3 };
+
+struct EmbeddingOptions {
+  Pooling pooling = Pooling::kMean;
+  bool normalize = true;  ///< Divided by its Euclidean length.
+};
+
 /// What a session would take, exact, before anything is allocated.
 struct MemoryPlan {
   std::uint64_t weights_bytes = 0;  ///< The mapped file's tensor data.
@@ -107,7 +121,8 @@ class Model {
   std::int64_t vocab_size() const noexcept;
   std::int64_t max_seq_len() const noexcept;
   bool has_tokenizer() const noexcept;
-  bool can_run() const noexcept;  ///< Whether sessions can be made (not a vocabulary alone).
+  bool can_run() const noexcept;     ///< Whether it has weights (not a vocabulary alone).
+  bool is_encoder() const noexcept;  ///< Runs in an Encoder; every other model in a Session.
 
   /// Human-readable list of the graph's nodes with shapes.
   Result<std::string> graph_text() const;
@@ -115,6 +130,17 @@ class Model {
   Result<std::vector<TokenId>> encode(std::string_view text, const EncodeOptions& = {}) const;
   Result<std::vector<TokenId>> encode(const Prompt& prompt) const;
   Result<std::string> decode(std::span<const TokenId> ids, bool skip_special = true) const;
+  /// A text as an encoder reads it, cut at its end to `max_tokens` (0: not) with its special tokens
+  /// kept.
+  Result<EncoderInput> encode_text(std::string_view text, std::int64_t max_tokens = 0) const;
+  /// A pair of texts (question and passage), by the tokenizer's own template; the longer one is
+  /// cut.
+  Result<EncoderInput> encode_pair(std::string_view a, std::string_view b,
+                                   std::int64_t max_tokens = 0) const;
+  /// The checkpoint's own pooling, else mean and length one.
+  EmbeddingOptions default_embedding() const;
+  /// Tokens of the longest text that the model was made for; 0: a vocabulary alone.
+  std::int64_t max_text_tokens() const noexcept;
   TokenId bos() const noexcept;  ///< −1: none.
   TokenId eos() const noexcept;
   bool is_end_token(TokenId id) const noexcept;  ///< Any token that ends a reply.
@@ -136,6 +162,7 @@ class Model {
   const State& state() const noexcept { return *state_; }
 
  private:
+  friend class Encoder;
   friend class Session;
   explicit Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
   std::shared_ptr<const State> state_;

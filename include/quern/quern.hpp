@@ -4,6 +4,7 @@
 
 #include "quern/config.h"        // IWYU pragma: export
 #include "quern/conversation.h"  // IWYU pragma: export
+#include "quern/encoder.h"       // IWYU pragma: export
 #include "quern/encoding.h"      // IWYU pragma: export
 #include "quern/executor.h"      // IWYU pragma: export
 #include "quern/kv_type.h"       // IWYU pragma: export

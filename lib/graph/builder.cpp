@@ -120,6 +120,10 @@ ValueId GraphBuilder::attention(const AttentionOp& op, std::string_view name) {
 ValueId GraphBuilder::encoder_attention(const EncoderAttentionOp& op, std::string_view name) {
   return append(op, name);
 }
+ValueId GraphBuilder::slice(ValueId x, std::int64_t begin, std::int64_t columns,
+                            std::string_view name) {
+  return append(SliceOp{x, begin, columns}, name);
+}
 ValueId GraphBuilder::pool(ValueId x, Pooling pooling, std::string_view name) {
   return append(PoolOp{x, pooling}, name);
 }

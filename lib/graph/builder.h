@@ -43,6 +43,7 @@ class GraphBuilder {
                std::string_view name);
   ValueId attention(const AttentionOp& op, std::string_view name);
   ValueId encoder_attention(const EncoderAttentionOp& op, std::string_view name);
+  ValueId slice(ValueId x, std::int64_t begin, std::int64_t cols, std::string_view name);
   ValueId pool(ValueId x, Pooling pooling, std::string_view name);
   ValueId glu(ValueId gate, ValueId up, Activation activation, std::string_view name);
   ValueId activation(ValueId x, Activation activation, std::string_view name);

@@ -138,6 +138,11 @@ struct EncoderAttentionOp {
   RelativeBias bias = {};
   Disentangled disentangled = {};
 };
+/// Columns [begin, begin + cols) of x: the parts of one fused product.
+struct SliceOp {
+  ValueId x;
+  std::int64_t begin, cols;
+};
 enum class Pooling : std::uint8_t { kFirst, kMean };
 /// One row per sequence: its first, or the mean of all.
 struct PoolOp {
@@ -173,7 +178,7 @@ struct SelectRowsOp {
 using Op =
     std::variant<EmbeddingOp, LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, AttentionOp,
                  GluOp, ActivationOp, AddOp, ScaleOp, SoftcapOp, SelectRowsOp, PositionEmbeddingOp,
-                 TypeEmbeddingOp, ConstantRowsOp, EncoderAttentionOp, PoolOp>;
+                 TypeEmbeddingOp, ConstantRowsOp, EncoderAttentionOp, PoolOp, SliceOp>;
 
 struct Node {
   Op op;

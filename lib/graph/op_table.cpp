@@ -143,6 +143,14 @@ Result<Value> infer(const PoolOp& op, const Graph& graph) {
   return Value{"", Rows::kSequence, value(graph, op.x).cols};
 }
 
+std::vector<ValueId> inputs(const SliceOp& op) { return {op.x}; }
+Result<Value> infer(const SliceOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  if (op.begin < 0 || op.cols <= 0 || op.cols > x.cols || op.begin > x.cols - op.cols)
+    return mismatch("slice", "end", x.cols, op.begin + op.cols);
+  return shaped(x, op.cols);
+}
+
 std::vector<ValueId> inputs(const GluOp& op) { return {op.gate, op.up}; }
 Result<Value> infer(const GluOp& op, const Graph& graph) {
   QUERN_CHECK(same("glu", "up", value(graph, op.gate).cols, value(graph, op.up).cols));
@@ -195,6 +203,7 @@ constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<ConstantRowsOp>("constant_rows"),
     row<EncoderAttentionOp>("encoder_attention"),
     row<PoolOp>("pool"),
+    row<SliceOp>("slice"),
 };
 
 }  // namespace

@@ -25,13 +25,25 @@ Result<std::int64_t> factor_value(std::string_view word, const Config& config) {
 }
 
 /// Whether the model has the tensor, and whether it must: {has, optional}.
-Result<std::pair<bool, bool>> presence(const TensorRule& rule, const Config& config) {
+Result<std::pair<bool, bool>> presence(const TensorRule& rule, std::int32_t layer,
+                                       const Config& config) {
   if (rule.when.empty()) return std::pair(true, rule.optional);
   const bool contrary = rule.when.front() == '!';
   const std::string_view key = contrary ? rule.when.substr(1) : rule.when;
-  if (!config.has(key)) return std::pair(true, rule.optional);
-  QUERN_TRY(flag, config.boolean(key));
-  return std::pair(flag != contrary, rule.optional);
+  const ConfigValue* value = config.find(key);
+  if (value == nullptr || value->is_null()) return std::pair(true, rule.optional);
+  if (const auto* list = std::get_if<ConfigList>(value)) {
+    const auto at = static_cast<std::size_t>(layer);
+    if (layer < 0 || at >= list->size())
+      return Error(ErrorCode::kMismatch, "a list of the configuration has not one value per layer")
+          .of(std::string(key));
+    value = &(*list)[at];
+  }
+  const auto* flag = std::get_if<bool>(value);
+  if (flag == nullptr)
+    return Error(ErrorCode::kMalformed, "a value of the configuration is neither true nor false")
+        .of(std::string(key));
+  return std::pair(*flag != contrary, rule.optional);
 }
 
 Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const Config& config) {
@@ -86,7 +98,7 @@ Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& archite
   std::vector<ExpectedTensor> tensors;
   const auto append = [&](std::size_t begin, std::size_t end, std::int32_t layer) -> Status {
     for (std::size_t i = begin; i < end; ++i) {
-      QUERN_TRY(has, presence(rules[i], config));
+      QUERN_TRY(has, presence(rules[i], layer, config));
       if (!has.first) continue;
       QUERN_TRY(tensor, expect(rules[i], layer, config));
       tensor.optional = has.second;

@@ -45,8 +45,9 @@ struct TensorRule {
   bool optional = false;  ///< Absence is no error (biases, an untied output).
   Transform hf_transform = Transform::kNone;
   Transform gguf_transform = Transform::kNone;
-  /// A boolean key that says whether the model has this tensor; "!key" asks for the contrary. Where
-  /// the configuration lacks the key `optional` decides.
+  /// A boolean key, or a list of them with one per layer, that says whether the model has this
+  /// tensor; "!key" asks for the contrary. Where the configuration lacks the key `optional`
+  /// decides.
   std::string_view when = {};
 };
 

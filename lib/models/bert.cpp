@@ -16,6 +16,7 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
     QUERN_TRY(n_types, source.integer_or("tokenizer.ggml.token_type_count", kDefaultTypes));
     config.set("n_types", n_types);
   }
+  if (kind == SourceKind::kGguf) QUERN_CHECK(read_gguf_pooling(source, kGguf, config));
   QUERN_CHECK(read_head(source, config));
   QUERN_TRY(masked_lm, config.boolean("head.masked_lm"));
   QUERN_TRY(activation, config.string("activation"));
@@ -34,8 +35,7 @@ Result<Config> write_gguf_config(const Config& config) {
         .want("gelu_erf")
         .got(activation);
   Config out = write_gguf_keys(bert_keys(), config, kGguf);
-  out.set("bert.attention.causal", false);
-  out.set("tokenizer.ggml.token_type_count", *config.find("n_types"));
+  QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
   return out;
 }
 

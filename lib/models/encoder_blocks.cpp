@@ -62,45 +62,62 @@ ValueId encoder_embedding(GraphBuilder& g, const EncoderDims& dims, WeightId emb
   return x;
 }
 
+namespace {
+
+/// x through the matrix `name` and its bias.
+ValueId project(GraphBuilder& g, std::int64_t layer, std::string_view part, ValueId x,
+                std::int64_t rows, std::int64_t cols, ValueId residual = kNone) {
+  const std::string name = layer_name(layer, part);
+  return g.linear(x, g.matrix(name, rows, cols), part, g.vector(name + ".bias", rows, true),
+                  residual);
+}
+
+struct Heads {
+  ValueId q, k, v;
+};
+
+/// Queries, keys and values by one matrix or by three.
+Heads project_heads(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h) {
+  const std::int64_t n = dims.dim;
+  if (g.matrix(layer_name(layer, "wqkv"), 3 * n, n, true) != kNone) {
+    const ValueId all = project(g, layer, "wqkv", h, 3 * n, n);
+    return {g.slice(all, 0, n, "q"), g.slice(all, n, n, "k"), g.slice(all, 2 * n, n, "v")};
+  }
+  return {project(g, layer, "wq", h, n, n), project(g, layer, "wk", h, n, n),
+          project(g, layer, "wv", h, n, n)};
+}
+
+}  // namespace
+
 ValueId encoder_attention(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h,
                           ValueId residual, const EncoderAttention& options) {
-  const auto project = [&](std::string_view part) {
-    const std::string name = layer_name(layer, part);
-    return g.linear(h, g.matrix(name, dims.dim, dims.dim), part,
-                    g.vector(name + ".bias", dims.dim, true));
-  };
-  ValueId q = project("wq");
-  ValueId k = project("wk");
-  const ValueId v = project("wv");
+  Heads heads = project_heads(g, dims, layer, h);
   if (options.angles != kNone) {
-    q = g.rope(q, options.angles, dims.head_dim, false, "q_rope");
-    k = g.rope(k, options.angles, dims.head_dim, false, "k_rope");
+    heads.q = g.rope(heads.q, options.angles, dims.head_dim, false, "q_rope");
+    heads.k = g.rope(heads.k, options.angles, dims.head_dim, false, "k_rope");
   }
   const float scale =
       options.scale != 0.0F ? options.scale : 1.0F / std::sqrt(static_cast<float>(dims.head_dim));
-  const ValueId heads = g.encoder_attention(
-      {q, k, v, dims.n_heads, scale, options.window, options.bias, options.disentangled},
-      "attention");
-  const std::string name = layer_name(layer, "wo");
-  return g.linear(heads, g.matrix(name, dims.dim, dims.dim), "wo",
-                  g.vector(name + ".bias", dims.dim, true), residual);
+  const ValueId sums = g.encoder_attention({heads.q, heads.k, heads.v, dims.n_heads, scale,
+                                            options.window, options.bias, options.disentangled},
+                                           "attention");
+  return project(g, layer, "wo", sums, dims.dim, dims.dim, residual);
 }
 
 ValueId encoder_mlp(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h,
                     ValueId residual, bool gated) {
-  const auto project = [&](std::string_view part, ValueId x, std::int64_t rows, std::int64_t cols,
-                           ValueId sum) {
-    const std::string name = layer_name(layer, part);
-    return g.linear(x, g.matrix(name, rows, cols), part, g.vector(name + ".bias", rows, true), sum);
-  };
-  ValueId inner = project("w_up", h, dims.ffn_dim, dims.dim, kNone);
-  if (gated) {
-    const ValueId gate = project("w_gate", h, dims.ffn_dim, dims.dim, kNone);
-    inner = g.glu(gate, inner, dims.activation, "glu");
+  const std::int64_t n = dims.ffn_dim;
+  ValueId inner;
+  if (!gated) {
+    inner = g.activation(project(g, layer, "w_up", h, n, dims.dim), dims.activation, "activation");
+  } else if (g.matrix(layer_name(layer, "w_gate_up"), 2 * n, dims.dim, true) != kNone) {
+    const ValueId both = project(g, layer, "w_gate_up", h, 2 * n, dims.dim);
+    inner = g.glu(g.slice(both, 0, n, "gate"), g.slice(both, n, n, "up"), dims.activation, "glu");
   } else {
-    inner = g.activation(inner, dims.activation, "activation");
+    const ValueId gate = project(g, layer, "w_gate", h, n, dims.dim);
+    inner = g.glu(gate, project(g, layer, "w_up", h, n, dims.dim), dims.activation, "glu");
   }
-  return project("w_down", inner, dims.dim, dims.ffn_dim, residual);
+  return project(g, layer, "w_down", inner, dims.dim, n, residual);
 }
 
 ValueId post_norm_layer(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId x,

@@ -20,6 +20,9 @@ constexpr double kBertEpsilon = 1e-12;  // Where a configuration is silent.
 constexpr std::int64_t kDefaultLabels = 2;
 constexpr std::int64_t kDefaultPadding = 1;
 
+/// GGUF's numbers for pooling, by index; 0 is none.
+constexpr std::array<std::string_view, 4> kGgufPoolings = {"", "mean", "first", "last"};
+
 std::string class_of(const Config& source) {
   for (const ConfigValue& value : source.list("architectures")) {
     const auto* name = std::get_if<std::string>(&value);
@@ -86,6 +89,35 @@ Status read_head(const Config& source, Config& config) {
   QUERN_TRY(dim, config.integer("dim"));
   config.set("head_width", dim);
   return sequence || tokens ? read_labels(source, config) : Status();
+}
+
+Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Config& out) {
+  const std::string prefix(gguf_arch);
+  QUERN_TRY(n_types, config.integer_or("n_types", 0));
+  out.set(prefix + ".attention.causal", false);
+  out.set("tokenizer.ggml.token_type_count", n_types);
+  QUERN_TRY(pooling, config.string_or("embedding.pooling", ""));
+  for (std::size_t i = 0; i < kGgufPoolings.size(); ++i) {
+    if (pooling != kGgufPoolings[i]) continue;
+    if (i > 0) out.set(prefix + ".pooling_type", static_cast<std::int64_t>(i));
+    return {};
+  }
+  return Error(ErrorCode::kUnsupported, "GGUF has no number for this pooling")
+      .of("embedding.pooling")
+      .got(pooling);
+}
+
+Status read_gguf_pooling(const Config& source, std::string_view gguf_arch, Config& config) {
+  const std::string key = std::string(gguf_arch) + ".pooling_type";
+  QUERN_TRY(number, source.integer_or(key, 0));
+  if (number < 0 || number >= static_cast<std::int64_t>(kGgufPoolings.size()))
+    return Error(ErrorCode::kUnsupported, "this kind of pooling is not implemented")
+        .of(key)
+        .want("0 to 3")
+        .got(std::to_string(number));
+  if (number > 0)
+    config.set("embedding.pooling", std::string(kGgufPoolings[static_cast<std::size_t>(number)]));
+  return {};
 }
 
 Status read_padded_positions(const Config& source, Config& config) {

@@ -30,4 +30,11 @@ Status read_head(const Config& source, Config& config);
 /// `max_seq_len` accordingly.
 Status read_padded_positions(const Config& source, Config& config);
 
+/// What GGUF says beside the keys: no causal mask, the number of token types, and how a text's rows
+/// become one embedding. kUnsupported for a pooling that GGUF has no number for.
+Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Config& out);
+/// The reverse: `embedding.pooling`, where the file tells. kUnsupported for the pooling of
+/// rerankers.
+Status read_gguf_pooling(const Config& source, std::string_view gguf_arch, Config& config);
+
 }  // namespace quern::models

@@ -16,11 +16,14 @@ extern const Architecture kDistilBert;
 extern const Architecture kElectra;
 extern const Architecture kMpNet;
 extern const Architecture kDebertaV2;
+extern const Architecture kModernBert;
+extern const Architecture kNomicBert;
 
 namespace {
 
-constexpr std::array kAll = {&kLlama,   &kQwen2,      &kQwen3,   &kGemma3, &kBert,
-                             &kRoberta, &kDistilBert, &kElectra, &kMpNet,  &kDebertaV2};
+constexpr std::array kAll = {&kLlama, &kQwen2,     &kQwen3,      &kGemma3,
+                             &kBert,  &kRoberta,   &kDistilBert, &kElectra,
+                             &kMpNet, &kDebertaV2, &kModernBert, &kNomicBert};
 
 template <class Matches>
 const Architecture* find(Matches matches) noexcept {

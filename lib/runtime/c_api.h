@@ -11,10 +11,10 @@
 #include <string_view>
 #include <utility>
 
+#include "base/guard.h"
 #include "quern/conversation.h"
 #include "quern/quern.h"
 #include "quern/session.h"
-#include "base/guard.h"
 
 struct quern_model {
   quern::Model model;

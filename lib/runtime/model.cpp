@@ -43,6 +43,15 @@ int Model::threads() const noexcept { return state_->executor ? state_->executor
 std::int64_t Model::vocab_size() const noexcept { return state_->vocab_size; }
 std::int64_t Model::max_seq_len() const noexcept { return state_->max_seq_len; }
 bool Model::has_tokenizer() const noexcept { return state_->tokenizer.has_value(); }
+bool Model::State::is_encoder() const noexcept {
+  return graph != nullptr &&
+         std::any_of(graph->outputs.begin(), graph->outputs.end(),
+                     [](const graph::Output& o) { return o.name == "last_hidden_state"; });
+}
+
+bool Model::is_encoder() const noexcept { return state_->is_encoder(); }
+std::int64_t Model::max_text_tokens() const noexcept { return state_->max_text_tokens; }
+EmbeddingOptions Model::default_embedding() const { return state_->embedding; }
 bool Model::can_run() const noexcept { return state_->graph != nullptr; }
 
 std::vector<TensorInfo> Model::tensors() const {

@@ -11,6 +11,7 @@
 #include "models/architecture.h"
 #include "runtime/executor_lock.h"
 #include "runtime/model_state.h"
+#include "runtime/pooling.h"
 #include "runtime/weights.h"
 
 namespace quern::runtime {
@@ -58,6 +59,20 @@ void collect_end_tokens(Model::State& state) {
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
 }
 
+/// What the checkpoint says about embeddings (sentence-transformers' modules), and token types.
+Status read_encoder_defaults(Model::State& state) {
+  const Config& config = state.config;
+  QUERN_TRY(n_types, config.integer_or("n_types", 0));
+  QUERN_TRY(max_tokens, config.integer_or("embedding.max_tokens", state.max_seq_len));
+  QUERN_TRY(normalize, config.boolean_or("embedding.normalize", true));
+  QUERN_TRY(word, config.string_or("embedding.pooling", "mean"));
+  QUERN_TRY(pooling, parse_pooling(word));
+  state.n_types = n_types;
+  state.max_text_tokens = std::clamp<std::int64_t>(max_tokens, 1, state.max_seq_len);
+  state.embedding = {pooling, normalize};
+  return {};
+}
+
 Status prepare_to_run(Model::State& state) {
   const std::string& path = state.file.path();
   QUERN_TRY(name, in_file(state.config.string("architecture"), path));
@@ -86,7 +101,7 @@ Status prepare_to_run(Model::State& state) {
   }
   state.run_mutex = executor_lock(state.executor);
   state.graph = std::make_shared<const graph::Graph>(std::move(graph));
-  return {};
+  return in_file(read_encoder_defaults(state), path);
 }
 
 void log_opened(const Model::State& state, std::chrono::steady_clock::time_point start) {

@@ -34,6 +34,12 @@ struct Model::State {
   std::vector<TokenId> end_tokens;  ///< Ascending.
   std::int64_t vocab_size = 0;
   std::int64_t max_seq_len = 0;
+  std::int64_t n_types = 0;          ///< Token types; 0: the model knows none.
+  std::int64_t max_text_tokens = 0;  ///< Longest text of an encoder.
+  EmbeddingOptions embedding;
+
+  /// Whether the graph is an encoder's: no state, hidden states as its output.
+  bool is_encoder() const noexcept;
 
   // Absent where the file holds a vocabulary alone.
   std::shared_ptr<const graph::Graph> graph;

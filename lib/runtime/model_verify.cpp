@@ -5,8 +5,8 @@
 #include "base/guard.h"
 #include "formats/checksum.h"
 #include "formats/self_test.h"
-#include "quern/session.h"
 #include "runtime/model_state.h"
+#include "runtime/prompt_values.h"
 
 namespace quern {
 namespace {
@@ -64,20 +64,14 @@ void Replay::renderings(const std::vector<SelfTest::Rendering>& renderings) {
 }
 
 Status Replay::one_logits(const SelfTest::Logits& test) {
-  SessionOptions options;
-  options.context = static_cast<std::int64_t>(test.prompt.size());
-  options.batch_rows = options.context;
-  options.kv = test.kv;
-  QUERN_TRY(session, Session::create(model_, options));
-  // Rows come one by one: the numerics law makes them the same as in one step.
   formats::Xxh64 hash;
   std::vector<SelfTest::Logits::Top> top;
-  QUERN_CHECK(
-      session.step_all(test.prompt, [&](std::int64_t, std::span<const float> rows) -> Status {
-        hash.add(std::as_bytes(rows));
-        top = formats::top_logits(rows);
-        return {};
-      }));
+  QUERN_CHECK(runtime::evaluate_prompt(model_, test.prompt, test.kv,
+                                       [&](std::span<const float> row) -> Status {
+                                         hash.add(std::as_bytes(row));
+                                         top = formats::top_logits(row);
+                                         return {};
+                                       }));
   if (hash.digest() != test.hash)
     return Error(ErrorCode::kMismatch, top == test.top
                                            ? "the logits differ in some bits"

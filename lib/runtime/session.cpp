@@ -105,6 +105,11 @@ Result<Session> Session::create(const Model& model, const SessionOptions& option
     if (state.graph == nullptr)
       return Error(ErrorCode::kInvalidArgument, "a vocabulary alone cannot run a session")
           .in_file(state.file.path());
+    if (state.is_encoder())
+      return Error(ErrorCode::kUnsupported,
+                   "an encoder writes no text: its states come from an Encoder (quern embed, "
+                   "rerank, logits)")
+          .in_file(state.file.path());
     auto impl = std::make_unique<Impl>(model);
     QUERN_TRY(resolved, runtime::resolve_session_options(state, options));
     impl->options = resolved;

@@ -9,9 +9,9 @@ using Json = nlohmann::json;
 
 namespace {
 
-const std::vector<std::string> kCommands{"run",     "chat",   "convert",  "quantize",
-                                         "inspect", "verify", "tokenize", "template",
-                                         "logits",  "bench",  "plan"};
+const std::vector<std::string> kCommands{"run",    "chat",     "convert",  "quantize", "inspect",
+                                         "verify", "tokenize", "template", "logits",   "bench",
+                                         "plan",   "embed",    "rerank"};
 
 }  // namespace
 
@@ -29,7 +29,7 @@ TEST_CASE("every command has help with an example") {
   const Outcome all = quern::test::quern({"--help"});
   CHECK(all.status == 0);
   for (const std::string& command : kCommands) CHECK(all.out.find(command) != std::string::npos);
-  for (const char* later : {"serve", "embed", "rerank", "pull"})
+  for (const char* later : {"serve", "pull"})
     CHECK(all.out.find("\n  " + std::string(later)) == std::string::npos);
   CHECK(quern::test::quern({"--version"}).out.find("quern 0.") == 0);
 }
@@ -53,6 +53,10 @@ TEST_CASE("a wrong command line is status 2 with one sentence on stderr") {
            {"logits", "model", "--ids", "1,x", "-o", "out.safetensors"},
            {"logits", "model", "--ids", "", "-o", "out.safetensors"},
            {"template", "--json", "x"},
+           {"embed", "model"},
+           {"embed", "model", "text", "--pooling", "sum"},
+           {"rerank", "model", "document"},
+           {"rerank", "model", "--query", "x"},
            {"quantize", "m", "-o", "o"},
            {"quantize", "m", "-o", "o", "--target-size", "1000"},
            {"quantize", "m", "-o", "o", "--target-bpw", "4.5", "--encoding", "q4"},

@@ -26,6 +26,7 @@ struct Problem {
   Shape s;
   std::vector<std::vector<float>> q;
   std::vector<float> keys, values, slopes;
+  std::vector<std::vector<float>> bias;  ///< Rows of whole blocks; empty: none.
   std::vector<std::int64_t> begin, end;
   float softcap = 0, scale = 0;
   bool alibi = false;
@@ -48,6 +49,9 @@ struct Problem {
     scale = 1.0f / std::sqrt(static_cast<float>(s.hd));
     softcap = random.below(3) == 0 ? 5.0f : 0.0f;
     alibi = random.below(3) == 0;
+    if (random.below(3) != 0) return;
+    bias.resize(q.size());
+    for (auto& row : bias) fill(row, (s.positions + kKvBlock - 1) / kKvBlock * kKvBlock);
   }
 };
 
@@ -85,6 +89,8 @@ std::vector<float> attend(const KernelTable& table, const Problem& p, const Cach
   Guarded scratch(attention_scratch_bytes(p.s.type, p.s.hd, p.s.vd));
   std::vector<const float*> q;
   for (const auto& one : p.q) q.push_back(one.data());
+  std::vector<const float*> bias;
+  for (const auto& one : p.bias) bias.push_back(one.data());
   AttentionArgs args{};
   args.head_dim = p.s.hd;
   args.value_dim = p.s.vd;
@@ -98,6 +104,7 @@ std::vector<float> attend(const KernelTable& table, const Problem& p, const Cach
     args.begin = p.begin.data() + from;
     args.end = p.end.data() + from;
     args.alibi_slope = p.alibi ? p.slopes.data() + from : nullptr;
+    args.bias = bias.empty() ? nullptr : bias.data() + from;
     args.m = m.data() + from;
     args.l = l.data() + from;
     args.acc = acc.data() + from * stride;
@@ -204,6 +211,7 @@ TEST_CASE("attention agrees with a plain softmax in double precision") {
           }
           s *= double(p.scale);
           if (p.softcap > 0) s = double(p.softcap) * std::tanh(s / double(p.softcap));
+          if (!p.bias.empty()) s += double(p.bias[u][static_cast<std::size_t>(j)]);
           const double e = std::exp(s);
           sum += e;
           for (std::size_t d = 0; d < 32; ++d) {

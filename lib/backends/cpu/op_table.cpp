@@ -25,6 +25,7 @@ constexpr std::array<LowerFn, std::variant_size_v<graph::Op>> kLowerings = {
     lower_constant_rows,
     lower_encoder_attention,
     lower_pool,
+    lower_slice,
 };
 
 }  // namespace

@@ -26,6 +26,7 @@ Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::
 Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_slice(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 
 /// The lowering of an op by Op::index(); nullptr where the CPU has none.

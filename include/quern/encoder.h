@@ -1,0 +1,67 @@
+/// \file
+/// Encoders: texts in, hidden states, embeddings and scores out; no state between calls.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "quern/model.h"
+
+namespace quern {
+
+/// What an encoder makes of one input. Valid during the callback that gets it.
+struct EncoderOutput {
+  std::span<const float> hidden;  ///< `[n, dim]`: the last layer's rows.
+  std::span<const float> logits;  ///< `[logit_rows, cols]` of the class's head; empty: none.
+  std::size_t logit_rows = 0;     ///< n where `per_token`, else 1.
+  bool per_token = false;         ///< Masked words, labels of tokens; else labels of the text.
+  std::span<const float> pooled;  ///< `[dim]`: the pooler's output; empty: none.
+};
+
+struct EncoderOptions {
+  std::int64_t max_tokens = 0;    ///< Longest input; 0: the model's own limit, at most 8,192.
+  std::int64_t batch_rows = 512;  ///< Tokens of one step, which short inputs share.
+  bool logits = true;             ///< Whether the head is computed.
+};
+
+/// Inputs of unequal length cost their tokens: a step holds several, without padding, and none
+/// changes a bit of another's result. Thread rule: one thread at a time; several encoders of one
+/// model may run at once (their steps take turns on the model's executor).
+class Encoder {
+ public:
+  /// kUnsupported for a model that is no encoder.
+  static Result<Encoder> create(const Model& model, const EncoderOptions& options = {});
+  Encoder(Encoder&&) noexcept;
+  Encoder& operator=(Encoder&&) noexcept;
+  ~Encoder();
+
+  const Model& model() const noexcept;
+  std::int64_t dim() const noexcept;
+  std::int64_t max_tokens() const noexcept;
+
+  /// Evaluates every input and calls `sink(index, output)` in their order; an error of `sink` ends
+  /// it. kLimit naming the input that is too long, kOutOfRange for an id or a token type that does
+  /// not exist, kInvalidArgument for an input without ids; nothing is evaluated then.
+  Status run(std::span<const EncoderInput> inputs,
+             const std::function<Status(std::size_t index, const EncoderOutput& output)>& sink);
+
+  /// One embedding per input: `[inputs, dim]`.
+  Result<std::vector<float>> embed(std::span<const EncoderInput> inputs,
+                                   const EmbeddingOptions& options);
+
+ private:
+  struct Impl;
+  explicit Encoder(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One embedding of rows `hidden` `[n, dim]`: sums in the order of rows, so the same bits
+/// everywhere. \pre hidden.size() is a positive multiple of dim
+std::vector<float> pool_embedding(std::span<const float> hidden, std::size_t dim,
+                                  const EmbeddingOptions& options);
+
+}  // namespace quern
