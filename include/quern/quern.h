@@ -10,8 +10,8 @@
  * against an older header goes on working. The library never aborts, exits or prints, and no
  * exception leaves it.
  *
- * Threads: a model may be used by any number of threads; a session or conversation by one at a
- * time; a quern_cancel by any, and quern_cancel_set also from a signal handler.
+ * Threads: a model may be used by any number of threads; a session, encoder or conversation by one
+ * at a time; a quern_cancel by any, and quern_cancel_set also from a signal handler.
  */
 #ifndef QUERN_QUERN_H
 #define QUERN_QUERN_H
@@ -47,6 +47,7 @@ typedef int32_t quern_token;
 
 typedef struct quern_model quern_model;
 typedef struct quern_session quern_session;
+typedef struct quern_encoder quern_encoder;
 typedef struct quern_conversation quern_conversation;
 typedef struct quern_cancel quern_cancel;
 
@@ -182,6 +183,22 @@ quern_code quern_session_rewind(quern_session* session, int64_t position);
  *  session and valid until its next call. */
 quern_code quern_session_step(quern_session* session, const quern_token* tokens, size_t length,
                               const float** logits, size_t* count);
+
+/* ---- Encoders ---- */
+
+/** For a model that is an encoder; QUERN_UNSUPPORTED for any other. One thread at a time; the model
+ *  may be freed before it. */
+quern_code quern_encoder_create(const quern_model* model, quern_encoder** encoder);
+void quern_encoder_free(quern_encoder* encoder);
+/** A text's embedding, pooled as the checkpoint says (else the mean, of length one); longer texts
+ *  are cut. \param embedding gets `count` floats, owned by the encoder and valid until its next
+ *  call. */
+quern_code quern_encoder_embed(quern_encoder* encoder, const char* text, size_t length,
+                               const float** embedding, size_t* count);
+/** The logits of a cross-encoder's or classifier's head for a pair of texts; likewise owned. */
+quern_code quern_encoder_score(quern_encoder* encoder, const char* a, size_t a_length,
+                               const char* b, size_t b_length, const float** logits,
+                               size_t* count);
 
 typedef struct quern_logit_bias {
   quern_token token;

@@ -64,7 +64,7 @@ const std::vector<TensorRule>& tensors() {
         .norm({"head.norm", "cls.predictions.transform.LayerNorm", ""}, "head_width",
               {.when = "head.masked_lm", .base = false})
         .masked_word_output("cls.predictions.decoder",
-                            {"cls.predictions.bias", "cls.predictions.decoder.bias"},
+                            {"cls.predictions.decoder.bias", "cls.predictions.bias"},
                             "head.masked_lm");
     return table;
   }();

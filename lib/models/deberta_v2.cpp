@@ -55,9 +55,10 @@ const std::vector<TensorRule>& tensors() {
         .or_named("lm_predictions.lm_head.dense")
         .norm({"head.norm", "cls.predictions.transform.LayerNorm", ""}, "head_width", masked)
         .or_named("lm_predictions.lm_head.LayerNorm")
-        .masked_word_output("cls.predictions.decoder",
-                            {"cls.predictions.bias", "lm_predictions.lm_head.bias"},
-                            "head.masked_lm");
+        .masked_word_output(
+            "cls.predictions.decoder",
+            {"cls.predictions.decoder.bias", "cls.predictions.bias", "lm_predictions.lm_head.bias"},
+            "head.masked_lm");
     return table;
   }();
   return kTable.rules();

@@ -47,7 +47,8 @@ class EncoderTable {
   /// One bias vector by its whole name.
   EncoderTable& bias(const Names& names, std::string_view n, const Options& options);
   /// The output matrix and bias of a masked-word head: `lm_head`, absent where it is the embedding
-  /// again, and `lm_head.bias`. \param bias the bias's accepted whole names.
+  /// again, and `lm_head.bias`. \param bias the bias's accepted whole names, that of the output
+  /// layer itself first: where the two are not tied, only that one counts.
   EncoderTable& masked_word_output(std::string_view matrix_hf, std::vector<std::string> bias,
                                    std::string_view bias_when);
 

@@ -63,7 +63,7 @@ const std::vector<TensorRule>& tensors() {
                 {.when = "head.masked_lm", .base = false})
         .norm({"head.norm", "lm_head.layer_norm", ""}, "head_width",
               {.when = "head.masked_lm", .base = false})
-        .masked_word_output("lm_head.decoder", {"lm_head.bias", "lm_head.decoder.bias"},
+        .masked_word_output("lm_head.decoder", {"lm_head.decoder.bias", "lm_head.bias"},
                             "head.masked_lm");
     return table;
   }();

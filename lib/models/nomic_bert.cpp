@@ -87,7 +87,7 @@ const std::vector<TensorRule>& tensors() {
               {.when = "head.masked_lm", .base = false})
         .or_named("cls.predictions.transform.LayerNorm")
         .masked_word_output("cls.predictions.decoder",
-                            {"cls.predictions.bias", "cls.predictions.decoder.bias"},
+                            {"cls.predictions.decoder.bias", "cls.predictions.bias"},
                             "head.masked_lm");
     return table;
   }();

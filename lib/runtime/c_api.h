@@ -13,6 +13,7 @@
 
 #include "base/guard.h"
 #include "quern/conversation.h"
+#include "quern/encoder.h"
 #include "quern/quern.h"
 #include "quern/session.h"
 

@@ -1,0 +1,72 @@
+// The commands of encoders: logits, embed, rerank.
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "formats/safetensors_reader.h"
+#include "process.h"
+#include "support/temp_dir.h"
+
+using namespace quern::test;
+using Json = nlohmann::json;
+
+namespace {
+
+const std::string kModels = std::string(QUERN_GOLDENS_DIR) + "/models/";
+
+bool have_goldens() {
+  if (std::filesystem::exists(kModels + "bert")) return true;
+  if (std::getenv("CI") != nullptr) FAIL("no goldens in " << kModels);
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("logits writes an encoder's states, embedding and head") {
+  if (!have_goldens()) return;
+  const quern::testing::TempDir folder;
+  const std::string out = folder.path() + "/out.safetensors";
+  struct Case {
+    const char* model;
+    std::vector<std::uint64_t> logits;
+  };
+  for (const Case& one :
+       {Case{"bert", {}}, Case{"bert_mlm", {3, 259}}, Case{"bert_reranker", {1}}}) {
+    CAPTURE(one.model);
+    const Outcome outcome = quern::test::quern({"logits", kModels + one.model, "--ids", "5,6,7",
+                                                "--type-ids", "0,1,1", "-o", out, "--json"});
+    CAPTURE(outcome.err);
+    REQUIRE(outcome.status == 0);
+    CHECK(Json::parse(outcome.out)["tensors"]["embedding"] == Json{96});
+    auto file = quern::formats::SafetensorsFile::open(out);
+    REQUIRE(file.ok());
+    REQUIRE(file->find("last_hidden_state") != nullptr);
+    CHECK(file->find("last_hidden_state")->shape == std::vector<std::uint64_t>{3, 96});
+    CHECK(file->find("embedding")->shape == std::vector<std::uint64_t>{96});
+    CHECK((file->find("logits") != nullptr) == !one.logits.empty());
+    if (file->find("logits") != nullptr) CHECK(file->find("logits")->shape == one.logits);
+  }
+}
+
+TEST_CASE("encoders and decoders are told apart with one sentence and status 1") {
+  if (!have_goldens()) return;
+  const quern::testing::TempDir folder;
+  const std::string out = folder.path() + "/out.safetensors";
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"run", kModels + "bert", "-p", "x", "--raw"},
+           {"embed", kModels + "bert", "a text"},  // No tokenizer.
+           {"rerank", kModels + "bert", "--query", "q", "d"},
+           {"embed", kModels + "llama3", "a text"},
+           {"logits", kModels + "bert", "--ids", "5,6", "--type-ids", "0,7", "-o", out},
+           {"logits", kModels + "bert", "--ids", "5,6", "--type-ids", "0", "-o", out}}) {
+    const Outcome outcome = quern::test::quern(words);
+    CAPTURE(words[0]);
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 1);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.err.find("quern: ") == 0);
+  }
+  CHECK_FALSE(std::filesystem::exists(out));
+}

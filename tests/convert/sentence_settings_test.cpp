@@ -1,0 +1,126 @@
+// What the converter reads beside config.json for encoders: sentence-transformers' modules and the
+// tokenizer's template for pairs; and encoders through GGUF.
+#include <doctest/doctest.h>
+
+#include "fixtures.h"
+#include "quern/encoder.h"
+
+using namespace quern;
+using namespace quern::convert::test;
+
+namespace {
+
+/// A folder with the golden `name` and further files.
+struct Checkpoint {
+  TempFolder folder;
+  bool there = false;
+
+  explicit Checkpoint(const char* name) {
+    const auto source = golden(name);
+    if (!source) return;
+    for (const char* file : {"config.json", "model.safetensors"})
+      std::filesystem::copy_file(*source + "/" + file, folder.file(file));
+    there = true;
+  }
+  void modules(const std::string& types, const std::string& pooling) const {
+    std::string list;
+    for (std::size_t at = 0; at < types.size();) {
+      const std::size_t end = std::min(types.find(' ', at), types.size());
+      list += (list.empty() ? "" : ",") + std::string(R"({"path": "1_P", "type": "st.models.)") +
+              types.substr(at, end - at) + "\"}";
+      at = end + 1;
+    }
+    write_bytes(folder.file("modules.json"), "[" + list + "]");
+    std::filesystem::create_directories(folder.file("1_P"));
+    write_bytes(folder.file("1_P/config.json"), pooling);
+  }
+  Result<Model> open() const { return convert::open_any(folder.path()); }
+};
+
+constexpr const char* kCls =
+    R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false})";
+
+}  // namespace
+
+TEST_CASE("sentence-transformers' modules decide pooling, length and limits") {
+  const Checkpoint checkpoint("bert");
+  if (!checkpoint.there) return;
+  const auto plain = checkpoint.open();
+  REQUIRE(plain.ok());
+  CHECK(plain->default_embedding().pooling == Pooling::kMean);
+  CHECK(plain->default_embedding().normalize);
+  CHECK(plain->max_text_tokens() == 64);
+
+  checkpoint.modules("Transformer Pooling", kCls);
+  write_bytes(checkpoint.folder.file("sentence_bert_config.json"), R"({"max_seq_length": 32})");
+  const auto first = checkpoint.open();
+  REQUIRE(first.ok());
+  CHECK(first->default_embedding().pooling == Pooling::kFirst);
+  CHECK_FALSE(first->default_embedding().normalize);
+  CHECK(first->max_text_tokens() == 32);
+
+  checkpoint.modules("Transformer Pooling Normalize", R"({"pooling_mode_lasttoken": true})");
+  const auto last = checkpoint.open();
+  REQUIRE(last.ok());
+  CHECK(last->default_embedding().pooling == Pooling::kLast);
+  CHECK(last->default_embedding().normalize);
+}
+
+TEST_CASE("modules and poolings that quern lacks are refused by name") {
+  const Checkpoint checkpoint("bert");
+  if (!checkpoint.there) return;
+  checkpoint.modules("Transformer Pooling Dense", kCls);
+  auto model = checkpoint.open();
+  REQUIRE_FALSE(model.ok());
+  CHECK(model.error().code == ErrorCode::kUnsupported);
+  CHECK(model.error().found.find("Dense") != std::string::npos);
+  for (const char* pooling :
+       {R"({"pooling_mode_weightedmean_tokens": true})",
+        R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})", "{}", "[]",
+        R"({"pooling_mode_cls_token": 1})"}) {
+    CAPTURE(pooling);
+    checkpoint.modules("Transformer Pooling", pooling);
+    CHECK_FALSE(checkpoint.open().ok());
+  }
+  write_bytes(checkpoint.folder.file("modules.json"),
+              R"([{"path": "../x", "type": "st.models.Pooling"}])");
+  model = checkpoint.open();
+  REQUIRE_FALSE(model.ok());
+  CHECK(model.error().code == ErrorCode::kMalformed);
+}
+
+TEST_CASE("encoders that GGUF knows come back from it with the same bits") {
+  for (const char* name : {"bert", "nomic_bert"}) {
+    CAPTURE(name);
+    const auto source = golden(name);
+    if (!source) return;
+    const TempFolder folder;
+    REQUIRE(convert::convert(*source, folder.file("model.gguf")).ok());
+    const auto before = convert::open_any(*source);
+    const auto after = convert::open_any(folder.file("model.gguf"));
+    REQUIRE(before.ok());
+    REQUIRE(after.ok());
+    const EncoderInput input{{5, 6, 7, 200, 9}, {0, 0, 1, 1, 1}};
+    std::vector<std::vector<float>> embeddings;
+    for (const Model& model : {*before, *after}) {
+      auto encoder = Encoder::create(model);
+      REQUIRE(encoder.ok());
+      auto embedding = encoder->embed({&input, 1}, {});
+      REQUIRE(embedding.ok());
+      embeddings.push_back(*embedding);
+    }
+    CHECK(embeddings[0] == embeddings[1]);
+  }
+}
+
+TEST_CASE("encoders that GGUF has no words for are refused there") {
+  for (const char* name : {"bert_reranker", "roberta", "deberta_v2"}) {
+    const auto source = golden(name);
+    if (!source) return;
+    const TempFolder folder;
+    const auto report = convert::convert(*source, folder.file("model.gguf"));
+    REQUIRE_FALSE(report.ok());
+    CHECK(report.error().code == ErrorCode::kUnsupported);
+    CHECK(folder.names().empty());
+  }
+}
