@@ -36,7 +36,9 @@ Status read_pooling(const std::string& file, Config& config) {
   const Error none =
       Error(ErrorCode::kUnsupported, "this pooling is not implemented").in_file(file);
   if (!json.is_object()) return none;
-  for (const auto& [key, value] : json.items()) {
+  for (const auto& item : json.items()) {
+    const std::string& key = item.key();
+    const Json& value = item.value();
     if (!key.starts_with("pooling_mode")) continue;
     if (key == "pooling_mode") {  // The newer spelling: one word.
       if (!value.is_string()) return Error(none).of(key);
