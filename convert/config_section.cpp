@@ -11,6 +11,7 @@ using formats::Json;
 
 /// The name of the file or folder alone.
 std::string base_name(const std::string& path) {
+  if (path.starts_with("/dev/fd/")) return "stdin";  // The number says nothing.
   const auto given = std::filesystem::path(path).lexically_normal();
   return (given.has_filename() ? given : given.parent_path()).filename().string();
 }
@@ -42,9 +43,9 @@ Result<ConfigSection> read_config_section(std::string_view json, std::string_vie
   }
   ConfigSection section;
   section.provenance = Json::object();
-  if (const auto at = root.find("provenance"); at != root.end()) {
+  if (const Json* at = root.find("provenance"); at != nullptr) {
     if (at->is_object()) section.provenance = *at;
-    root.erase(at);
+    root.erase("provenance");
   }
   QUERN_TRY(config, formats::flatten_json(root, file));
   section.config = std::move(config);

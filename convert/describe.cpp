@@ -79,7 +79,7 @@ void add_tensors(const std::vector<TensorLine>& lines, bool list, Json& root) {
     Json entry = {
         {"name", line.name}, {"encoding", line.type}, {"shape", line.shape}, {"bytes", line.bytes}};
     if (!line.layout.empty()) entry["layout"] = line.layout;
-    entry.update(line.more);
+    for (const auto& [key, value] : line.more.items()) entry[key] = value;
     all.push_back(std::move(entry));
   }
   Json encodings = Json::object();
@@ -161,8 +161,8 @@ Result<Json> describe_quern(const std::string& path, bool tensors) {
 Result<Json> describe_foreign(const std::string& path, bool tensors) {
   Json root = {{"file", path}};
   auto opened = open_source(path);
-  if (!opened.ok() && opened.error().code != ErrorCode::kIo) {
-    // A model that quern cannot run can still be looked at.
+  if (!opened.ok()) {
+    // A model that quern cannot run can still be looked at, a file of tensors too.
     auto partial = open_source(path, true);
     if (partial.ok()) {
       root["problem"] = opened.error().describe();

@@ -32,16 +32,8 @@ constexpr SpecialName kSpecial[] = {
 
 /// A token written as text, or as an object with `content`.
 std::string token_text(const Json& object, const char* key) {
-  if (!object.is_object()) return {};
-  auto at = object.find(key);
-  if (at == object.end()) return {};
-  const Json* value = &*at;
-  if (value->is_object()) {
-    const auto content = value->find("content");
-    if (content == value->end()) return {};
-    value = &*content;
-  }
-  return value->is_string() ? value->get<std::string>() : std::string();
+  const Json& value = object[key];
+  return value.is_object() ? value["content"].string() : value.string();
 }
 
 std::int32_t find_token(const TokenizerSpec& spec, std::string_view text) {
@@ -69,14 +61,11 @@ std::int32_t id_of_config(const TokenizerSpec& spec, const Config& config, const
 
 /// The template of tokenizer_config.json: a text, or a list of {name, template}.
 std::string template_of(const Json& config) {
-  const auto at = config.is_object() ? config.find("chat_template") : config.end();
-  if (!config.is_object() || at == config.end()) return {};
-  if (at->is_string()) return at->get<std::string>();
-  if (!at->is_array()) return {};
-  for (const Json& entry : *at) {
+  const Json& value = config["chat_template"];
+  for (const Json& entry : value) {
     if (token_text(entry, "name") == "default") return token_text(entry, "template");
   }
-  return {};
+  return value.string();
 }
 
 }  // namespace

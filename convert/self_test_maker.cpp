@@ -24,7 +24,7 @@ constexpr std::array<std::string_view, 2> kConversations{
 /// Whether JSON can hold the text unchanged.
 bool is_utf8(const std::string& text) {
   const auto back = formats::parse_json(formats::dump_json(formats::Json(text)), "");
-  return back.ok() && back->is_string() && back->get_ref<const std::string&>() == text;
+  return back.ok() && back->is_string() && back->string() == text;
 }
 
 Status add_text(const Model& model, std::string_view text, const EncodeOptions& options,

@@ -39,6 +39,7 @@ class HuggingFaceSource final : public SourceModel {
   }
 
   Status read(bool vocabulary_only) {
+    if (!directory_.weights && has_tokenizer()) files_ = {directory_.tokenizer_json};
     generation_ = directory_.generation_json;
     if (generation_.is_null()) generation_ = generation_of_config();
     QUERN_TRY(chat, read_huggingface_template(directory_));
@@ -104,10 +105,9 @@ class HuggingFaceSource final : public SourceModel {
   /// Old checkpoints keep the ids of the ends in config.json alone.
   formats::Json generation_of_config() const {
     formats::Json json = formats::Json::object();
-    if (!directory_.config_json.is_object()) return json;
     for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
-      const auto at = directory_.config_json.find(key);
-      if (at != directory_.config_json.end() && !at->is_null()) json[key] = *at;
+      const formats::Json* at = directory_.config_json.find(key);
+      if (at != nullptr && !at->is_null()) json[key] = *at;
     }
     return json;
   }
@@ -115,17 +115,17 @@ class HuggingFaceSource final : public SourceModel {
   CheckpointDir directory_;
 };
 
-/// A directory or file with a tokenizer and nothing else that is needed.
+/// A tokenizer and what belongs to it, without a configuration. Whatever is absent is left empty.
 CheckpointDir tokenizer_directory(const std::filesystem::path& tokenizer_json) {
   CheckpointDir directory;
   const auto parent = tokenizer_json.parent_path();
   directory.path = parent.string();
   directory.config_json = formats::Json::object();
-  directory.tokenizer_json = tokenizer_json.string();
-  const auto beside = [&](const char* name) {
+  const auto beside = [&](const std::filesystem::path& name) {
     const std::string path = (parent / name).string();
     return formats::is_regular_file(path) ? path : std::string();
   };
+  directory.tokenizer_json = beside(tokenizer_json.filename());
   directory.tokenizer_config_json = beside("tokenizer_config.json");
   directory.special_tokens_map_json = beside("special_tokens_map.json");
   directory.chat_template_jinja = beside("chat_template.jinja");
@@ -140,12 +140,18 @@ Result<SourcePointer> open_huggingface_source(const std::string& path, bool voca
   const bool is_directory = fs::is_directory(path, failed);
   const fs::path folder = is_directory ? fs::path(path) : fs::path(path).parent_path();
   const std::string tokenizer = (folder / "tokenizer.json").string();
-  if (vocabulary_only && formats::is_regular_file(tokenizer) &&
-      !formats::is_regular_file((folder / "config.json").string())) {
+  const bool has_config = formats::is_regular_file((folder / "config.json").string());
+  if (vocabulary_only && !has_config && is_directory && formats::is_regular_file(tokenizer)) {
     return open_tokenizer_source(tokenizer);
   }
-  QUERN_TRY(directory, CheckpointDir::open(folder.empty() ? "." : folder.string()));
-  if (!is_directory && !vocabulary_only) {
+  CheckpointDir directory;
+  if (vocabulary_only && !has_config && !is_directory) {
+    directory = tokenizer_directory(folder / "tokenizer.json");
+  } else {
+    QUERN_TRY(opened, CheckpointDir::open(folder.empty() ? "." : folder.string()));
+    directory = std::move(opened);
+  }
+  if (!is_directory) {
     QUERN_TRY(weights, SafetensorsFile::open(path));
     directory.weights = std::move(weights);
   }

@@ -50,8 +50,8 @@ class QuernSource final : public SourceModel {
  private:
   /// What the first source said about itself stays at hand, through any number of conversions.
   static formats::Json metadata_of(const formats::Json& provenance) {
-    const auto at = provenance.find("metadata");
-    return at != provenance.end() && at->is_object() ? *at : formats::Json::object();
+    const formats::Json* at = provenance.find("metadata");
+    return at != nullptr && at->is_object() ? *at : formats::Json::object();
   }
 
   void list_tensors() {

@@ -5,6 +5,9 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -14,8 +17,8 @@
 namespace quern::formats {
 namespace {
 
-using Object = Json::object_t;
-using Member = Object::value_type;
+/// nlohmann-json is the parser alone; its tree is not used (see json_value.h).
+using Parser = nlohmann::json;
 
 /// A character iterator that shows its position to others: nlohmann's SAX events carry none.
 class CountingIterator {
@@ -86,16 +89,15 @@ std::string mask_python_numbers(std::string_view text, PythonNumbers& found) {
   return masked;
 }
 
-/// Builds the document from SAX events, with limits. Members are appended without the linear search
-/// of ordered_json (vocabularies have 262k keys); duplicates are found by sorting when an
-/// object ends.
+/// Builds the document from SAX events, with limits. Members are appended without a search for
+/// their key (vocabularies have 262k of them); duplicates are found by sorting when an object ends.
 class Builder {
  public:
-  using number_integer_t = Json::number_integer_t;
-  using number_unsigned_t = Json::number_unsigned_t;
-  using number_float_t = Json::number_float_t;
-  using string_t = Json::string_t;
-  using binary_t = Json::binary_t;
+  using number_integer_t = Parser::number_integer_t;
+  using number_unsigned_t = Parser::number_unsigned_t;
+  using number_float_t = Parser::number_float_t;
+  using string_t = Parser::string_t;
+  using binary_t = Parser::binary_t;
 
   Builder(const char* begin, const char* const* seen, std::string_view file,
           const JsonLimits& limits, const PythonNumbers& python)
@@ -103,7 +105,8 @@ class Builder {
 
   bool null() { return add(nullptr); }
   bool boolean(bool value) { return add(value); }
-  bool number_integer(number_integer_t value) { return add(value); }
+  /// What has a minus sign; "-0" is no unsigned integer, so it is the float.
+  bool number_integer(number_integer_t value) { return value == 0 ? add(-0.0) : add(value); }
   bool number_unsigned(number_unsigned_t value) { return add(value); }
   bool number_float(number_float_t value, const string_t&) { return add(value); }
   bool binary(binary_t&) { return fail(ErrorCode::kMalformed, "binary values are not JSON"); }
@@ -125,7 +128,7 @@ class Builder {
   bool start_object(std::size_t) { return open(Json::object()); }
   bool start_array(std::size_t) { return open(Json::array()); }
   bool end_object() {
-    const auto& members = *open_.back()->get_ptr<const Object*>();
+    const auto members = std::as_const(*open_.back()).items();
     open_.pop_back();
     return unique_keys(members);
   }
@@ -159,14 +162,10 @@ class Builder {
       root_ = std::move(value);
       return &root_;
     }
-    if (auto* array = open_.back()->get_ptr<Json::array_t*>()) {
-      array->push_back(std::move(value));
-      return &array->back();
-    }
-    // The vector below ordered_map: its own emplace would search all keys first.
-    std::vector<Member>& members = *open_.back()->get_ptr<Object*>();
-    members.emplace_back(key_, std::move(value));
-    return &members.back().second;
+    Json& container = *open_.back();
+    if (container.is_object()) return &container.append(key_, std::move(value));
+    container.push_back(std::move(value));
+    return &container.elements().back();
   }
 
   template <class T>
@@ -184,11 +183,11 @@ class Builder {
     return true;
   }
 
-  bool unique_keys(const Object& members) {
+  bool unique_keys(std::span<const JsonMember> members) {
     if (members.size() < 2) return true;
     std::vector<const std::string*> keys;
     keys.reserve(members.size());
-    for (const Member& member : members) keys.push_back(&member.first);
+    for (const JsonMember& member : members) keys.push_back(&member.key);
     const auto less = [](const auto* a, const auto* b) { return *a < *b; };
     if (!std::is_sorted(keys.begin(), keys.end(), less)) std::sort(keys.begin(), keys.end(), less);
     const auto twin = std::adjacent_find(keys.begin(), keys.end(),
@@ -209,37 +208,30 @@ class Builder {
   Error error_;
 };
 
-bool is_scalar(const Json& value) noexcept { return !value.is_structured(); }
-
 /// `{"__float__": "Infinity"}`, as transformers 5 writes what JSON lacks.
 std::optional<double> wrapped_float(const Json& value) {
-  if (!value.is_object() || value.size() != 1 || value.begin().key() != "__float__") return {};
-  const auto* text = value.begin().value().get_ptr<const std::string*>();
-  if (text == nullptr) return {};
-  if (*text == "Infinity") return std::numeric_limits<double>::infinity();
-  if (*text == "-Infinity") return -std::numeric_limits<double>::infinity();
-  if (*text == "NaN") return std::numeric_limits<double>::quiet_NaN();
+  if (value.size() != 1) return {};
+  const std::string& text = value["__float__"].string();
+  if (text == "Infinity") return std::numeric_limits<double>::infinity();
+  if (text == "-Infinity") return -std::numeric_limits<double>::infinity();
+  if (text == "NaN") return std::numeric_limits<double>::quiet_NaN();
   return {};
 }
 
 ConfigValue scalar_value(const Json& value) {
   if (const auto wrapped = wrapped_float(value)) return *wrapped;
   switch (value.type()) {
-    case Json::value_t::boolean:
-      return value.get<bool>();
-    case Json::value_t::number_integer:
-      return value.get<std::int64_t>();
-    case Json::value_t::number_unsigned: {
-      const auto number = value.get<std::uint64_t>();
-      if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        return static_cast<double>(number);
-      }
-      return static_cast<std::int64_t>(number);
-    }
-    case Json::value_t::number_float:
-      return value.get<double>();
-    case Json::value_t::string:
-      return value.get<std::string>();
+    case Json::Type::kBoolean:
+      return value.boolean();
+    case Json::Type::kNegative:
+      return value.integer();
+    case Json::Type::kUnsigned:
+      if (value.integer() < 0) return value.number();  // Beyond 2^63.
+      return value.integer();
+    case Json::Type::kFloat:
+      return value.number();
+    case Json::Type::kString:
+      return value.string();
     default:
       return std::monostate{};
   }
@@ -249,7 +241,7 @@ ConfigValue list_value(const Json& list) {
   ConfigList values;
   values.reserve(list.size());
   for (const Json& item : list) {
-    if (!is_scalar(item) && !wrapped_float(item)) return dump_json(list);
+    if (!item.is_scalar() && !wrapped_float(item)) return dump_json(list);
     values.push_back(scalar_value(item));
   }
   return values;
@@ -320,7 +312,7 @@ Result<Json> parse_json(std::string_view text, std::string_view file, const Json
   const char* seen = text.data();
   Builder builder(text.data(), &seen, file, limits, python);
   const CountingIterator first(text.data(), &seen), last(text.data() + text.size(), &seen);
-  if (!Json::sax_parse(first, last, &builder)) return builder.take_error();
+  if (!Parser::sax_parse(first, last, &builder)) return builder.take_error();
   return builder.take_root();
 }
 
@@ -344,15 +336,8 @@ Result<Config> flatten_json(const Json& object, std::string_view file) {
 
 Json config_to_json(const Config& config) {
   Json object = Json::object();
-  std::vector<Member>& members = *object.get_ptr<Object*>();  // Keys are unique already.
-  for (const auto& [key, value] : config.items()) {
-    members.emplace_back(key, value_to_json(value));
-  }
+  for (const auto& [key, value] : config.items()) object.append(key, value_to_json(value));
   return object;
-}
-
-std::string dump_json(const Json& value, int indent) {
-  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace quern::formats

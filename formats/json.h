@@ -3,17 +3,14 @@
 #pragma once
 
 #include <cstddef>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
+#include "formats/json_value.h"
 #include "quern/config.h"
 #include "quern/result.h"
 
 namespace quern::formats {
-
-/// Insertion-ordered, because templates and configurations show their keys in the file's order.
-using Json = nlohmann::ordered_json;
 
 struct JsonLimits {
   std::size_t max_depth = 64;          ///< Nesting of arrays and objects.
@@ -39,8 +36,5 @@ Result<Config> flatten_json(const Json& object, std::string_view file);
 
 /// The reverse: dotted keys stay flat keys of one object.
 Json config_to_json(const Config& config);
-
-/// Serialises; invalid UTF-8 is replaced by U+FFFD, so it never throws.
-std::string dump_json(const Json& value, int indent = -1);
 
 }  // namespace quern::formats

@@ -218,7 +218,7 @@ Result<QuernTail> parse_tail(std::span<const std::byte> payload, std::string_vie
   if (!json.is_object()) return wrong(json.type_name());
   for (const auto& [key, value] : json.items()) {
     if (key == "chat_template" && value.is_string()) {
-      tail.chat_template = value.get<std::string>();
+      tail.chat_template = value.string();
     } else if (key == "generation" && value.is_object()) {
       tail.generation_json = dump_json(value);
     } else if (key == "metadata" && value.is_object()) {

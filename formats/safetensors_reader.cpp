@@ -51,7 +51,7 @@ Error bad(const std::string& path, ErrorCode code, const char* message, std::str
 
 Result<std::uint64_t> unsigned_number(const Json& value, const std::string& path,
                                       std::string_view field) {
-  if (const auto* number = value.get_ptr<const Json::number_unsigned_t*>()) return *number;
+  if (value.is_unsigned()) return value.unsigned_integer();
   return bad(path, ErrorCode::kMalformed, "a number is not a non-negative integer", field, 8)
       .got(value.type_name());
 }
@@ -90,7 +90,7 @@ Result<RawTensor> read_tensor(const std::string& name, const Json& object,
     return broken("a tensor has no pair of data_offsets");
   }
   if (shape->size() > kMaxDims) return broken("a tensor has too many dimensions");
-  raw.tensor.dtype_name = dtype->get<std::string>();
+  raw.tensor.dtype_name = dtype->string();
   raw.tensor.dtype = find_safe_dtype(raw.tensor.dtype_name);
   for (const Json& extent : *shape) {
     QUERN_TRY(number, unsigned_number(extent, path, name));
@@ -186,7 +186,7 @@ Status read_metadata(const Json& object, const std::string& path,
     if (!value.is_string()) {
       return bad(path, ErrorCode::kMalformed, "a metadata value is not a string", key, 8);
     }
-    metadata.insert_or_assign(key, value.get<std::string>());
+    metadata.insert_or_assign(key, value.string());
   }
   return {};
 }
@@ -199,18 +199,17 @@ bool is_plain_file_name(std::string_view name) noexcept {
 /// The index of a sharded checkpoint: which tensor lies in which file.
 Result<std::map<std::string, std::string>> read_index(const std::string& path) {
   QUERN_TRY(json, read_json_file(path, {8, kMaxIndexBytes, 4 * kMaxTensors}));
-  const auto map = json.is_object() ? json.find("weight_map") : json.end();
-  if (!json.is_object() || map == json.end() || !map->is_object()) {
+  const Json* map = json.find("weight_map");
+  if (map == nullptr || !map->is_object()) {
     return bad(path, ErrorCode::kMalformed, "the index has no weight_map", "weight_map", 0);
   }
   std::map<std::string, std::string> shards;
   for (const auto& [name, file] : map->items()) {
-    const auto* text = file.get_ptr<const std::string*>();
-    if (text == nullptr || !is_plain_file_name(*text)) {
+    if (!is_plain_file_name(file.string())) {
       return bad(path, ErrorCode::kMalformed, "a shard is not named by a plain file name", name, 0)
-          .got(text == nullptr ? std::string(file.type_name()) : quote(*text));
+          .got(file.is_string() ? quote(file.string()) : std::string(file.type_name()));
     }
-    shards.emplace(name, *text);
+    shards.emplace(name, file.string());
   }
   return shards;
 }

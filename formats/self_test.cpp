@@ -33,28 +33,28 @@ class Members {
 
   Result<const Json*> find(const char* key) const {
     if (!object_.is_object()) return bad(key, "an object");
-    const auto found = object_.find(key);
-    if (found == object_.end()) {
+    const Json* found = object_.find(key);
+    if (found == nullptr) {
       return Error(ErrorCode::kMissing, "the self-test lacks a key")
           .in_file(std::string(file_))
           .of(key);
     }
-    return &*found;
+    return found;
   }
   Result<std::string> text(const char* key) const {
     QUERN_TRY(value, find(key));
     if (!value->is_string()) return bad(key, "a string");
-    return value->get<std::string>();
+    return value->string();
   }
   Result<bool> boolean(const char* key) const {
     QUERN_TRY(value, find(key));
     if (!value->is_boolean()) return bad(key, "true or false");
-    return value->get<bool>();
+    return value->boolean();
   }
   Result<std::uint64_t> number(const char* key, std::uint64_t most) const {
     QUERN_TRY(value, find(key));
-    if (!value->is_number_unsigned()) return bad(key, "a number");
-    const auto number = value->get<std::uint64_t>();
+    if (!value->is_unsigned()) return bad(key, "a number");
+    const auto number = value->unsigned_integer();
     if (number > most) {
       return Error(ErrorCode::kOutOfRange, "a number of the self-test is too large")
           .in_file(std::string(file_))
@@ -81,10 +81,10 @@ class Members {
     std::vector<std::int32_t> out;
     out.reserve(values->size());
     for (const Json& value : *values) {
-      if (!value.is_number_unsigned() || value.get<std::uint64_t>() > 0x7FFFFFFFu) {
+      if (!value.is_unsigned() || value.unsigned_integer() > 0x7FFFFFFFu) {
         return bad(key, "token ids");
       }
-      out.push_back(static_cast<std::int32_t>(value.get<std::uint64_t>()));
+      out.push_back(static_cast<std::int32_t>(value.unsigned_integer()));
     }
     return out;
   }

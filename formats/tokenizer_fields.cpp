@@ -11,9 +11,8 @@ Error JsonFields::error(ErrorCode code, const char* key, std::string message) co
 }
 
 const Json* JsonFields::find(const char* key) const {
-  if (!object_->is_object()) return nullptr;
-  const auto it = object_->find(key);
-  return it == object_->end() || it->is_null() ? nullptr : &*it;
+  const Json* found = object_->find(key);
+  return found == nullptr || found->is_null() ? nullptr : found;
 }
 
 Result<std::string> JsonFields::text(const char* key) const {
@@ -22,7 +21,7 @@ Result<std::string> JsonFields::text(const char* key) const {
   if (!value->is_string()) {
     return error(ErrorCode::kMalformed, key, "a tokenizer field has another type").want("a string");
   }
-  return value->get_ref<const std::string&>();
+  return value->string();
 }
 
 Result<std::string> JsonFields::text_or(const char* key, std::string fallback) const {
@@ -36,7 +35,7 @@ Result<bool> JsonFields::flag(const char* key) const {
   if (!value->is_boolean()) {
     return error(ErrorCode::kMalformed, key, "a tokenizer field has another type").want("a bool");
   }
-  return value->get<bool>();
+  return value->boolean();
 }
 
 Result<bool> JsonFields::flag_or(const char* key, bool fallback) const {
@@ -47,16 +46,15 @@ Result<bool> JsonFields::flag_or(const char* key, bool fallback) const {
 Result<std::uint32_t> JsonFields::number(const char* key) const {
   const Json* value = find(key);
   if (value == nullptr) return error(ErrorCode::kMissing, key, "a tokenizer field is absent");
-  if (!value->is_number_integer()) {
+  if (!value->is_integer()) {
     return error(ErrorCode::kMalformed, key, "a tokenizer field has another type")
         .want("an integer");
   }
-  const bool fits = value->is_number_unsigned() ? value->get<std::uint64_t>() <= 0x7fffffffu
-                                                : value->get<std::int64_t>() >= 0;
+  const bool fits = value->is_unsigned() && value->unsigned_integer() <= 0x7fffffffu;
   if (!fits) {
     return error(ErrorCode::kOutOfRange, key, "a number is out of range").want("0 … 2147483647");
   }
-  return value->get<std::uint32_t>();
+  return static_cast<std::uint32_t>(value->unsigned_integer());
 }
 
 Result<std::uint32_t> JsonFields::number_or(const char* key, std::uint32_t fallback) const {

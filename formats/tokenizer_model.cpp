@@ -35,12 +35,12 @@ Result<Vocabulary> read_vocabulary(const JsonFields& fields, TokenizerSpec& spec
   Vocabulary vocabulary;
   vocabulary.reserve(section.json().size());
   for (const auto& [text, id] : section.json().items()) {
-    if (!id.is_number_unsigned()) {
+    if (!id.is_unsigned()) {
       return fields.error(ErrorCode::kMalformed, "vocab", "a token id is no small integer")
           .got(dump_json(id).substr(0, 40));
     }
-    QUERN_CHECK(add_row(fields, spec, id.get<std::uint64_t>(), text));
-    vocabulary.emplace(std::string_view(text), id.get<std::int32_t>());
+    QUERN_CHECK(add_row(fields, spec, id.unsigned_integer(), text));
+    vocabulary.emplace(std::string_view(text), static_cast<std::int32_t>(id.integer()));
   }
   return vocabulary;
 }
@@ -53,12 +53,12 @@ std::int32_t id_of(const Vocabulary& vocabulary, std::string_view text) {
 /// One merge as written: "a b", or ["a", "b"].
 bool split_merge(const Json& item, std::string_view& left, std::string_view& right) {
   if (item.is_array() && item.size() == 2 && item[0].is_string() && item[1].is_string()) {
-    left = item[0].get_ref<const std::string&>();
-    right = item[1].get_ref<const std::string&>();
+    left = item[0].string();
+    right = item[1].string();
     return true;
   }
   if (!item.is_string()) return false;
-  const std::string_view line = item.get_ref<const std::string&>();
+  const std::string_view line = item.string();
   const std::size_t space = line.find(' ');
   if (space == std::string_view::npos || line.find(' ', space + 1) != std::string_view::npos) {
     return false;
@@ -76,7 +76,7 @@ Status read_merges(const JsonFields& fields, const Vocabulary& vocabulary, Token
   spec.merges.reserve(list->size());
   std::string joined;
   for (const Json& item : *list) {
-    if (item.is_string() && item.get_ref<const std::string&>().rfind("#version", 0) == 0) continue;
+    if (item.is_string() && item.string().rfind("#version", 0) == 0) continue;
     std::string_view left, right;
     if (!split_merge(item, left, right)) {
       return fields.error(ErrorCode::kMalformed, "merges", "a merge is not two tokens")
@@ -127,7 +127,7 @@ Status read_bpe(const JsonFields& fields, TokenizerSpec& spec) {
                      (fuse ? model_flag::kFuseUnknown : 0) |
                      (ignore ? model_flag::kIgnoreMerges : 0);
   if (const Json* dropout = fields.find("dropout");
-      dropout != nullptr && !(dropout->is_number() && dropout->get<double>() == 0.0)) {
+      dropout != nullptr && !(dropout->is_number() && dropout->number() == 0.0)) {
     return fields.error(ErrorCode::kUnsupported, "dropout", "random merges are not implemented");
   }
   QUERN_TRY(vocabulary, read_vocabulary(fields, spec));
@@ -154,8 +154,8 @@ Status read_unigram(const JsonFields& fields, TokenizerSpec& spec) {
       return fields.error(ErrorCode::kMalformed, "vocab", "a piece has no text and score")
           .got(dump_json(item).substr(0, 80));
     }
-    QUERN_CHECK(add_row(fields, spec, spec.tokens.size(), item[0].get_ref<const std::string&>()));
-    spec.scores.push_back(library_score(item[1].get<double>()));
+    QUERN_CHECK(add_row(fields, spec, spec.tokens.size(), item[0].string()));
+    spec.scores.push_back(library_score(item[1].number()));
   }
   if (fallback) mark_bytes(spec);
   if (fields.find("unk_id") != nullptr) {

@@ -26,11 +26,11 @@ Status wrap(const JsonFields& fields, const Template& outer, Template& inner) {
 
 Result<std::int32_t> pair_id(const JsonFields& fields, const char* key) {
   const Json* value = fields.find(key);
-  if (value == nullptr || !value->is_array() || value->size() != 2 ||
-      !(*value)[1].is_number_unsigned() || (*value)[1].get<std::uint64_t>() >= 0x7fffffffu) {
+  if (value == nullptr || !value->is_array() || value->size() != 2 || !(*value)[1].is_unsigned() ||
+      (*value)[1].unsigned_integer() >= 0x7fffffffu) {
     return fields.error(ErrorCode::kMalformed, key, "no token and id").want("[\"token\", id]");
   }
-  return (*value)[1].get<std::int32_t>();
+  return static_cast<std::int32_t>((*value)[1].integer());
 }
 
 Status cls_sep(const JsonFields& fields, Template& out) {
@@ -47,10 +47,10 @@ Status special_ids(const JsonFields& fields, const std::string& name, Template& 
     return token.error(ErrorCode::kMalformed, "ids", "a special token has no ids");
   }
   for (const Json& id : *ids) {
-    if (!id.is_number_unsigned() || id.get<std::uint64_t>() >= 0x7fffffffu) {
+    if (!id.is_unsigned() || id.unsigned_integer() >= 0x7fffffffu) {
       return token.error(ErrorCode::kMalformed, "ids", "an id is no small integer");
     }
-    out.push_back(id.get<std::int32_t>());
+    out.push_back(static_cast<std::int32_t>(id.integer()));
   }
   return {};
 }

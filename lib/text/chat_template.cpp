@@ -34,8 +34,8 @@ Result<jinja::Value> collect_variables(jinja::Heap& heap, const formats::Json& v
   QUERN_CHECK(set("eos_token", jinja::make_string(heap, options.eos_token, /*trusted=*/true)));
   QUERN_CHECK(set("tools", jinja::Value::none()));
   QUERN_CHECK(set("documents", jinja::Value::none()));
-  for (auto it = variables.begin(); it != variables.end(); ++it) {
-    QUERN_CHECK(set(it.key(), jinja::from_json(heap, it.value())));
+  for (const auto& [name, value] : variables.items()) {
+    QUERN_CHECK(set(name, jinja::from_json(heap, value)));
   }
   return jinja::make_map(heap, std::move(map));
 }

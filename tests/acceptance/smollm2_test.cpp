@@ -14,6 +14,7 @@
 #include "formats/json.h"
 #include "formats/safetensors_reader.h"
 #include "quern/session.h"
+#include "support/json_lists.h"
 #include "support/temp_dir.h"
 
 using namespace quern;
@@ -95,11 +96,10 @@ TEST_CASE(
   int prompts = 0;
   for (std::string line; std::getline(lines, line); ++prompts) {
     const formats::Json golden_case = must(formats::parse_json(line, "greedy.jsonl"));
-    const auto prompt = golden_case["ids"].get<std::vector<TokenId>>();
-    const auto greedy = golden_case["greedy_ids"].get<std::vector<TokenId>>();
-    const auto margins = golden_case["margins"].get<std::vector<double>>();
-    CHECK(must(model.encode(golden_case["prompt"].get<std::string>(), {.add_special = false})) ==
-          prompt);
+    const auto prompt = testing::numbers_of<TokenId>(golden_case["ids"]);
+    const auto greedy = testing::numbers_of<TokenId>(golden_case["greedy_ids"]);
+    const auto margins = testing::numbers_of<double>(golden_case["margins"]);
+    CHECK(must(model.encode(golden_case["prompt"].string(), {.add_special = false})) == prompt);
 
     std::vector<TokenId> ids = prompt;
     ids.insert(ids.end(), greedy.begin(), greedy.end() - 1);

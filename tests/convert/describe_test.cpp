@@ -96,12 +96,24 @@ TEST_CASE("a model of an unknown architecture can still be looked at") {
   const TempFolder folder;
   write_toy_gguf(folder.file("a.gguf"), {.architecture = "nonesuch"});
   const auto json = describe_json(folder.file("a.gguf"), true);
-  CHECK(json["problem"].get<std::string>().find("nonesuch") != std::string::npos);
+  CHECK(json["problem"].string().find("nonesuch") != std::string::npos);
   CHECK(json["tensors"].size() == 11);
   if (const auto path = golden("whisper")) {
     CHECK(describe_json(*path, true)["tensors"].size() > 10);
   }
   CHECK_FALSE(describe(folder.file("absent"), false).ok());
+}
+
+TEST_CASE("a file of tensors without a configuration can still be looked at") {
+  const auto path = golden("llama3");
+  if (!path) return;
+  const TempFolder folder;
+  std::filesystem::copy_file(*path + "/golden.safetensors", folder.file("lone.safetensors"));
+  const auto json = describe_json(folder.file("lone.safetensors"), true);
+  CHECK(json["problem"].string().find("config.json") != std::string::npos);
+  CHECK(json["kind"] == "safetensors");
+  CHECK(json["tensors"].size() == 5);
+  CHECK(json["bytes"] == std::filesystem::file_size(folder.file("lone.safetensors")));
 }
 
 }  // namespace

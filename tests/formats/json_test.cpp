@@ -30,6 +30,39 @@ TEST_CASE("JSON keeps the order of keys and the kinds of numbers") {
   CHECK((*json)["a"].size() == 6);
 }
 
+TEST_CASE("JSON is written so that it reads back as the same value") {
+  const std::pair<double, const char*> floats[] = {
+      {1.0, "1.0"},       {0.1, "0.1"},        {-0.0, "-0.0"},
+      {1e-5, "1e-05"},    {0.0001, "0.0001"},  {123456789012345.0, "123456789012345.0"},
+      {1e15, "1e+15"},    {5e-324, "5e-324"},  {1.7976931348623157e308, "1.7976931348623157e+308"},
+      {INFINITY, "null"}, {-INFINITY, "null"}, {NAN, "null"}};
+  for (const auto& [value, text] : floats) CHECK(dump_json(value) == text);
+  CHECK(dump_json("\b\t\n\f\r\"\\/\x01\x7f") == "\"\\b\\t\\n\\f\\r\\\"\\\\/\\u0001\x7f\"");
+  CHECK(dump_json("a\xffz\xe2\x82") == "\"a\uFFFDz\uFFFD\uFFFD\"");
+  CHECK(dump_json("\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80").size() == 2 + 9 * 3);
+  const Json value{{"empty", Json::array()}, {"list", {1, -2, Json::object()}}, {"text", "é€𐀀"}};
+  CHECK(
+      dump_json(value, 2) ==
+      "{\n  \"empty\": [],\n  \"list\": [\n    1,\n    -2,\n    {}\n  ],\n  \"text\": \"é€𐀀\"\n}");
+  for (const int indent : {-1, 0, 4})
+    CHECK(parse_json(dump_json(value, indent), "j").value() == value);
+}
+
+TEST_CASE("a JSON value answers for another type with nothing") {
+  Json value{{"a", 1}, {"b", {true, nullptr}}};
+  CHECK(value["b"].size() == 2);
+  CHECK(std::as_const(value)["absent"].is_null());
+  CHECK(value["b"][7].is_null());
+  CHECK(value["a"].string().empty());
+  CHECK(value["a"].elements().empty());
+  CHECK_FALSE(value["a"].boolean());
+  CHECK(value.integer() == 0);
+  value["c"]["d"] = "added";
+  value.erase("a");
+  CHECK(dump_json(value) == R"({"b":[true,null],"c":{"d":"added"}})");
+  CHECK(Json(-1) != Json(18446744073709551615u));
+}
+
 TEST_CASE("JSON that is not JSON is refused with an offset") {
   for (const char* text : {"",
                            " ",
@@ -89,9 +122,9 @@ TEST_CASE("Python's numbers are read where they are allowed, and only as values"
   const auto json =
       parse_json(R"({"a":Infinity,"NaN":[-Infinity,NaN],"t":"NaN \" Infinity"})", "j", {}, true);
   REQUIRE(json.ok());
-  CHECK(std::isinf((*json)["a"].get<double>()));
-  CHECK((*json)["NaN"][0].get<double>() < 0);
-  CHECK(std::isnan((*json)["NaN"][1].get<double>()));
+  CHECK(std::isinf((*json)["a"].number()));
+  CHECK((*json)["NaN"][0].number() < 0);
+  CHECK(std::isnan((*json)["NaN"][1].number()));
   CHECK((*json)["t"] == "NaN \" Infinity");
   CHECK_FALSE(parse_json("{NaN:1}", "j", {}, true).ok());
   CHECK_FALSE(parse_json("NaNa", "j", {}, true).ok());

@@ -65,7 +65,7 @@ TEST_CASE("every golden decoder gives transformers' logits") {
     for (const char* config : {"config.json", "config_v4.json"}) {
       CAPTURE(config);
       const GoldenModel model = must(GoldenModel::load(directory, config));
-      const double bound = kTolerance * about["output_std"].template get<double>();
+      const double bound = kTolerance * about["output_std"].number();
       Runner runner = must(Runner::create(model, {}));
       CHECK(max_abs_difference(must(runner.step(golden_ids(golden, "input_ids"), 64)),
                                golden_floats(golden, "logits")) <= bound);

@@ -1,10 +1,14 @@
 #include <doctest/doctest.h>
 
 #include <functional>
+#include <new>
 #include <optional>
 
+#include "convert/convert.h"
 #include "faults.h"
+#include "formats/json.h"
 #include "support.h"
+#include "support/temp_dir.h"
 #include "text/sampler.h"
 
 using namespace quern;
@@ -57,8 +61,47 @@ TEST_CASE("a decode step and the sampler allocate nothing") {
   CHECK(count == 0);
 }
 
-// Opening and rendering are left out: nlohmann-json's destructor allocates, and ends the process
-// where that fails (nlohmann-json 3.11, basic_json::destroy).
+TEST_CASE("reading and writing JSON survive every failing allocation") {
+  if (!AllocationFault::works()) {
+    MESSAGE("left out: operator new is the sanitizer's");
+    return;
+  }
+  const std::string text =
+      R"({"list of lists":[[1,-2,[3.5,{"deep and long enough to be allocated":[true,null]}]],[]],)"
+      R"("a key that is not short":"a string that is allocated, too","x":NaN})";
+  CHECK(fail_everywhere([&]() -> std::optional<ErrorCode> {
+          try {
+            const auto json = formats::parse_json(text, "a document", {}, true);
+            if (!json.ok()) return json.error().code;
+            const formats::Json copy = *json;
+            return formats::dump_json(copy, 2).empty() ? std::optional(ErrorCode::kInternal)
+                                                       : std::nullopt;
+          } catch (const std::bad_alloc&) {
+            return ErrorCode::kOutOfMemory;
+          }
+        }) > 20);
+}
+
+TEST_CASE("opening and rendering survive every failing allocation") {
+  if (!AllocationFault::works()) {
+    MESSAGE("left out: operator new is the sanitizer's");
+    return;
+  }
+  const auto path = handbook_model();
+  if (!path) return;
+  const testing::TempDir folder;
+  const std::string file = folder.file("m.quern");
+  REQUIRE(convert::convert(*path, file).ok());
+  ModelOptions options;
+  options.threads = 1;
+  CHECK(fail_everywhere([&] { return code_of(Model::open(file, options)); }) > 100);
+  const char* conversation = R"({"messages":[{"role":"user","content":"How tall is a mill?"}]})";
+  CHECK(fail_everywhere([&] {
+          const auto model = Model::open(file, options);
+          return model.ok() ? code_of(model->render(conversation)) : code_of(model);
+        }) > 150);
+}
+
 TEST_CASE("encoding, sessions and replies survive every failing allocation") {
   if (!AllocationFault::works()) {
     MESSAGE("left out: operator new is the sanitizer's");

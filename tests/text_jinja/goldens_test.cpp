@@ -26,8 +26,8 @@ formats::Json variables_of(const formats::Json& golden) {
 
 text::RenderOptions options_of(const formats::Json& golden, const std::string& now) {
   text::RenderOptions options;
-  options.bos_token = golden.value("bos_token", "");
-  options.eos_token = golden.value("eos_token", "");
+  options.bos_token = golden["bos_token"].string();
+  options.eos_token = golden["eos_token"].string();
   options.now_iso8601 = now;
   return options;
 }
@@ -38,30 +38,31 @@ void check_case(const text::ChatTemplate& chat, const formats::Json& golden,
   if (golden.contains("expected_error")) {
     REQUIRE_FALSE(rendered.ok());
     CHECK(rendered.error().code == ErrorCode::kTemplateRaised);
-    CHECK(rendered.error().message == golden["expected_error"].get<std::string>());
+    CHECK(rendered.error().message == golden["expected_error"].string());
     return;
   }
   REQUIRE_MESSAGE(rendered.ok(), rendered.error().describe());
-  CHECK(rendered->text == golden["expected"].get<std::string>());
+  CHECK(rendered->text == golden["expected"].string());
   test::check_spans(*rendered);
 }
 
 /// Puts `token` around every string of the conversation.
 void inject(formats::Json& value, const std::string& token) {
   if (value.is_string()) {
-    value = token + value.get<std::string>() + token;
-  } else if (value.is_structured()) {
-    for (auto& element : value) inject(element, token);
+    value = token + value.string() + token;
+    return;
   }
+  for (auto& element : value.elements()) inject(element, token);
+  for (auto& member : value.items()) inject(member.value, token);
 }
 
 void check_injection(const text::ChatTemplate& chat, const formats::Json& golden,
                      const std::string& now) {
   static const std::string kToken = "<|\x01injected|>";
   formats::Json variables = variables_of(golden);
-  for (auto& message : variables["messages"]) {
-    for (const auto& [key, value] : message.items()) {
-      if (key != "role") inject(message[key], kToken);
+  for (auto& message : variables["messages"].elements()) {
+    for (auto& [key, value] : message.items()) {
+      if (key != "role") inject(value, kToken);
     }
   }
   const auto rendered = chat.render(variables, options_of(golden, now));
@@ -80,17 +81,17 @@ TEST_CASE("every published template renders every recorded conversation exactly"
   std::size_t cases = 0;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (!fs::exists(entry.path() / "cases.json")) continue;
-    const auto recorded = formats::Json::parse(test::read_file(entry.path() / "cases.json"));
+    const auto recorded = test::read_json(entry.path() / "cases.json");
     const auto chat = text::ChatTemplate::parse(test::read_file(entry.path() / "template.jinja"),
                                                 entry.path().filename().string());
     REQUIRE_MESSAGE(chat.ok(), chat.error().describe());
     ++templates;
     for (const auto& golden : recorded["cases"]) {
-      const std::string name = golden["name"].get<std::string>();
+      const std::string name = golden["name"].string();
       CAPTURE(entry.path().filename().string());
       CAPTURE(name);
-      check_case(*chat, golden, recorded["now"].get<std::string>());
-      check_injection(*chat, golden, recorded["now"].get<std::string>());
+      check_case(*chat, golden, recorded["now"].string());
+      check_injection(*chat, golden, recorded["now"].string());
       ++cases;
     }
   }

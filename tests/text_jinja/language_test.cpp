@@ -13,10 +13,10 @@ using formats::Json;
 TEST_CASE("expressions and statements render as jinja2 renders them") {
   const std::filesystem::path path =
       std::filesystem::path(QUERN_SOURCE_DIR) / "tests/text_jinja/language_cases.json";
-  const Json recorded = Json::parse(test::read_file(path));
+  const Json recorded = test::read_json(path);
   std::size_t cases = 0;
   for (const auto& each : recorded["cases"]) {
-    const std::string source = each[0].get<std::string>();
+    const std::string source = each[0].string();
     CAPTURE(source);
     const auto rendered = test::render(source, recorded["variables"]);
     ++cases;
@@ -25,7 +25,7 @@ TEST_CASE("expressions and statements render as jinja2 renders them") {
       continue;
     }
     REQUIRE_MESSAGE(rendered.ok(), rendered.error().describe());
-    CHECK(rendered->text == each[1].get<std::string>());
+    CHECK(rendered->text == each[1].string());
     test::check_spans(*rendered);
   }
   CHECK(cases > 1000);

@@ -13,6 +13,12 @@ std::string read_file(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
+formats::Json read_json(const std::filesystem::path& path) {
+  auto json = formats::parse_json(read_file(path), path.string());
+  REQUIRE_MESSAGE(json.ok(), json.error().describe());
+  return std::move(json).value();
+}
+
 bool goldens_present(const std::filesystem::path& folder) {
   if (std::filesystem::exists(folder)) return true;
   if (std::getenv("CI") != nullptr) FAIL("the goldens are missing: " << folder.string());

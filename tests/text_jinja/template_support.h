@@ -11,6 +11,7 @@
 namespace quern::test {
 
 std::string read_file(const std::filesystem::path& path);
+formats::Json read_json(const std::filesystem::path& path);
 
 /// \return whether the goldens are there; where CI is set their absence fails the test.
 bool goldens_present(const std::filesystem::path& folder);

@@ -1,4 +1,5 @@
 #include "golden.h"
+#include "support/json_lists.h"
 
 #include <doctest/doctest.h>
 
@@ -50,15 +51,14 @@ std::vector<GoldenCase> read_cases(const std::string& folder) {
     REQUIRE_MESSAGE(json.ok(), line);
     const formats::Json& row = *json;
     GoldenCase one;
-    one.text = row["text"].get<std::string>();
-    one.ids = row["ids"].get<std::vector<std::int32_t>>();
-    one.add_special = row["add_special"].get<bool>();
-    one.parse_special = row["parse_special"].get<bool>();
+    one.text = row["text"].string();
+    one.ids = testing::numbers_of<std::int32_t>(row["ids"]);
+    one.add_special = row["add_special"].boolean();
+    one.parse_special = row["parse_special"].boolean();
     one.has_decoded = row["decoded"].is_string();
-    if (one.has_decoded) one.decoded = row["decoded"].get<std::string>();
-    one.decoded_with_special = row.contains("decoded_with_special")
-                                   ? row["decoded_with_special"].get<std::string>()
-                                   : one.decoded;
+    if (one.has_decoded) one.decoded = row["decoded"].string();
+    one.decoded_with_special =
+        row.contains("decoded_with_special") ? row["decoded_with_special"].string() : one.decoded;
     out.push_back(std::move(one));
   }
   return out;

@@ -39,7 +39,7 @@ Json model_json(const std::string& model, const Json& pre_tokenizer) {
 
 Json pipeline_json(std::size_t i) {
   const Json& pipeline = pipeline_fixture()["pipelines"][i];
-  Json out = model_json(pipeline["model"].get<std::string>(), Json());
+  Json out = model_json(pipeline["model"].string(), Json());
   for (const char* key : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
     if (pipeline.contains(key)) out[key] = pipeline[key];
   }

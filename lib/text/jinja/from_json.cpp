@@ -1,7 +1,5 @@
 #include "text/jinja/from_json.h"
 
-#include <limits>
-
 namespace quern::text::jinja {
 namespace {
 
@@ -20,9 +18,9 @@ Result<Value> from_array(Heap& heap, const formats::Json& json, int depth) {
 
 Result<Value> from_object(Heap& heap, const formats::Json& json, int depth) {
   Map map;
-  for (auto it = json.begin(); it != json.end(); ++it) {
-    QUERN_TRY(key, make_string(heap, it.key(), /*trusted=*/false));
-    QUERN_TRY(value, from_json(heap, it.value(), depth + 1));
+  for (const auto& [name, member] : json.items()) {
+    QUERN_TRY(key, make_string(heap, name, /*trusted=*/false));
+    QUERN_TRY(value, from_json(heap, member, depth + 1));
     QUERN_CHECK(map.set(std::move(key), std::move(value)));
   }
   return make_map(heap, std::move(map), /*user=*/true);
@@ -31,36 +29,30 @@ Result<Value> from_object(Heap& heap, const formats::Json& json, int depth) {
 }  // namespace
 
 Result<Value> from_json(Heap& heap, const formats::Json& json, int depth) {
-  using Type = formats::Json::value_t;
+  using Type = formats::Json::Type;
   if (depth > kMaxJsonDepth) return too_deep();
   switch (json.type()) {
-    case Type::null:
+    case Type::kNull:
       return Value::none().mark_user(true);
-    case Type::boolean:
-      return Value(json.get<bool>()).mark_user(true);
-    case Type::number_integer:
-      return Value(json.get<std::int64_t>()).mark_user(true);
-    case Type::number_unsigned: {
-      const auto number = json.get<std::uint64_t>();
-      if (number > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
+    case Type::kBoolean:
+      return Value(json.boolean()).mark_user(true);
+    case Type::kUnsigned:
+      if (json.integer() < 0)
         return Error(ErrorCode::kOutOfRange, "an integer does not fit 64 bits")
-            .got(std::to_string(number));
-      }
-      return Value(static_cast<std::int64_t>(number)).mark_user(true);
-    }
-    case Type::number_float:
-      return Value(json.get<double>()).mark_user(true);
-    case Type::string:
-      return make_string(heap, json.get_ref<const std::string&>(), /*trusted=*/false);
-    case Type::array:
+            .got(std::to_string(json.unsigned_integer()));
+      return Value(json.integer()).mark_user(true);
+    case Type::kNegative:
+      return Value(json.integer()).mark_user(true);
+    case Type::kFloat:
+      return Value(json.number()).mark_user(true);
+    case Type::kString:
+      return make_string(heap, json.string(), /*trusted=*/false);
+    case Type::kArray:
       return from_array(heap, json, depth);
-    case Type::object:
+    case Type::kObject:
       return from_object(heap, json, depth);
-    case Type::binary:
-    case Type::discarded:
-      break;
   }
-  return Error(ErrorCode::kInvalidArgument, "a variable of the template is no JSON value");
+  return Error(ErrorCode::kInternal, "a JSON value is of no type");
 }
 
 }  // namespace quern::text::jinja
