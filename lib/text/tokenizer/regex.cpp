@@ -5,6 +5,7 @@
 #include <string>
 
 #include "text/tokenizer/regex_translate.h"
+#include "text/tokenizer/stand_ins.h"
 #include "text/tokenizer/utf8.h"
 
 #ifdef QUERN_HAVE_PCRE2
@@ -164,7 +165,8 @@ Status Regex::find_all(std::string_view text, std::vector<ByteRange>& out) const
     impl_->native(text, out);
     return {};
   }
-  return each_match(*impl_, text,
+  std::string buffer;
+  return each_match(*impl_, with_stand_ins(text, buffer),
                     [&out](ByteRange range, std::string_view) { out.push_back(range); });
 }
 
