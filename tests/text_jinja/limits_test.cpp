@@ -17,6 +17,28 @@ std::string repeat(const std::string& text, std::size_t count) {
 
 }  // namespace
 
+TEST_CASE("the clock is a moment as ISO 8601 writes it") {
+  const auto chat =
+      text::ChatTemplate::parse("{{ strftime_now('%Y-%m-%d %H:%M:%S.%f') }}", "clock");
+  REQUIRE(chat.ok());
+  const auto at = [&](const char* now) {
+    text::RenderOptions options;
+    options.now_iso8601 = now;
+    const auto rendered = chat->render(formats::Json::object(), options);
+    return rendered.ok() ? rendered->text : std::string(error_code_name(rendered.error().code));
+  };
+  CHECK(at("2025-01-15T10:30:07") == "2025-01-15 10:30:07.000000");
+  CHECK(at("2025-01-15 10:30") == "2025-01-15 10:30:00.000000");
+  CHECK(at("2025-01-15T10:30:07.25") == "2025-01-15 10:30:07.250000");
+  CHECK(at("2025-01-15") == "2025-01-15 00:00:00.000000");
+  for (const char* zone : {"Z", "+02:00", "-0530", "+14"})
+    CHECK(at((std::string("2025-01-15T10:30:07") + zone).c_str()) == "2025-01-15 10:30:07.000000");
+  for (const char* wrong : {"", "2025", "2025-13-01", "2025-02-30", "2025-01-15T",
+                            "2025-01-15T24:00", "2025-01-15T10:30:07+", "2025-01-15T10:30:07+25:00",
+                            "2025-01-15Z", "2025-01-15T10:30:07Zx"})
+    CHECK_MESSAGE(at(wrong) == error_code_name(ErrorCode::kInvalidArgument), wrong);
+}
+
 TEST_CASE("templates beyond a limit end with kLimit") {
   const std::string deep = repeat("(", 5000);
   const std::string sources[] = {

@@ -202,8 +202,9 @@ std::optional<Clock> parse_clock(std::string_view text) {
   const int year = read_digits(text, at, 4);
   const int month = mark("-") ? read_digits(text, at, 2) : -1;
   const int day = mark("-") ? read_digits(text, at, 2) : -1;
-  const int hour = mark("T ") ? read_digits(text, at, 2) : -1;
-  const int minute = mark(":") ? read_digits(text, at, 2) : -1;
+  const bool is_date = at == text.size();  // Then its first moment is meant.
+  const int hour = mark("T ") ? read_digits(text, at, 2) : is_date ? 0 : -1;
+  const int minute = mark(":") ? read_digits(text, at, 2) : is_date ? 0 : -1;
   const int second = mark(":") ? read_digits(text, at, 2) : 0;
   if (mark(".")) {
     const std::size_t begin = at;
@@ -214,6 +215,12 @@ std::optional<Clock> parse_clock(std::string_view text) {
     }
     if (at == begin) return std::nullopt;
     clock.microseconds = fraction;
+  }
+  // Templates show the time as it is written: the zone changes nothing, but must be one.
+  if (!is_date && !mark("Z") && mark("+-")) {
+    const int zone_hour = read_digits(text, at, 2);
+    const int zone_minute = mark(":") || at < text.size() ? read_digits(text, at, 2) : 0;
+    if (zone_hour < 0 || zone_hour > 23 || zone_minute < 0 || zone_minute > 59) return std::nullopt;
   }
   if (at != text.size() || year < 1 || month < 1 || month > 12 || day < 1 ||
       day > days_of(year, month - 1) || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
@@ -238,7 +245,7 @@ Result<Clock> clock_of(const std::optional<std::string>& iso8601) {
     if (parsed.has_value()) return *parsed;
     return Error(ErrorCode::kInvalidArgument, "the clock is no moment")
         .of("now_iso8601")
-        .want("YYYY-MM-DDTHH:MM:SS");
+        .want("YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS");
   }
   const auto now = std::chrono::system_clock::now();
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);

@@ -16,8 +16,8 @@ struct Clock {
   int microseconds = 0;
 };
 
-/// \return the moment `YYYY-MM-DDTHH:MM[:SS[.ffffff]]` (kInvalidArgument for another form), or the
-/// system's local time where absent.
+/// \return the moment `YYYY-MM-DD[THH:MM[:SS[.ffffff]][Z|±HH[:MM]]]` (ISO 8601; kInvalidArgument
+/// for another form) as it is written, or the system's local time where absent.
 Result<Clock> clock_of(const std::optional<std::string>& iso8601);
 
 /// Appends the moment as `format` says. Directives: aAbBcdDeFgGHhIjkmMnpPrRStTuUVwWxXyYfzZ%;
