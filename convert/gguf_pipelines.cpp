@@ -155,6 +155,18 @@ void set_sentencepiece_unknown(TokenizerSpec& spec) {
   }
 }
 
+/// What the BPE pipelines of SentencePiece share behind their normalizers.
+void set_sentencepiece_bpe(TokenizerSpec& spec, const GgufHints& hints, TokenizerModel model,
+                           bool prefix) {
+  set_sentencepiece_decoders(spec, prefix);
+  spec.model = model;
+  spec.model_flags = model_flag::kByteFallback | model_flag::kFuseUnknown;
+  set_sentencepiece_unknown(spec);
+  set_added(spec, hints, false);
+  set_in_model(spec, true, true);
+  set_bos_eos(spec, true, false);
+}
+
 Status set_llama(TokenizerSpec& spec, const GgufHints& hints) {
   if (spec.scores.empty()) {
     return Error(ErrorCode::kMissing, "the scores of the pieces are absent")
@@ -163,25 +175,13 @@ Status set_llama(TokenizerSpec& spec, const GgufHints& hints) {
   const bool prefix = is_set(spec.gguf_flags.add_space_prefix, true);
   if (prefix) spec.normalizers.push_back(step(StepKind::kPrepend, kMark));
   spec.normalizers.push_back(step(StepKind::kReplaceLiteral, " ", kMark));
-  set_sentencepiece_decoders(spec, prefix);
-  spec.model = TokenizerModel::kBpeScores;
-  spec.model_flags = model_flag::kByteFallback | model_flag::kFuseUnknown;
-  set_sentencepiece_unknown(spec);
-  set_added(spec, hints, false);
-  set_in_model(spec, true, true);
-  set_bos_eos(spec, true, false);
+  set_sentencepiece_bpe(spec, hints, TokenizerModel::kBpeScores, prefix);
   return {};
 }
 
 Status set_gemma4(TokenizerSpec& spec, const GgufHints& hints) {
   spec.normalizers.push_back(step(StepKind::kReplaceLiteral, " ", kMark));
-  set_sentencepiece_decoders(spec, false);
-  spec.model = TokenizerModel::kBpeMerges;
-  spec.model_flags = model_flag::kByteFallback | model_flag::kFuseUnknown;
-  set_sentencepiece_unknown(spec);
-  set_added(spec, hints, false);
-  set_in_model(spec, true, true);
-  set_bos_eos(spec, true, false);
+  set_sentencepiece_bpe(spec, hints, TokenizerModel::kBpeMerges, false);
   return {};
 }
 

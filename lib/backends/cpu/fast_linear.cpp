@@ -49,17 +49,14 @@ class PackedWeight {
     std::vector<float> rows(static_cast<std::size_t>(kSliceCols * k_));
     const std::uint64_t panel =
         *panel_bytes(*find_encoding(weight.encoding), static_cast<std::uint64_t>(k_));
+    const quant::EncodingOps& ops = *quant::find_ops(weight.encoding);
+    const std::byte* next = weight.data;
     for (std::int64_t first = 0; first < weight.rows; first += kSliceCols) {
       const std::int64_t cols = std::min(kSliceCols, weight.rows - first);
-      for (std::int64_t row = 0; row < cols; row += quant::kPanelRows) {
-        std::vector<float> rows16(static_cast<std::size_t>(quant::kPanelRows * k_));
-        quant::find_ops(weight.encoding)
-            ->dequantize_panel(
-                weight.data + static_cast<std::uint64_t>((first + row) / quant::kPanelRows) * panel,
-                k_, rows16.data());
-        const std::int64_t n = std::min(quant::kPanelRows, cols - row);
-        std::copy_n(rows16.begin(), n * k_, rows.begin() + row * k_);
-      }
+      // Whole panels, also the last one: a slice has room for them.
+      static_assert(kSliceCols % quant::kPanelRows == 0);
+      for (std::int64_t row = 0; row < cols; row += quant::kPanelRows, next += panel)
+        ops.dequantize_panel(next, k_, rows.data() + row * k_);
       add_slice(stream, rows.data(), first, cols);
     }
     stream.wait();
