@@ -29,9 +29,6 @@ Result<MemoryImage> convert_into_memory(const SourceModel& source, const ModelPl
   return std::move(sink).take();
 }
 
-/// Whether the path holds a tokenizer and no model.
-bool is_vocabulary(const SourceModel& source) { return source.architecture() == nullptr; }
-
 }  // namespace
 
 Result<Model> open_any(const std::string& path, const ModelOptions& options) {
@@ -40,7 +37,7 @@ Result<Model> open_any(const std::string& path, const ModelOptions& options) {
     if (format == SourceFormat::kQuern) return Model::open(path, options);
     QUERN_TRY(source, open_source(path, options.vocabulary_only));
     ModelPlan plan;
-    if (!options.vocabulary_only && !is_vocabulary(*source)) {
+    if (!options.vocabulary_only) {
       QUERN_TRY(made, make_plan(*source, OutputFormat::kQuern, {}));
       plan = std::move(made);
     }

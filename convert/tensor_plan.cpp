@@ -265,16 +265,21 @@ class Planner {
 Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
                             const ConvertOptions& options) {
   QUERN_TRY(policy, parse_encoding(options.encoding, output));
-  if (source.architecture() == nullptr) {
+  Planner planner(source, output, policy);
+  if (source.architecture() != nullptr) {
+    QUERN_TRY(expected, models::expected_tensors(*source.architecture(), source.config()));
+    for (const ExpectedTensor& tensor : expected) QUERN_CHECK(planner.add(tensor));
+  } else if (output == OutputFormat::kGguf) {
     return Error(ErrorCode::kMissing, "the source is a vocabulary without a model")
         .in_file(source.path())
         .want("a checkpoint with weights");
   }
-  QUERN_TRY(expected, models::expected_tensors(*source.architecture(), source.config()));
-  Planner planner(source, output, policy);
-  for (const ExpectedTensor& tensor : expected) QUERN_CHECK(planner.add(tensor));
   ModelPlan plan = std::move(planner).finish();
-  plan.shown.architecture = source.architecture()->name;
+  if (source.architecture() != nullptr)
+    plan.shown.architecture = source.architecture()->name;
+  else
+    plan.shown.warnings.emplace_back(
+        "the source is a vocabulary without a model: the result can tokenize and nothing more");
   plan.shown.source_kind = source.kind();
   plan.shown.warnings.insert(plan.shown.warnings.begin(), source.notes().begin(),
                              source.notes().end());

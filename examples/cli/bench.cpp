@@ -12,6 +12,7 @@
 #include "command.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 
 namespace quern::cli {
@@ -115,7 +116,7 @@ Result<std::vector<Rates>> measure_all(const Model& model, const BenchOptions& o
 Json report(const Model& model, const BenchOptions& options, double load_ms, KvType kv,
             const std::vector<Rates>& all) {
   Json json;
-  json["model"] = model.path();
+  json["model"] = shown_path(model.path());
   json["isa"] = model.isa();
   json["threads"] = model.threads();
   json["kv"] = kv_name(kv);
@@ -135,8 +136,8 @@ std::string report_text(const Model& model, const BenchOptions& options, double 
                         const std::vector<Rates>& all) {
   char line[256];
   std::snprintf(line, sizeof(line), "%s: %s, %d threads, loaded in %.1f ms, peak %.1f MiB\n",
-                model.path().c_str(), std::string(model.isa()).c_str(), model.threads(), load_ms,
-                static_cast<double>(peak_rss_bytes()) / 1048576.0);
+                shown_path(model.path()).c_str(), std::string(model.isa()).c_str(), model.threads(),
+                load_ms, static_cast<double>(peak_rss_bytes()) / 1048576.0);
   std::string text = line;
   for (const Rates& rates : all) {
     double sum = 0, squares = 0;

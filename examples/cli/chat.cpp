@@ -8,6 +8,7 @@
 #include "command.h"
 #include "line_reader.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "quern/conversation.h"
 #include "terminal.h"
 
@@ -194,6 +195,8 @@ int talk(Chat& chat) {
 }
 
 int chat(const ChatOptions& options) {
+  if (stdin_twice({options.model.path, "-"}))
+    return usage("a chat reads its messages from stdin, so MODEL cannot be stdin too");
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
   if (!model->has_tokenizer())

@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "input.h"
+#include "model_path.h"
 #include "output_file.h"
 #include "terminal.h"
 
@@ -82,8 +83,9 @@ void tell_warnings(const convert::ConvertPlan& plan) {
   for (const std::string& warning : plan.warnings) tell("warning: " + warning);
 }
 
-int dry_run(const ConvertFlags& flags, const convert::ConvertOptions& options) {
-  const auto plan = convert::plan(flags.source, flags.output, options);
+int dry_run(const ConvertFlags& flags, const std::string& source,
+            const convert::ConvertOptions& options) {
+  const auto plan = convert::plan(source, flags.output, options);
   if (!plan.ok()) return fail(plan.error());
   tell_warnings(*plan);
   put(flags.json ? to_text(plan_json(*plan, true)) + "\n" : plan_text(*plan));
@@ -95,12 +97,14 @@ int convert_model(const ConvertFlags& flags) {
   options.encoding = flags.encoding;
   options.self_test = flags.self_test;
   options.threads = flags.threads;
-  if (flags.dry_run) return dry_run(flags, options);
+  const auto source = model_path(flags.source);
+  if (!source.ok()) return fail(source.error());
+  if (flags.dry_run) return dry_run(flags, *source, options);
   Result<convert::ConvertReport> report = [&] {
     const InterruptScope scope;
     ProgressBar bar("converting");
     options.progress = bar.callback();
-    return convert::convert(flags.source, flags.output, options);
+    return convert::convert(*source, flags.output, options);
   }();
   if (!report.ok()) return fail(report.error());
   tell_warnings(report->plan);
@@ -143,7 +147,7 @@ int quantize(const ConvertFlags& flags) {
 void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
   command
       .add_option(source, flags.source,
-                  "A .quern, .gguf or .safetensors file, or a checkpoint directory")
+                  "A .quern, .gguf or .safetensors file, a checkpoint directory, or - (stdin)")
       ->required();
   command.add_option("-o,--output", flags.output, "The file to write; .gguf writes GGUF")
       ->required();

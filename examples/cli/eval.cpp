@@ -11,6 +11,7 @@
 #include "input.h"
 #include "logits_file.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "output_file.h"
 #include "terminal.h"
 
@@ -198,13 +199,15 @@ Result<Score> evaluate(const Model& model, const EvalOptions& options) {
 }
 
 int perplexity(const EvalOptions& options) {
+  if (stdin_twice({options.model.path, options.text}))
+    return usage("MODEL and the text cannot both be stdin");
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
   const auto score = evaluate(*model, options);
   if (!score.ok()) return fail(score.error());
   Json json = score->json();
   if (options.json) {
-    json["model"] = model->path();
+    json["model"] = shown_path(model->path());
     json["context"] = options.context;
     json["isa"] = model->isa();
     json["threads"] = model->threads();

@@ -6,6 +6,7 @@
 #include "convert/convert.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 
 namespace quern::cli {
@@ -52,10 +53,13 @@ void print(const Json& value, const std::string& indent, std::string& out) {
 }
 
 int inspect(const InspectOptions& options) {
-  const auto description = convert::describe(options.model.path, options.tensors);
+  const auto path = model_path(options.model.path);
+  if (!path.ok()) return fail(path.error());
+  const auto description = convert::describe(*path, options.tensors);
   if (!description.ok()) return fail(description.error());
-  auto json = parse_json(*description, options.model.path);
+  auto json = parse_json(*description, *path);
   if (!json.ok()) return fail(json.error());
+  (*json)["file"] = shown_path(*path);
   std::string graph;
   if (options.graph) {
     const auto model = options.model.open();

@@ -7,6 +7,7 @@
 #include "encoder_input.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "output_file.h"
 #include "terminal.h"
 
@@ -88,6 +89,8 @@ int encoder_logits(const Model& model, const LogitsOptions& options, EncoderInpu
 }
 
 int logits(const LogitsOptions& options) {
+  if (stdin_twice({options.model.path, options.ids}))
+    return usage("MODEL and the ids cannot both be stdin");
   auto text = options.ids;
   if (text == "-") {
     auto input = read_input("-");

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "convert/convert.h"
+#include "model_path.h"
 
 namespace quern::cli {
 namespace {
@@ -25,8 +26,9 @@ std::string above_zero_to_one(const std::string& text) {
 
 void ModelFlags::add_path_to(CLI::App& command, const char* what) {
   command
-      .add_option(what, path,
-                  "A .quern, .gguf or .safetensors file, or a Hugging Face checkpoint directory")
+      .add_option(
+          what, path,
+          "A .quern, .gguf or .safetensors file, a Hugging Face checkpoint directory, or - (stdin)")
       ->required();
 }
 
@@ -48,7 +50,8 @@ Result<Model> ModelFlags::open(bool vocabulary_only) const {
   options.threads = threads;
   options.fast = fast;
   options.vocabulary_only = vocabulary_only;
-  return convert::open_any(path, options);
+  QUERN_TRY(opened, model_path(path));
+  return convert::open_any(opened, options);
 }
 
 KvType ModelFlags::kv_type() const {

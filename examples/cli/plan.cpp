@@ -6,6 +6,7 @@
 #include "command.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 
 namespace quern::cli {
@@ -37,7 +38,7 @@ int plan(const PlanOptions& options) {
   const std::uint64_t total = memory->weights_bytes + memory->kv_bytes + memory->scratch_bytes;
   if (options.json) {
     Json json;
-    json["model"] = model->path();
+    json["model"] = shown_path(model->path());
     json["weights_bytes"] = memory->weights_bytes;
     json["kv_bytes"] = memory->kv_bytes;
     json["scratch_bytes"] = memory->scratch_bytes;

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "quern/conversation.h"
 #include "terminal.h"
 
@@ -54,7 +55,7 @@ Json report(const Model& model, const Session& session, const RunOptions& option
   json["tokens_per_second"] =
       seconds > 0 ? static_cast<double>(stats.generated_tokens) / seconds : 0.0;
   json["seed"] = options.generation.seed;
-  json["model"] = model.path();
+  json["model"] = shown_path(model.path());
   json["isa"] = model.isa();
   json["threads"] = model.threads();
   json["kv"] = kv_name(session.kv());
@@ -72,6 +73,8 @@ Result<Generated> reply_to(Session& session, const std::vector<TokenId>& ids,
 }
 
 int run(const RunOptions& options) {
+  if (stdin_twice({options.model.path, options.prompt}))
+    return usage("MODEL and the prompt cannot both be stdin");
   std::string prompt = options.prompt;
   if (prompt == "-") {
     auto input = read_input("-");

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 
 namespace quern::cli {
@@ -41,6 +42,8 @@ Result<Prompt> render(const RenderFlags& options) {
 int print_prompt(const RenderFlags& options) {
   if (options.model.path.empty() && options.template_file.empty())
     return usage("give a MODEL, or a template with --template FILE; see quern template --help");
+  if (stdin_twice({options.model.path, options.json, options.template_file}))
+    return usage("only one of MODEL, --json and --template can be stdin");
   const auto prompt = render(options);
   if (!prompt.ok()) {
     if (prompt.error().code != ErrorCode::kTemplateRaised) return fail(prompt.error());

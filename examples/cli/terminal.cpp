@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "command.h"
+#include "model_path.h"
 
 namespace quern::cli {
 namespace {
@@ -98,7 +99,9 @@ void tell(std::string_view sentence) {
 
 int fail(const Error& error) {
   if (error.code == ErrorCode::kCancelled && interrupted()) return kInterrupted;
-  tell(error.describe() + "; " + advice(error.code));
+  Error shown = error;
+  shown.file = shown_path(error.file);
+  tell(shown.describe() + "; " + advice(error.code));
   return kRefused;
 }
 

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 
 namespace quern::cli {
@@ -118,6 +119,8 @@ int decode_stdin(const Model& model, const std::string& text, const TokenizeOpti
 }
 
 int tokenize(const TokenizeOptions& options) {
+  if (stdin_twice({options.model.path, options.jsonl.empty() ? "-" : options.jsonl}))
+    return usage("MODEL and the text cannot both be stdin; give the text with --jsonl FILE");
   const auto model = options.model.open(true);
   if (!model.ok()) return fail(model.error());
   if (!options.jsonl.empty()) return tokenize_lines(*model, options);

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 
 namespace quern::cli {
@@ -17,7 +18,7 @@ struct VerifyOptions {
 
 Json report_json(const Model& model, const VerifyReport& report) {
   Json json;
-  json["file"] = model.path();
+  json["file"] = shown_path(model.path());
   json["ok"] = report.problems.empty();
   json["tensors_checked"] = report.tensors_checked;
   json["bytes_checked"] = report.bytes_checked;
@@ -31,7 +32,7 @@ Json report_json(const Model& model, const VerifyReport& report) {
 }
 
 std::string report_text(const Model& model, const VerifyReport& report) {
-  return model.path() + ": " + std::to_string(report.tensors_checked) + " tensors, " +
+  return shown_path(model.path()) + ": " + std::to_string(report.tensors_checked) + " tensors, " +
          std::to_string(report.bytes_checked) + " bytes, " +
          std::to_string(report.strings_checked) + " strings, " +
          std::to_string(report.templates_checked) + " prompts and " +

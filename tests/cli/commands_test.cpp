@@ -99,6 +99,26 @@ TEST_CASE("run takes prompts from stdin, raw ones, and ones that begin with a da
   CHECK(json_of({"run", *model, "-p", "-x y", "-n", "1", "--json"})["generated_tokens"] == 1);
 }
 
+TEST_CASE("MODEL may come through a pipe") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const std::string bytes = file_text(*model);
+  const Json piped =
+      json_of({"run", "-", "-p", "Debian is", "-n", "4", "--greedy", "--json"}, bytes);
+  const Json named = json_of({"run", *model, "-p", "Debian is", "-n", "4", "--greedy", "--json"});
+  CHECK(piped["ids"] == named["ids"]);
+  CHECK(piped["model"] == "stdin");
+  const Json described = json_of({"inspect", "-", "--json", "--graph"}, bytes);
+  CHECK(described["file"] == "stdin");
+  CHECK(described["weights_hash"] == json_of({"verify", "-", "--json"}, bytes)["weights_hash"]);
+  const quern::testing::TempDir folder;
+  const Json converted = json_of({"convert", "-", "-o", folder.file("a.quern"), "--json"}, bytes);
+  CHECK(converted["output_bytes"] == file_text(folder.file("a.quern")).size());
+  const std::string lines = folder.write("lines.jsonl", "{\"text\":\"Debian is\"}\n");
+  CHECK(quern::test::quern({"tokenize", "-", "--jsonl", lines}, bytes).out ==
+        quern::test::quern({"tokenize", *model, "--jsonl", lines}).out);
+}
+
 TEST_CASE("run ends at stop strings and at the context") {
   const auto model = handbook_quern();
   if (!model) return;
@@ -147,13 +167,25 @@ TEST_CASE("logits are transformers', whatever the batch, and a directory will do
   CHECK(folder.entries() == 1);
 }
 
-TEST_CASE("tokenize answers the golden cases line by line, both ways") {
-  for (const char* name : {"smollm2", "llama-bpe", "bert-bge"}) {
-    const auto directory = reference(std::string("tokenizers/") + name);
+TEST_CASE("tokenize answers the golden cases line by line, both ways, whatever holds them") {
+  const quern::testing::TempDir folder;
+  for (const std::string file :
+       {"smollm2/ggml-vocab-smollm2.gguf", "llama-bpe/ggml-vocab-llama-bpe.gguf",
+        "bert-bge/ggml-vocab-bert-bge.gguf", "minilm/tokenizer.json", "minilm", "small-t5.quern",
+        "llama-spm.quern"}) {
+    const auto directory =
+        reference("tokenizers/" + file.substr(0, std::min(file.find('/'), file.find(".quern"))));
     if (!directory) return;
-    CAPTURE(name);
-    const std::string model = *directory + "/ggml-vocab-" + name + ".gguf",
-                      cases = *directory + "/cases.jsonl";
+    CAPTURE(file);
+    const std::string cases = *directory + "/cases.jsonl";
+    std::string model = *directory + file.substr(std::min(file.find('/'), file.size()));
+    if (file.ends_with(".quern")) {
+      model = folder.file(file);
+      const Json report =
+          json_of({"convert", *directory + "/tokenizer.json", "-o", model, "--json"});
+      CHECK(report["warnings"].size() == 1);
+      CHECK(json_of({"verify", model, "--json"})["strings_checked"].get<int>() > 20);
+    }
     const Outcome encoded = quern::test::quern({"tokenize", model, "--jsonl", cases});
     const Outcome decoded = quern::test::quern({"tokenize", model, "--decode", "--jsonl", cases});
     REQUIRE(encoded.status == 0);

@@ -64,6 +64,13 @@ TEST_CASE("a wrong command line is status 2 with one sentence on stderr") {
            {"eval"},
            {"eval", "perplexity", "m"},
            {"bench", "m", "-r", "0"},
+           {"run", "-", "-p", "-"},
+           {"chat", "-"},
+           {"tokenize", "-"},
+           {"tokenize", "-", "--jsonl", "-"},
+           {"template", "-", "--json", "-"},
+           {"logits", "-", "--ids", "-", "-o", "out.safetensors"},
+           {"eval", "perplexity", "-", "--text", "-"},
        }) {
     const Outcome outcome = quern::test::quern(words);
     std::string line;
@@ -111,6 +118,16 @@ TEST_CASE("an input that is no model is status 1 with one sentence on stderr") {
     }
   }
   CHECK(folder.entries() == 4);  // No half file was left.
+}
+
+TEST_CASE("a MODEL from stdin that is none is refused under that name") {
+  for (const char* command : {"inspect", "verify", "plan", "bench"}) {
+    const Outcome outcome = quern::test::quern({command, "-"}, "this is no model");
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 1);
+    CHECK(outcome.err.find("quern: stdin") == 0);
+  }
+  CHECK(quern::test::quern({"inspect", "-"}).status == 1);
 }
 
 TEST_CASE("an instruction set that the machine lacks is an error, not another one") {
