@@ -35,9 +35,6 @@ class Json {
     kArray,
     kObject
   };
-  using Array = std::vector<Json>;
-  using Object = std::vector<JsonMember>;
-
   Json() = default;
   Json(std::nullptr_t) {}
   Json(std::same_as<bool> auto value) : value_(value) {}
@@ -111,6 +108,10 @@ class Json {
   friend bool operator==(const Json& a, const Json& b);
 
  private:
+  using Array = std::vector<Json>;
+  /// A type of its own, as ConfigList is (quern/config.h).
+  struct Object : std::vector<JsonMember> {};
+
   std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, std::string, Array,
                Object>
       value_;

@@ -15,9 +15,14 @@
 
 namespace quern {
 
-/// One configuration value. Lists hold scalars only (lists of objects are not configuration).
 struct ConfigValue;
-using ConfigList = std::vector<ConfigValue>;
+/// A type of its own: libstdc++ 12 takes a variant of scalars, strings and vectors alone for one
+/// that always has a value, so that an allocation failing while it is copied destroys what was
+/// never made.
+struct ConfigList : std::vector<ConfigValue> {
+  using vector::vector;
+};
+/// One configuration value. Lists hold scalars only (lists of objects are not configuration).
 struct ConfigValue
     : std::variant<std::monostate, bool, std::int64_t, double, std::string, ConfigList> {
   using variant::variant;

@@ -134,8 +134,8 @@ std::vector<std::string> goldens(const std::set<std::string>& kinds) {
   for (const auto& entry :
        std::filesystem::directory_iterator(std::string(QUERN_GOLDENS_DIR) + "/models", error)) {
     const auto golden = formats::read_json_file(entry.path() / "golden.json");
-    if (!golden.ok() || kinds.count(golden->value("kind", "")) == 0) continue;
-    if (models::find_by_hf_class(golden->value("model_class", "")) == nullptr) continue;
+    if (!golden.ok() || kinds.count(std::string((*golden)["kind"].string())) == 0) continue;
+    if (models::find_by_hf_class((*golden)["model_class"].string()) == nullptr) continue;
     names.push_back(entry.path().filename());
   }
   std::sort(names.begin(), names.end());
