@@ -14,6 +14,25 @@ bool is_pair(const Json& value) {
 
 }  // namespace
 
+Json::Object::Object() = default;
+Json::Object::Object(const Object& other) = default;
+Json::Object::Object(Object&& other) noexcept = default;
+Json::Object& Json::Object::operator=(const Object& other) = default;
+Json::Object& Json::Object::operator=(Object&& other) noexcept = default;
+Json::Object::~Object() = default;
+
+Json::Json(std::nullptr_t) {}
+Json::Json(bool negative, std::uint64_t bits) {
+  if (negative)
+    value_ = static_cast<std::int64_t>(bits);
+  else
+    value_ = bits;
+}
+Json::Json(double value) : value_(value) {}
+Json::Json(std::string value) : value_(std::move(value)) {}
+Json::Json(std::string_view value) : value_(std::string(value)) {}
+Json::Json(const char* value) : value_(std::string(value)) {}
+
 Json::Json(std::initializer_list<Json> values) {
   if (values.size() == 0 || !std::all_of(values.begin(), values.end(), is_pair)) {
     value_ = Array(values);

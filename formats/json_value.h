@@ -36,21 +36,19 @@ class Json {
     kObject
   };
   Json() = default;
-  Json(std::nullptr_t) {}
+  Json(std::nullptr_t);
   Json(std::same_as<bool> auto value) : value_(value) {}
   template <std::integral T>
-  requires(!std::same_as<T, bool>) Json(T value) {
-    if (std::cmp_less(value, 0))
-      value_ = static_cast<std::int64_t>(value);
-    else
-      value_ = static_cast<std::uint64_t>(value);
-  }
-  Json(double value) : value_(value) {}
-  Json(std::string value) : value_(std::move(value)) {}
-  Json(std::string_view value) : value_(std::string(value)) {}
-  Json(const char* value) : value_(std::string(value)) {}
+  requires(!std::same_as<T, bool>) Json(T value)
+      : Json(std::cmp_less(value, 0), static_cast<std::uint64_t>(value)) {}
+  Json(double value);
+  Json(std::string value);
+  Json(std::string_view value);
+  Json(const char* value);
   template <class T>
-  Json(const std::vector<T>& values) : value_(Array(values.begin(), values.end())) {}
+  Json(const std::vector<T>& values) : Json(std::initializer_list<Json>{}) {
+    for (const T& value : values) push_back(value);
+  }
   /// Pairs whose first is a string make an object, anything else an array.
   Json(std::initializer_list<Json> values);
   static Json array(std::initializer_list<Json> values = {});
@@ -108,9 +106,19 @@ class Json {
   friend bool operator==(const Json& a, const Json& b);
 
  private:
+  /// An integer: whether it lies below 0, and its bits.
+  Json(bool negative, std::uint64_t bits);
+
   using Array = std::vector<Json>;
   /// A type of its own, as ConfigList is (quern/config.h).
-  struct Object : std::vector<JsonMember> {};
+  struct Object : std::vector<JsonMember> {
+    Object();  // All in the source file, where members are known.
+    Object(const Object& other);
+    Object(Object&& other) noexcept;
+    Object& operator=(const Object& other);
+    Object& operator=(Object&& other) noexcept;
+    ~Object();
+  };
 
   std::variant<std::monostate, bool, std::int64_t, std::uint64_t, double, std::string, Array,
                Object>
