@@ -83,16 +83,28 @@ void time_attention(const kernels::KernelTable& table, quern::KvType type, const
   const std::int64_t vb = kernels::kv_value_block_bytes(type, hd);
   const Buffer k(blocks * kb), v(blocks * vb), q(4 * hd);
   const Buffer scratch(kernels::attention_scratch_bytes(type, hd, hd));
-  std::vector<const float*> rows(8, reinterpret_cast<const float*>(q.data));
-  const std::vector<std::int64_t> begin(8, 0), end(8, positions);
-  std::vector<float> m(8), l(8), acc(8 * 64);
-  const kernels::AttentionArgs args{
-      rows.data(), queries,     hd,     hd,   begin.data(), end.data(), {k.data, v.data, kb, vb},
-      0,           blocks,      0.125f, 0.0f, nullptr,      m.data(),   l.data(),
-      acc.data(),  scratch.data};
+  const auto count = static_cast<std::size_t>(queries);
+  std::vector<const float*> rows(count, reinterpret_cast<const float*>(q.data));
+  const std::vector<std::int64_t> begin(count, 0), end(count, positions);
+  const Buffer state(4 * kernels::attention_state_floats(queries, hd));
+  const kernels::AttentionArgs args{rows.data(),
+                                    queries,
+                                    hd,
+                                    hd,
+                                    begin.data(),
+                                    end.data(),
+                                    {k.data, v.data, kb, vb},
+                                    0,
+                                    blocks,
+                                    0.125f,
+                                    0.0f,
+                                    nullptr,
+                                    nullptr,
+                                    reinterpret_cast<float*>(state.data),
+                                    scratch.data};
   const double seconds =
       best_seconds([&] { table.attention[static_cast<std::size_t>(type)](args); });
-  std::printf("attention %-5s %d queries  %7.1f GMAC/s\n", name, static_cast<int>(queries),
+  std::printf("attention %-5s %2d queries  %7.1f GMAC/s\n", name, static_cast<int>(queries),
               static_cast<double>(2 * queries * positions * hd) / seconds * 1e-9);
 }
 
@@ -128,7 +140,7 @@ int main(int argc, char** argv) {
     if (wanted && info->weight) time_linear(table, *info, 1536, 576);
   }
   if (argc > 2) return 0;
-  for (const std::int64_t queries : {1, 3, 8}) {
+  for (const std::int64_t queries : {1, 3, 8, 48}) {
     time_attention(table, quern::KvType::kF32, "f32", queries);
     time_attention(table, quern::KvType::kF16, "f16", queries);
     time_attention(table, quern::KvType::kQ8, "q8", queries);

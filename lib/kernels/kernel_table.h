@@ -16,10 +16,11 @@
 
 namespace quern::kernels {
 
-inline constexpr std::int64_t kPanelRows = 16;  ///< Output rows of a weight panel.
-inline constexpr std::int64_t kRowTile = 8;     ///< Activation rows packed side by side.
-inline constexpr std::int64_t kKvBlock = 64;    ///< Positions of a KV block.
-inline constexpr std::int64_t kMaxQueries = 8;  ///< Queries of one attention call.
+inline constexpr std::int64_t kPanelRows = 16;   ///< Output rows of a weight panel.
+inline constexpr std::int64_t kRowTile = 8;      ///< Activation rows packed side by side.
+inline constexpr std::int64_t kKvBlock = 64;     ///< Positions of a KV block.
+inline constexpr std::int64_t kSpanBlocks = 4;   ///< KV blocks of a span of attention.
+inline constexpr std::int64_t kMaxQueries = 48;  ///< Queries of one attention call.
 inline constexpr std::size_t kEncodingSlots = 128;
 inline constexpr std::size_t kRowFormats = 3;
 inline constexpr std::size_t kKvTypes = 6;
@@ -73,17 +74,15 @@ struct LinearArgs {
 };
 
 /// One KV head of one layer of one sequence. Block b (positions 64b…64b+63) of keys begins at
-/// k + b·k_block_bytes. Layouts (hd padded to hd16 = round_up(hd, 16) where said):
-/// f32/f16/bf16 keys: [4 groups of 16 positions][hd][16]; values: [64][hd16].
-/// q8 keys: codes int8 [4][round_up(hd,4)/4][16][4], then scales f32 [64]; values: codes int8
-/// [64][hd16], then scales f32 [64]. q4: the same with two codes a byte (private to the kernels).
+/// k + b·k_block_bytes. The layout is private to the kernels (kv_layout.h).
 struct KvHead {
   std::byte* k;
   std::byte* v;
   std::int64_t k_block_bytes, v_block_bytes;
 };
 
-/// Appends one position. q8: scale = amax/127, codes rint(x·(127/amax)); q4: amax/7, clamp −8…7.
+/// Appends one position. q8: scale = amax/127, codes rint(x·(127/amax)); q4: amax/7, codes −7…7.
+/// Coded values keep log2 of their scale (at least 2^−40; the factor is then 2^40) in its place.
 struct KvStoreArgs {
   KvHead head;
   std::int64_t head_dim, value_dim;
@@ -93,18 +92,31 @@ struct KvStoreArgs {
 };
 
 /// Attention of up to kMaxQueries query vectors over blocks [block_begin, block_end) of one KV
-/// head.
+/// head, from nothing. Online softmax (Milakov and Gimelshein 2018; Dao et al. 2022) in base 2.
 ///
-/// Per block and query, from the block alone: s_j = (q · k_j)·scale (fma in order of d; q8 and q4
-/// keys: q quantized to int8 per vector with scale amax/127, exact sum, then
-/// float(isum)·(sq·sk)·scale), s = softcap·tanh(s/softcap) where softcap > 0, s +=
-/// alibi_slope[i]·(j − (end−1)) where given; s += bias[i][j] where given; positions outside
-/// [begin[i], end[i]) count as −∞; m_b = max s; p_j = exp(s_j − m_b); l_b = Σ p_j (16 virtual lanes j mod 16 in order, then the fixed
-/// tree); o_b[d] = Σ_j fma(p_j, v_j[d]) in order of j (q8, q4: fma(p_j·sv_j, float(code), o)).
-/// Blocks without a visible position are skipped. Then merged in order of blocks into the running
-/// state: m' = max(m, m_b), f = exp(m − m'), g = exp(m_b − m'); l = fma(l, f, l_b·g); acc[d] =
-/// fma(acc[d], f, o_b[d]·g). A fresh state is m = −∞, l = 0, acc = 0 (then m', l', acc' are exactly
-/// m_b, l_b, o_b).
+/// Scores of a block, from the block alone. log2e = 1.44269504f.
+/// - f32, f16, bf16: s_j = (q · k_j)·scale, fma in order of d.
+/// - q8, q4: q is quantized to int8 per vector (scale sq = amax/127); t_j = float(exact sum)·sk_j;
+///   s_j = t_j·(sq·scale).
+/// - s = softcap·tanh(s/softcap) where softcap > 0; s += alibi_slope[i]·(j − (end−1)), then s +=
+///   bias[i][j], where given.
+/// - x_j = s_j·log2e; coded: x_j = fma(s_j, log2e, λ_j), λ_j = log2 of the scale of value j; where
+///   there is no cap, slope or bias, x_j = fma(t_j, (sq·scale)·log2e, λ_j).
+/// Positions outside [begin[i], end[i]) count as −∞ and weigh nothing; blocks without a visible
+/// position are skipped.
+///
+/// Weights: X = max x_j, M = fma(X, 0, X + 0) (NaN where X is not finite).
+/// - plain: w_j = exp2_of(x_j − M); l_b = Σ w_j; o_b[d] = Σ fma(w_j, v_j[d]) in order of j.
+/// - coded: w_j = exp2_short(max(−126, x_j − M)); l_b = Σ fma(w_j, r_j) with r_j = fma(sk_j, 0,
+///   exp2_of(−λ_j)); the weights become codes c_j = rint(127·w_j) of 7 bits, o_b[d] = float(Σ
+///   c_j·code_j[d]), exact. w_j is the weight times the value's scale, so the codes are fine
+///   where the output needs it, whatever the norms of the values.
+/// Σ of l_b: 16 virtual lanes j mod 16 in order, then the fixed tree.
+///
+/// Merge of a block into the state of its span (kSpanBlocks blocks of absolute positions), then of
+/// spans in order into the whole: m' = max(m, M), f = exp2_of(m − m'), g = exp2_of(M − m'); l =
+/// fma(l, f, l_b·g); acc[d] = fma(acc[d], f, o_b[d]·h), h = g, coded blocks g·(1/127). A state of
+/// l = 0 is not merged. The start is m = −∞, l = 0, acc = 0; with sinks m = sink[i]·log2e, l = 1.
 struct AttentionArgs {
   const float* const* q;   ///< n_queries pointers to `[head_dim]`.
   std::int64_t n_queries;  ///< 1 … kMaxQueries.
@@ -116,13 +128,11 @@ struct AttentionArgs {
   float scale;
   float softcap;             ///< 0: none.
   const float* alibi_slope;  ///< Per query, or nullptr.
-  float* m;                  ///< `[n_queries]`
-  float* l;                  ///< `[n_queries]`
-  float* acc;                ///< `[n_queries, value_dim16]`, value_dim16 = round_up(value_dim, 16).
-  std::byte* scratch;        ///< attention_scratch_bytes(), 64-byte aligned.
-  /// Per query a row indexed by absolute position, or nullptr. Whole blocks are read: every address
-  /// of a visible block must be readable.
-  const float* const* bias = nullptr;
+  /// Per query a row by absolute position, or nullptr. Of a visible block the whole row is read.
+  const float* const* bias;
+  const float* sink;   ///< Per query: a score without a value, or nullptr.
+  float* state;        ///< attention_state_floats(); private to the table's kernels.
+  std::byte* scratch;  ///< attention_scratch_bytes(), 64-byte aligned.
 };
 
 /// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma
@@ -166,16 +176,18 @@ struct KernelTable {
 
   std::array<void (*)(const KvStoreArgs&), kKvTypes> kv_store;
   std::array<void (*)(const AttentionArgs&), kKvTypes> attention;
-  /// Merges one block's state (m_b, l_b, o_b) into (m, l, acc) as above, `dim` elements.
-  void (*attention_merge)(float* m, float* l, float* acc, float m_b, float l_b, const float* o_b,
-                          std::int64_t dim);
-  /// out[d] = acc[d] · (1/l); zeros where l is 0.
-  void (*attention_finish)(float l, const float* acc, std::int64_t dim, float* out);
+  /// Merges the state of a later span of the same queries into `total`, as AttentionArgs says.
+  void (*attention_merge)(std::int64_t n_queries, std::int64_t value_dim, float* total,
+                          const float* span);
+  /// out[i][d] = fma(acc[d], 1/l, 0) of query i; zeros where l is 0.
+  void (*attention_finish)(std::int64_t n_queries, std::int64_t value_dim, const float* state,
+                           float* const* out);
 };
 
 /// Bytes of packed rows, and of a thread's scratch; multiples of 64.
 std::int64_t packed_rows_bytes(RowFormat format, std::int64_t rows, std::int64_t cols) noexcept;
 std::int64_t linear_scratch_bytes(Encoding encoding, std::int64_t cols) noexcept;
+std::int64_t attention_state_floats(std::int64_t n_queries, std::int64_t value_dim) noexcept;
 std::int64_t attention_scratch_bytes(KvType type, std::int64_t head_dim,
                                      std::int64_t value_dim) noexcept;
 /// Bytes of one 64-position block of keys (or of values) of one head.

@@ -51,9 +51,19 @@ std::int64_t linear_scratch_bytes(Encoding encoding, std::int64_t cols) noexcept
   return panels + rotated_block_rows(cols) * (k + 8);  // The rows, their scales and sums.
 }
 
+std::int64_t attention_state_floats(std::int64_t n_queries, std::int64_t value_dim) noexcept {
+  return state_width(n_queries) * (2 + round_up(value_dim, 16));
+}
+
 std::int64_t attention_scratch_bytes(KvType, std::int64_t head_dim,
                                      std::int64_t value_dim) noexcept {
-  return round_up(kMaxQueries * attention_query_bytes(head_dim, value_dim), 64);
+  // Queries packed, scores, codes of weights, numbers per query; numbers per position; a block of
+  // keys and of values as float32; the state of a span.
+  const std::int64_t per_query = 4 * (round_up(head_dim, 16) + 64 + 16 + 16);
+  const std::int64_t per_position = 4 * (8 + round_up(head_dim, 16) + round_up(value_dim, 32));
+  return round_up(kMaxQueries * per_query + 64 * per_position +
+                      4 * attention_state_floats(kMaxQueries, value_dim),
+                  64);
 }
 
 std::int64_t kv_key_block_bytes(KvType type, std::int64_t head_dim) noexcept {

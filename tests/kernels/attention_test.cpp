@@ -14,8 +14,6 @@ namespace {
 
 constexpr KvType kTypes[] = {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4};
 
-std::int64_t up16(std::int64_t n) { return (n + 15) / 16 * 16; }
-
 struct Shape {
   KvType type;
   std::int64_t hd, vd, positions, queries;
@@ -25,11 +23,11 @@ struct Shape {
 struct Problem {
   Shape s;
   std::vector<std::vector<float>> q;
-  std::vector<float> keys, values, slopes;
+  std::vector<float> keys, values, slopes, sinks;
   std::vector<std::vector<float>> bias;  ///< Rows of whole blocks; empty: none.
   std::vector<std::int64_t> begin, end;
   float softcap = 0, scale = 0;
-  bool alibi = false;
+  bool alibi = false, sunk = false;
 
   Problem(const Shape& shape, Random& random) : s(shape) {
     const auto fill = [&](std::vector<float>& x, std::int64_t n) {
@@ -45,10 +43,12 @@ struct Problem {
       end.push_back(same ? last : 1 + random.below(static_cast<int>(last)));
       begin.push_back(random.below(3) != 0 ? 0 : random.below(static_cast<int>(end.back())));
       slopes.push_back(random.uniform() * 0.1f);
+      sinks.push_back(random.number(s.wild));
     }
     scale = 1.0f / std::sqrt(static_cast<float>(s.hd));
     softcap = random.below(3) == 0 ? 5.0f : 0.0f;
     alibi = random.below(3) == 0;
+    sunk = random.below(3) == 0;
     if (random.below(3) != 0) return;
     bias.resize(q.size());
     for (auto& row : bias) fill(row, (s.positions + kKvBlock - 1) / kKvBlock * kKvBlock);
@@ -80,53 +80,52 @@ struct Cache {
   }
 };
 
-/// m, l and acc of all queries, then the finished outputs; pads of acc are left out.
-std::vector<float> attend(const KernelTable& table, const Problem& p, const Cache& cache,
-                          bool split) {
-  const std::int64_t n = p.s.queries, stride = up16(p.s.vd);
-  std::vector<float> m(static_cast<std::size_t>(n), -std::numeric_limits<float>::infinity());
-  std::vector<float> l(static_cast<std::size_t>(n)), acc(static_cast<std::size_t>(n * stride));
-  Guarded scratch(attention_scratch_bytes(p.s.type, p.s.hd, p.s.vd));
+/// How the work is cut: the whole at once, or spans apart with groups of queries of this size.
+constexpr std::int64_t kWhole = 0;
+
+/// The finished outputs of queries [from, from + count).
+void attend_some(const KernelTable& table, const Problem& p, const Cache& cache, std::int64_t from,
+                 std::int64_t count, bool by_span, float* const* out) {
   std::vector<const float*> q;
   for (const auto& one : p.q) q.push_back(one.data());
   std::vector<const float*> bias;
   for (const auto& one : p.bias) bias.push_back(one.data());
+  Guarded scratch(attention_scratch_bytes(p.s.type, p.s.hd, p.s.vd));
+  Guarded total(4 * attention_state_floats(count, p.s.vd)), span(total.size());
   AttentionArgs args{};
+  args.q = q.data() + from;
+  args.n_queries = count;
   args.head_dim = p.s.hd;
   args.value_dim = p.s.vd;
+  args.begin = p.begin.data() + from;
+  args.end = p.end.data() + from;
   args.head = cache.head;
   args.scale = p.scale;
   args.softcap = p.softcap;
+  args.alibi_slope = p.alibi ? p.slopes.data() + from : nullptr;
+  args.bias = bias.empty() ? nullptr : bias.data() + from;
   args.scratch = scratch.data();
-  const auto call = [&](std::int64_t from, std::int64_t count, std::int64_t b0, std::int64_t b1) {
-    args.q = q.data() + from;
-    args.n_queries = count;
-    args.begin = p.begin.data() + from;
-    args.end = p.end.data() + from;
-    args.alibi_slope = p.alibi ? p.slopes.data() + from : nullptr;
-    args.bias = bias.empty() ? nullptr : bias.data() + from;
-    args.m = m.data() + from;
-    args.l = l.data() + from;
-    args.acc = acc.data() + from * stride;
-    args.block_begin = b0;
-    args.block_end = b1;
+  for (std::int64_t b = 0; b < cache.blocks;) {
+    args.block_begin = b;
+    args.block_end = by_span ? std::min(b + kSpanBlocks, cache.blocks) : cache.blocks;
+    args.sink = p.sunk && b == 0 ? p.sinks.data() + from : nullptr;
+    args.state = b == 0 ? total.floats() : span.floats();
     table.attention[static_cast<std::size_t>(p.s.type)](args);
-  };
-  if (!split) {
-    call(0, n, 0, cache.blocks);
-  } else {
-    for (std::int64_t b = 0; b < cache.blocks; ++b) {
-      for (std::int64_t i = 0; i < n; ++i) call(i, 1, b, b + 1);
-    }
+    if (b != 0) table.attention_merge(count, p.s.vd, total.floats(), span.floats());
+    b = args.block_end;
   }
-  std::vector<float> all(m);
-  all.insert(all.end(), l.begin(), l.end());
-  for (std::int64_t i = 0; i < n; ++i) {
-    Guarded out(4 * p.s.vd);
-    const float* row = acc.data() + i * stride;
-    table.attention_finish(l[static_cast<std::size_t>(i)], row, p.s.vd, out.floats());
-    all.insert(all.end(), row, row + p.s.vd);
-    all.insert(all.end(), out.floats(), out.floats() + p.s.vd);
+  table.attention_finish(count, p.s.vd, total.floats(), out + from);
+}
+
+/// The finished outputs of all queries.
+std::vector<float> attend(const KernelTable& table, const Problem& p, const Cache& cache,
+                          std::int64_t cut) {
+  std::vector<float> all(static_cast<std::size_t>(p.s.queries * p.s.vd));
+  std::vector<float*> out;
+  for (std::int64_t i = 0; i < p.s.queries; ++i) out.push_back(all.data() + i * p.s.vd);
+  const std::int64_t group = cut == kWhole ? p.s.queries : cut;
+  for (std::int64_t i = 0; i < p.s.queries; i += group) {
+    attend_some(table, p, cache, i, std::min(group, p.s.queries - i), cut != kWhole, out.data());
   }
   return all;
 }
@@ -134,11 +133,11 @@ std::vector<float> attend(const KernelTable& table, const Problem& p, const Cach
 void compare_all(const Shape& shape, Random& random) {
   const Problem p(shape, random);
   const Cache reference(p, oracle());
-  const std::vector<float> want = attend(oracle(), p, reference, false);
+  const std::vector<float> want = attend(oracle(), p, reference, kWhole);
   for (const KernelTable* table : tables()) {
     const Cache cache(p, *table);
-    for (const bool split : {false, true}) {
-      const std::vector<float> got = attend(*table, p, cache, split);
+    for (const std::int64_t cut : {kWhole, std::int64_t{1}, std::int64_t{7}, std::int64_t{20}}) {
+      const std::vector<float> got = attend(*table, p, cache, cut);
       const std::int64_t at =
           first_difference(want.data(), got.data(), static_cast<std::int64_t>(want.size()));
       CAPTURE(std::string(table->isa));
@@ -148,7 +147,7 @@ void compare_all(const Shape& shape, Random& random) {
       CAPTURE(shape.positions);
       CAPTURE(shape.queries);
       CAPTURE(shape.wild);
-      CAPTURE(split);
+      CAPTURE(cut);
       CHECK(at == -1);
       if (at >= 0) return;
     }
@@ -169,14 +168,14 @@ void compare_all(const Shape& shape, Random& random) {
 TEST_CASE("attention and the KV store give the oracle's bits, however the work is split") {
   Random random(21);
   for (const KvType type : kTypes) {
-    for (std::int64_t queries = 1; queries <= kMaxQueries; ++queries) {
-      compare_all({type, 64, 64, 1 + random.below(200), queries, false}, random);
+    for (std::int64_t queries = 1; queries <= kMaxQueries; queries += queries < 18 ? 1 : 5) {
+      compare_all({type, 64, 64, 1 + random.below(400), queries, false}, random);
     }
-    for (const std::int64_t hd : {1, 4, 7, 8, 33, 40, 80, 128}) {
-      for (int i = 0; i < 3; ++i) {
-        compare_all(
-            {type, hd, 1 + random.below(100), 1 + random.below(150), 1 + random.below(8), false},
-            random);
+    for (const std::int64_t hd : {1, 4, 7, 8, 20, 33, 40, 80, 96, 128, 256}) {
+      for (const int queries : {8, 48}) {
+        compare_all({type, hd, 1 + random.below(100), 1 + random.below(150),
+                     1 + random.below(queries), false},
+                    random);
       }
     }
   }
@@ -187,6 +186,7 @@ TEST_CASE("attention gives the oracle's bits for NaN, infinities and denormals")
   for (const KvType type : kTypes) {
     for (int i = 0; i < 12; ++i) {
       compare_all({type, 16, 24, 1 + random.below(100), 1 + random.below(8), true}, random);
+      compare_all({type, 16, 24, 1 + random.below(300), 1 + random.below(48), true}, random);
     }
   }
 }
@@ -194,20 +194,19 @@ TEST_CASE("attention gives the oracle's bits for NaN, infinities and denormals")
 TEST_CASE("attention agrees with a plain softmax in double precision") {
   Random random(23);
   for (const KvType type : kTypes) {
+    double error = 0;
     for (int repeat = 0; repeat < 4; ++repeat) {
-      Problem p({type, 32, 32, 150, 2, false}, random);
+      Problem p({type, 32, 32, 400, 9, false}, random);
       p.alibi = false;
       const Cache cache(p, oracle());
-      const std::vector<float> all = attend(oracle(), p, cache, false);
-      double error = 0;
-      for (std::int64_t i = 0; i < 2; ++i) {
-        const auto u = static_cast<std::size_t>(i);
+      const std::vector<float> all = attend(oracle(), p, cache, kWhole);
+      for (std::size_t i = 0; i < 9; ++i) {
         std::vector<double> o(32);
-        double sum = 0;
-        for (std::int64_t j = p.begin[u]; j < p.end[u]; ++j) {
+        double sum = p.sunk ? std::exp(double(p.sinks[i])) : 0.0;
+        for (std::int64_t j = p.begin[i]; j < p.end[i]; ++j) {
           double s = 0;
           for (std::size_t d = 0; d < 32; ++d) {
-            s += double(p.q[u][d]) * double(p.keys[static_cast<std::size_t>(j) * 32 + d]);
+            s += double(p.q[i][d]) * double(p.keys[static_cast<std::size_t>(j) * 32 + d]);
           }
           s *= double(p.scale);
           if (p.softcap > 0) s = double(p.softcap) * std::tanh(s / double(p.softcap));
@@ -219,27 +218,60 @@ TEST_CASE("attention agrees with a plain softmax in double precision") {
           }
         }
         for (std::size_t d = 0; d < 32; ++d) {
-          const double got = double(all[4 + u * 64 + 32 + d]);
-          error = std::max(error, std::fabs(got - o[d] / sum));
+          error = std::max(error, std::fabs(double(all[i * 32 + d]) - o[d] / sum));
         }
       }
-      const double allowed[] = {0, 2e-6, 2e-3, 2e-2, 5e-2, 0.6};
-      CAPTURE(static_cast<int>(type));
-      CHECK(error < allowed[static_cast<std::size_t>(type)]);
     }
+    const double allowed[] = {0, 2e-6, 2e-3, 2e-2, 5e-2, 0.6};
+    CAPTURE(static_cast<int>(type));
+    CAPTURE(error);
+    CHECK(error < allowed[static_cast<std::size_t>(type)]);
   }
 }
 
-TEST_CASE("a merge into a fresh state is the block itself, and an empty state finishes as zeros") {
+TEST_CASE("weights stay exact beside a value of a thousandth of the others' norm") {
+  // The strongest position holds a tiny value, as positions at the start of a text do: the codes
+  // of the weights must be spent on the others.
+  Random random(24);
   for (const KernelTable* table : tables()) {
-    float m = -std::numeric_limits<float>::infinity(), l = 0, acc[19] = {}, o[19], out[19];
-    for (int i = 0; i < 19; ++i) o[i] = static_cast<float>(i) * 0.3f - 2.0f;
-    table->attention_finish(l, acc, 19, out);
-    for (const float x : out) CHECK(x == 0.0f);
-    table->attention_merge(&m, &l, acc, 0.75f, 3.5f, o, 19);
-    CHECK(m == 0.75f);
-    CHECK(l == 3.5f);
-    CHECK(first_difference(acc, o, 19) == -1);
+    Problem p({KvType::kQ8, 32, 32, 64, 1, false}, random);
+    p.alibi = p.sunk = false;
+    p.softcap = 0;
+    p.begin[0] = 0;
+    p.end[0] = 64;
+    for (std::size_t d = 0; d < 32; ++d) {
+      p.keys[d] = p.q[0][d] * 2;
+      p.values[d] *= 1e-3f;
+    }
+    const Cache cache(p, *table);
+    Problem wide = p;
+    wide.s.type = KvType::kF32;
+    const Cache exact(wide, *table);
+    const std::vector<float> got = attend(*table, p, cache, kWhole);
+    const std::vector<float> want = attend(*table, wide, exact, kWhole);
+    double error = 0, size = 0;
+    for (std::size_t d = 0; d < 32; ++d) {
+      error += std::pow(double(got[d]) - double(want[d]), 2);
+      size += std::pow(double(want[d]), 2);
+    }
+    CAPTURE(std::sqrt(error / size));
+    CHECK(std::sqrt(error / size) < 0.05);
+  }
+}
+
+TEST_CASE("queries that see nothing give zeros") {
+  Random random(25);
+  for (const KernelTable* table : tables()) {
+    for (const KvType type : kTypes) {
+      for (const std::int64_t queries : {3, 20}) {
+        Problem p({type, 16, 19, 70, queries, false}, random);
+        p.sunk = false;
+        p.begin[1] = p.end[1] = 0;
+        const Cache cache(p, *table);
+        const std::vector<float> out = attend(*table, p, cache, kWhole);
+        for (std::size_t d = 0; d < 19; ++d) CHECK(out[19 + d] == 0.0f);
+      }
+    }
   }
 }
 

@@ -93,12 +93,13 @@ std::uint64_t hash_attention(KvType type) {
     const float* q = x.data();
     const std::int64_t begin = 3, end = positions;
     const float slope = 0.01f;
-    float m = -std::numeric_limits<float>::infinity(), l = 0, acc[32] = {}, out[20];
+    float state[64], out[20];
+    float* to = out;
     Guarded scratch(attention_scratch_bytes(type, hd, vd));
-    AttentionArgs args{&q, 1,    hd,   vd,     &begin, &end, head, 0,
-                       2,  0.3f, 4.0f, &slope, &m,     &l,   acc,  scratch.data()};
+    AttentionArgs args{&q, 1,    hd,   vd,     &begin,  &end,  head,          0,
+                       2,  0.3f, 4.0f, &slope, nullptr, state, scratch.data()};
     oracle().attention[static_cast<std::size_t>(type)](args);
-    oracle().attention_finish(l, acc, vd, out);
+    oracle().attention_finish(1, vd, state, &to);
     h = hash_floats(out, vd, h);
   }
   return h;

@@ -9,13 +9,9 @@
 namespace quern::backends::cpu {
 namespace {
 
-/// Blocks of 64 positions that are attended to as one unit. Part of the numerics law: a query's
-/// result is the merge, in order, of the states of its spans, whoever computed them.
-constexpr std::int64_t kSpanBlocks = 4;
-constexpr std::int64_t kSpanPositions = kSpanBlocks * kernels::kKvBlock;
+constexpr std::int64_t kSpanPositions = kernels::kSpanBlocks * kernels::kKvBlock;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 struct AttentionShape {
   BufferId q, k, v, out;
@@ -31,32 +27,19 @@ struct AttentionShape {
   /// Query heads of one KV head that one call takes; more heads are several chunks.
   std::int64_t chunk_heads() const noexcept { return std::min(group(), kernels::kMaxQueries); }
   std::int64_t chunks() const noexcept { return ceil_div(group(), chunk_heads()); }
-  std::int64_t tile_rows() const noexcept {
-    return std::max<std::int64_t>(1, kernels::kMaxQueries / group());
+  /// Rows of a tile: as many as one call takes, fewer where threads would go without one.
+  std::int64_t tile_rows(std::int64_t rows, int threads) const noexcept {
+    const std::int64_t most = std::max<std::int64_t>(1, kernels::kMaxQueries / chunk_heads());
+    if (rows <= kFewRows) return most;
+    const std::int64_t per_head = ceil_div(4 * threads, n_kv_heads * chunks());
+    return std::clamp<std::int64_t>(ceil_div(rows, per_head), 1, most);
   }
-  std::int64_t value_dim16() const noexcept { return round_up(value_dim, 16); }
-  /// Floats of the running state (m, l, acc) of kMaxQueries queries.
-  std::int64_t state_floats() const noexcept { return kernels::kMaxQueries * (2 + value_dim16()); }
-  /// Work items of `rows` rows: (row tile, KV head, chunk of heads).
-  std::int64_t items(std::int64_t rows) const noexcept {
-    return ceil_div(rows, tile_rows()) * n_kv_heads * chunks();
+  std::int64_t state_floats(std::int64_t queries) const noexcept {
+    return kernels::attention_state_floats(queries, value_dim);
   }
-};
-
-/// The state of up to kMaxQueries queries: m, l, acc in one piece of memory.
-struct QueryState {
-  float* m;
-  float* l;
-  float* acc;
-
-  static QueryState at(float* memory) noexcept {
-    return {memory, memory + kernels::kMaxQueries, memory + 2 * kernels::kMaxQueries};
-  }
-  void clear(std::int64_t queries, std::int64_t dim16) const noexcept {
-    std::fill_n(m, queries, -std::numeric_limits<float>::infinity());
-    std::fill_n(l, queries, 0.0F);
-    std::fill_n(acc, queries * dim16, 0.0F);
-  }
+  /// Floats per query of a span's state: lanes are at most twice the queries (from 9 on they are
+  /// rounded up to 16).
+  std::int64_t query_floats() const noexcept { return 2 * state_floats(1); }
 };
 
 /// The queries of one work item that belong to one sequence: consecutive rows × heads of a chunk.
@@ -65,80 +48,86 @@ struct QueryTile {
   std::array<std::int64_t, kernels::kMaxQueries> begin, end;
   std::array<float*, kernels::kMaxQueries> out;
   std::int64_t queries = 0;
-  std::int64_t first_span = 0, last_span = 0;  ///< Of all queries, last exclusive.
+  std::int64_t first_row = 0, rows = 0, first_head = 0;
+  std::int64_t first_block = 0, last_block = 0;  ///< Of all queries, last exclusive.
   kernels::KvHead head{};
+
+  std::int64_t first_span() const noexcept { return first_block / kernels::kSpanBlocks; }
+  std::int64_t last_span() const noexcept { return ceil_div(last_block, kernels::kSpanBlocks); }
 };
 
-/// Walks the sequences of an item's rows and calls `visit(tile)` for each.
-template <class Visit>
-void for_each_tile(const AttentionShape& shape, const StepContext& context, std::int64_t item,
-                   Visit visit) {
-  const std::int64_t chunk = item % shape.chunks();
-  const std::int64_t kv_head = item / shape.chunks() % shape.n_kv_heads;
-  const std::int64_t row_tile = item / shape.chunks() / shape.n_kv_heads;
-  const std::int64_t row_end = std::min((row_tile + 1) * shape.tile_rows(), context.rows());
-  const std::int64_t head_begin = kv_head * shape.group() + chunk * shape.chunk_heads();
-  const std::int64_t head_end =
-      std::min(head_begin + shape.chunk_heads(), (kv_head + 1) * shape.group());
+/// The work items of a step: (row tile, KV head, chunk of heads).
+struct Items {
+  const AttentionShape& shape;
+  const StepContext& context;
+  std::int64_t tile_rows = shape.tile_rows(context.rows(), context.threads);
 
-  std::int64_t row = row_tile * shape.tile_rows();
-  while (row < row_end) {
-    const SequenceState* sequence = context.step.sequences[static_cast<std::size_t>(row)];
-    QueryTile tile;
-    tile.head = static_cast<const KvCache*>(sequence)->head(shape.state, kv_head);
-    tile.first_span = std::numeric_limits<std::int64_t>::max();
-    for (; row < row_end && context.step.sequences[static_cast<std::size_t>(row)] == sequence;
-         ++row) {
-      const std::int64_t pos = context.step.positions[static_cast<std::size_t>(row)];
-      const std::int64_t begin =
-          shape.window > 0 ? std::max<std::int64_t>(0, pos - shape.window + 1) : 0;
-      tile.first_span = std::min(tile.first_span, begin / kSpanPositions);
-      tile.last_span = std::max(tile.last_span, pos / kSpanPositions + 1);
-      for (std::int64_t head = head_begin; head < head_end; ++head) {
-        const auto i = static_cast<std::size_t>(tile.queries++);
-        tile.q[i] = context.floats(shape.q) + (row * shape.n_heads + head) * shape.head_dim;
-        tile.out[i] = context.floats(shape.out) + (row * shape.n_heads + head) * shape.value_dim;
-        tile.begin[i] = begin;
-        tile.end[i] = pos + 1;
+  std::int64_t count() const noexcept {
+    return ceil_div(context.rows(), tile_rows) * shape.n_kv_heads * shape.chunks();
+  }
+
+  /// Walks the sequences of an item's rows and calls `visit(tile)` for each.
+  template <class Visit>
+  void for_each_tile(std::int64_t item, Visit visit) const {
+    const std::int64_t chunk = item % shape.chunks();
+    const std::int64_t kv_head = item / shape.chunks() % shape.n_kv_heads;
+    const std::int64_t row_tile = item / shape.chunks() / shape.n_kv_heads;
+    const std::int64_t row_end = std::min((row_tile + 1) * tile_rows, context.rows());
+    const std::int64_t head_begin = kv_head * shape.group() + chunk * shape.chunk_heads();
+    const std::int64_t head_end =
+        std::min(head_begin + shape.chunk_heads(), (kv_head + 1) * shape.group());
+    for (std::int64_t row = row_tile * tile_rows; row < row_end;) {
+      const SequenceState* sequence = context.step.sequences[static_cast<std::size_t>(row)];
+      QueryTile tile;
+      tile.head = static_cast<const KvCache*>(sequence)->head(shape.state, kv_head);
+      tile.first_row = row;
+      tile.first_head = head_begin;
+      tile.first_block = std::numeric_limits<std::int64_t>::max();
+      for (; row < row_end && context.step.sequences[static_cast<std::size_t>(row)] == sequence;
+           ++row) {
+        add_row(tile, row, head_begin, head_end);
+        ++tile.rows;
       }
+      visit(tile);
     }
-    visit(tile);
   }
-}
 
-/// The state of one span from nothing.
-void attend_span(const AttentionShape& shape, const StepContext& context, const QueryTile& tile,
-                 std::int64_t span, const QueryState& state, std::byte* scratch) {
-  state.clear(tile.queries, shape.value_dim16());
-  const auto queries = static_cast<std::size_t>(tile.queries);
-  const std::int64_t first = *std::min_element(tile.begin.begin(), tile.begin.begin() + queries);
-  const std::int64_t last = *std::max_element(tile.end.begin(), tile.end.begin() + queries);
-  const std::int64_t block_begin = std::max(span * kSpanBlocks, first / kernels::kKvBlock);
-  const std::int64_t block_end =
-      std::min((span + 1) * kSpanBlocks, ceil_div(last, kernels::kKvBlock));
-  context.kernels.attention[static_cast<std::size_t>(shape.kv)](
-      {tile.q.data(), tile.queries, shape.head_dim, shape.value_dim, tile.begin.data(),
-       tile.end.data(), tile.head, block_begin, block_end, shape.scale, shape.softcap, nullptr,
-       state.m, state.l, state.acc, scratch});
-}
-
-/// Adds a span's state to the running one; a query that saw nothing in the span is left alone.
-void merge_span(const AttentionShape& shape, const StepContext& context, std::int64_t queries,
-                const QueryState& total, const QueryState& span) {
-  for (std::int64_t i = 0; i < queries; ++i) {
-    if (span.m[i] == -std::numeric_limits<float>::infinity()) continue;
-    context.kernels.attention_merge(total.m + i, total.l + i, total.acc + i * shape.value_dim16(),
-                                    span.m[i], span.l[i], span.acc + i * shape.value_dim16(),
-                                    shape.value_dim);
+ private:
+  void add_row(QueryTile& tile, std::int64_t row, std::int64_t head_begin,
+               std::int64_t head_end) const {
+    const std::int64_t pos = context.step.positions[static_cast<std::size_t>(row)];
+    const std::int64_t begin =
+        shape.window > 0 ? std::max<std::int64_t>(0, pos - shape.window + 1) : 0;
+    tile.first_block = std::min(tile.first_block, begin / kernels::kKvBlock);
+    tile.last_block = std::max(tile.last_block, pos / kernels::kKvBlock + 1);
+    for (std::int64_t head = head_begin; head < head_end; ++head) {
+      const auto i = static_cast<std::size_t>(tile.queries++);
+      tile.q[i] = context.floats(shape.q) + (row * shape.n_heads + head) * shape.head_dim;
+      tile.out[i] = context.floats(shape.out) + (row * shape.n_heads + head) * shape.value_dim;
+      tile.begin[i] = begin;
+      tile.end[i] = pos + 1;
+    }
   }
-}
+};
 
-void finish_tile(const AttentionShape& shape, const StepContext& context, const QueryTile& tile,
-                 const QueryState& total) {
-  for (std::int64_t i = 0; i < tile.queries; ++i) {
-    context.kernels.attention_finish(total.l[i], total.acc + i * shape.value_dim16(),
-                                     shape.value_dim, tile.out[static_cast<std::size_t>(i)]);
-  }
+/// The state of blocks [block_begin, block_end) from nothing.
+void attend(const AttentionShape& shape, const StepContext& context, const QueryTile& tile,
+            std::int64_t block_begin, std::int64_t block_end, float* state, std::byte* scratch) {
+  kernels::AttentionArgs args{};
+  args.q = tile.q.data();
+  args.n_queries = tile.queries;
+  args.head_dim = shape.head_dim;
+  args.value_dim = shape.value_dim;
+  args.begin = tile.begin.data();
+  args.end = tile.end.data();
+  args.head = tile.head;
+  args.block_begin = block_begin;
+  args.block_end = block_end;
+  args.scale = shape.scale;
+  args.softcap = shape.softcap;
+  args.state = state;
+  args.scratch = scratch;
+  context.kernels.attention[static_cast<std::size_t>(shape.kv)](args);
 }
 
 /// Writes keys and values of all rows; threads take KV heads, so no two touch one byte.
@@ -148,17 +137,17 @@ class KvStoreStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto store = context.kernels.kv_store[static_cast<std::size_t>(shape_.kv)];
-    const auto [begin, end] = context.share(shape_.n_kv_heads);
-    for (std::int64_t row = 0; row < context.rows(); ++row) {
+    const std::int64_t rows = context.rows();
+    const auto [begin, end] = context.share(shape_.n_kv_heads * rows);
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t head = i / rows, row = i % rows;
       const auto* cache =
           static_cast<const KvCache*>(context.step.sequences[static_cast<std::size_t>(row)]);
-      for (std::int64_t head = begin; head < end; ++head) {
-        const std::int64_t at = row * shape_.n_kv_heads + head;
-        store({cache->head(shape_.state, head), shape_.head_dim, shape_.value_dim,
-               context.step.positions[static_cast<std::size_t>(row)],
-               context.floats(shape_.k) + at * shape_.head_dim,
-               context.floats(shape_.v) + at * shape_.value_dim});
-      }
+      const std::int64_t at = row * shape_.n_kv_heads + head;
+      store({cache->head(shape_.state, head), shape_.head_dim, shape_.value_dim,
+             context.step.positions[static_cast<std::size_t>(row)],
+             context.floats(shape_.k) + at * shape_.head_dim,
+             context.floats(shape_.v) + at * shape_.value_dim});
     }
   }
 
@@ -166,25 +155,20 @@ class KvStoreStep final : public Step {
   AttentionShape shape_;
 };
 
-/// Many rows: threads take items and walk the spans of each.
+/// Many rows: threads take items and walk the blocks of each.
 class AttendStep final : public Step {
  public:
   explicit AttendStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
-    const std::int64_t items = shape_.items(context.rows());
-    auto* floats = reinterpret_cast<float*>(context.scratch);
-    const QueryState total = QueryState::at(floats);
-    const QueryState one = QueryState::at(floats + shape_.state_floats());
-    auto* scratch = reinterpret_cast<std::byte*>(floats + 2 * shape_.state_floats());
-    for (std::int64_t item = context.thread; item < items; item += context.threads) {
-      for_each_tile(shape_, context, item, [&](const QueryTile& tile) {
-        total.clear(tile.queries, shape_.value_dim16());
-        for (std::int64_t span = tile.first_span; span < tile.last_span; ++span) {
-          attend_span(shape_, context, tile, span, one, scratch);
-          merge_span(shape_, context, tile.queries, total, one);
-        }
-        finish_tile(shape_, context, tile, total);
+    const Items items{shape_, context};
+    auto* state = reinterpret_cast<float*>(context.scratch);
+    auto* scratch = reinterpret_cast<std::byte*>(state + shape_.state_floats(kernels::kMaxQueries));
+    // Later rows see more: the heavy items first, so that the last ones are light.
+    for (std::int64_t i = context.thread; i < items.count(); i += context.threads) {
+      items.for_each_tile(items.count() - 1 - i, [&](const QueryTile& tile) {
+        attend(shape_, context, tile, tile.first_block, tile.last_block, state, scratch);
+        context.kernels.attention_finish(tile.queries, shape_.value_dim, state, tile.out.data());
       });
     }
   }
@@ -196,20 +180,17 @@ class AttendStep final : public Step {
 /// Walks the states in `partials` of the spans of a step of few rows: visit(tile, span, state).
 template <class Visit>
 void for_each_partial(const AttentionShape& shape, const StepContext& context, Visit visit) {
-  const std::int64_t items = shape.items(context.rows());
-  for (std::int64_t item = 0; item < items; ++item) {
-    std::int64_t query_base = 0;
-    for_each_tile(shape, context, item, [&](const QueryTile& tile) {
-      for (std::int64_t span = tile.first_span; span < tile.last_span; ++span) {
-        // Several sequences of one item keep their queries side by side in the item's memory.
-        QueryState state = QueryState::at(context.floats(shape.partials) +
-                                          (item * shape.max_spans + span) * shape.state_floats());
-        state.m += query_base;
-        state.l += query_base;
-        state.acc += query_base * shape.value_dim16();
+  const Items items{shape, context};
+  for (std::int64_t item = 0; item < items.count(); ++item) {
+    items.for_each_tile(item, [&](const QueryTile& tile) {
+      // Tiles lie in order of their first row and head.
+      const std::int64_t before = tile.first_row * shape.n_heads + tile.first_head * tile.rows;
+      float* state =
+          context.floats(shape.partials) + before * shape.max_spans * shape.query_floats();
+      for (std::int64_t span = tile.first_span(); span < tile.last_span(); ++span) {
         visit(tile, span, state);
+        state += shape.state_floats(tile.queries);
       }
-      query_base += tile.queries;
     });
   }
 }
@@ -221,11 +202,11 @@ class AttendSpansStep final : public Step {
 
   void run(const StepContext& context) const override {
     std::int64_t turn = 0;
-    for_each_partial(shape_, context,
-                     [&](const QueryTile& tile, std::int64_t span, const QueryState& state) {
-                       if (turn++ % context.threads != context.thread) return;
-                       attend_span(shape_, context, tile, span, state, context.scratch);
-                     });
+    for_each_partial(shape_, context, [&](const QueryTile& tile, std::int64_t span, float* state) {
+      if (turn++ % context.threads != context.thread) return;
+      attend(shape_, context, tile, std::max(span * kernels::kSpanBlocks, tile.first_block),
+             std::min((span + 1) * kernels::kSpanBlocks, tile.last_block), state, context.scratch);
+    });
   }
 
  private:
@@ -239,13 +220,17 @@ class MergeStep final : public Step {
   explicit MergeStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
-    const QueryState total = QueryState::at(reinterpret_cast<float*>(context.scratch));
-    for_each_partial(shape_, context,
-                     [&](const QueryTile& tile, std::int64_t span, const QueryState& state) {
-                       if (span == tile.first_span) total.clear(tile.queries, shape_.value_dim16());
-                       merge_span(shape_, context, tile.queries, total, state);
-                       if (span + 1 == tile.last_span) finish_tile(shape_, context, tile, total);
-                     });
+    auto* total = reinterpret_cast<float*>(context.scratch);
+    for_each_partial(
+        shape_, context, [&](const QueryTile& tile, std::int64_t span, const float* state) {
+          if (span == tile.first_span()) {
+            std::copy_n(state, shape_.state_floats(tile.queries), total);
+          } else {
+            context.kernels.attention_merge(tile.queries, shape_.value_dim, total, state);
+          }
+          if (span + 1 != tile.last_span()) return;
+          context.kernels.attention_finish(tile.queries, shape_.value_dim, total, tile.out.data());
+        });
   }
 
  private:
@@ -280,11 +265,11 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   shape.out = lowering.allocate(out);
   shape.stored = lowering.new_buffer(0, 0);
   shape.partials = lowering.new_buffer(
-      0, shape.items(lowering.few_rows(lowering.value(attention.q))) * shape.max_spans *
-             shape.state_floats() * static_cast<std::int64_t>(sizeof(float)));
+      0, lowering.few_rows(lowering.value(attention.q)) * shape.n_heads * shape.max_spans *
+             shape.query_floats() * static_cast<std::int64_t>(sizeof(float)));
 
   const std::int64_t scratch =
-      2 * shape.state_floats() * static_cast<std::int64_t>(sizeof(float)) +
+      shape.state_floats(kernels::kMaxQueries) * static_cast<std::int64_t>(sizeof(float)) +
       kernels::attention_scratch_bytes(shape.kv, shape.head_dim, shape.value_dim);
   lowering.add(std::make_unique<KvStoreStep>(shape),
                {Split::kOther, {shape.k, shape.v}, {shape.stored}});

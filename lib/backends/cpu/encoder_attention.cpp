@@ -1,7 +1,6 @@
 // Attention among the rows of each sequence of a step: both directions, no cache.
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <vector>
 
 #include "backends/cpu/ops.h"
@@ -13,7 +12,7 @@ namespace {
 
 constexpr auto kF32 = static_cast<std::size_t>(KvType::kF32);
 /// Rows of a work item: keys and values are laid out once for all of them.
-constexpr std::int64_t kItemRows = 128;
+constexpr std::int64_t kItemRows = 3 * kernels::kMaxQueries;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
@@ -34,9 +33,8 @@ struct EncoderShape {
   std::int64_t value_bytes() const noexcept {
     return max_blocks() * kernels::kv_value_block_bytes(KvType::kF32, head_dim);
   }
-  std::int64_t head_dim16() const noexcept { return round_up(head_dim, 16); }
   std::int64_t state_bytes() const noexcept {
-    return round_up(kernels::kMaxQueries * (2 + head_dim16()), 16) * 4;
+    return round_up(kernels::attention_state_floats(kernels::kMaxQueries, head_dim), 16) * 4;
   }
   /// One query's row of biases, whole blocks.
   std::int64_t bias_floats() const noexcept { return max_blocks() * kernels::kKvBlock; }
@@ -102,15 +100,16 @@ class EncoderAttentionStep final : public Step {
   void attend(const StepContext& context, const HeadRows& rows, const kernels::KvHead& keys,
               std::int64_t first, std::int64_t last) const {
     std::array<const float*, kernels::kMaxQueries> q{}, bias{};
+    std::array<float*, kernels::kMaxQueries> out{};
     std::array<std::int64_t, kernels::kMaxQueries> begin{}, end{};
     const std::int64_t length = rows.end - rows.begin;
     std::byte* scratch = context.scratch + shape_.key_bytes() + shape_.value_bytes();
-    auto* state = reinterpret_cast<float*>(scratch);
     auto* bias_rows = reinterpret_cast<float*>(scratch + shape_.state_bytes());
     for (std::int64_t row = first; row < last; ++row) {
       const auto i = static_cast<std::size_t>(row - first);
       const std::int64_t pos = row - rows.begin;
       q[i] = at(context, shape_.q, row, rows.head);
+      out[i] = context.floats(shape_.out) + (row * shape_.n_heads + rows.head) * shape_.head_dim;
       begin[i] = shape_.window > 0 ? std::max<std::int64_t>(0, pos - shape_.window) : 0;
       end[i] = shape_.window > 0 ? std::min(length, pos + shape_.window + 1) : length;
       if (shape_.has_positions()) {
@@ -121,24 +120,21 @@ class EncoderAttentionStep final : public Step {
         bias[i] = bias_.data() + rows.head * bias_stride_ + shape_.max_rows - 1 - pos;
       }
     }
-    const std::int64_t queries = last - first;
-    float* l = state + kernels::kMaxQueries;
-    float* acc = l + kernels::kMaxQueries;
-    std::fill_n(state, queries, -std::numeric_limits<float>::infinity());
-    std::fill_n(l, queries, 0.0F);
-    std::fill_n(acc, queries * shape_.head_dim16(), 0.0F);
-    const bool biased = shape_.has_positions() || !bias_.empty();
-    context.kernels.attention[kF32](
-        {q.data(), queries, shape_.head_dim, shape_.head_dim, begin.data(), end.data(), keys,
-         begin[0] / kernels::kKvBlock,
-         ceil_div(end[static_cast<std::size_t>(queries - 1)], kernels::kKvBlock), shape_.scale,
-         0.0F, nullptr, state, l, acc, scratch + shape_.state_bytes() + shape_.bias_bytes(),
-         biased ? bias.data() : nullptr});
-    for (std::int64_t i = 0; i < queries; ++i) {
-      float* out =
-          context.floats(shape_.out) + ((first + i) * shape_.n_heads + rows.head) * shape_.head_dim;
-      context.kernels.attention_finish(l[i], acc + i * shape_.head_dim16(), shape_.head_dim, out);
-    }
+    kernels::AttentionArgs args{};
+    args.q = q.data();
+    args.n_queries = last - first;
+    args.head_dim = args.value_dim = shape_.head_dim;
+    args.begin = begin.data();
+    args.end = end.data();
+    args.head = keys;
+    args.block_begin = begin[0] / kernels::kKvBlock;
+    args.block_end = ceil_div(end[static_cast<std::size_t>(last - first - 1)], kernels::kKvBlock);
+    args.scale = shape_.scale;
+    args.state = reinterpret_cast<float*>(scratch);
+    args.scratch = scratch + shape_.state_bytes() + shape_.bias_bytes();
+    args.bias = shape_.has_positions() || !bias_.empty() ? bias.data() : nullptr;
+    context.kernels.attention[kF32](args);
+    context.kernels.attention_finish(last - first, shape_.head_dim, args.state, out.data());
   }
 
   /// What a query gains with every key of its sequence by content and relative position:

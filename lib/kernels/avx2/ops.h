@@ -15,6 +15,7 @@ template <>
 struct Exact<Avx2Arch> {
   static QUERN_INLINE __m256 fma(__m256 a, __m256 b, __m256 c) { return _mm256_fmadd_ps(a, b, c); }
   static QUERN_INLINE __m256 div(__m256 a, __m256 b) { return _mm256_div_ps(a, b); }
+  static QUERN_INLINE __m256 larger(__m256 a, __m256 b) { return _mm256_max_ps(b, a); }
 };
 
 struct Avx2 {
@@ -23,6 +24,8 @@ struct Avx2 {
   using I = __m256i;
   using C = __m256i;
   static constexpr int kRows = 8, kParts = 2, kTile = 4, kLanes = 4;
+  /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
+  static constexpr int kStrips = 2;
 
   // Float32.
   static QUERN_INLINE F zero() { return _mm256_setzero_ps(); }
@@ -32,6 +35,8 @@ struct Avx2 {
   static QUERN_INLINE F add(F a, F b) { return _mm256_add_ps(a, b); }
   static QUERN_INLINE F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static QUERN_INLINE F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  /// b where a < b, else a.
+  static QUERN_INLINE F larger(F a, F b) { return _mm256_max_ps(b, a); }
   static QUERN_INLINE F negative(F a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
   static QUERN_INLINE float square_root(float x) {
     return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
@@ -156,7 +161,13 @@ struct Avx2 {
     const I pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.code));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  static QUERN_INLINE I signed_dot(I acc, const Wide& w, C x) { return wide_dot(acc, w, x); }
+  /// Signed codes as codes + 128.
+  static QUERN_INLINE C plus_128(C v) { return _mm256_xor_si256(v, _mm256_set1_epi8(-128)); }
+  /// acc + codes 0 … 127 times signed codes.
+  static QUERN_INLINE I positive_dot(I acc, C positive, C x) {
+    const I pairs = _mm256_maddubs_epi16(positive, x);  // ≤ 127·128·2 < 2¹⁵.
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
   static QUERN_INLINE C minus_8(C v) { return _mm256_sub_epi8(v, _mm256_set1_epi8(8)); }
 
   /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S

@@ -13,6 +13,7 @@ template <>
 struct Exact<xsimd::avx512bw> {
   static QUERN_INLINE __m512 fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
   static QUERN_INLINE __m512 div(__m512 a, __m512 b) { return _mm512_div_ps(a, b); }
+  static QUERN_INLINE __m512 larger(__m512 a, __m512 b) { return _mm512_max_ps(b, a); }
 };
 
 struct Avx512 {
@@ -21,6 +22,8 @@ struct Avx512 {
   using I = __m512i;
   using C = __m512i;
   static constexpr int kRows = 16, kParts = 1, kTile = 8, kLanes = 8;
+  /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
+  static constexpr int kStrips = 3;
 
   // Float32.
   static QUERN_INLINE F zero() { return _mm512_setzero_ps(); }
@@ -30,6 +33,8 @@ struct Avx512 {
   static QUERN_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
   static QUERN_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static QUERN_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  /// b where a < b, else a.
+  static QUERN_INLINE F larger(F a, F b) { return _mm512_max_ps(b, a); }
   static QUERN_INLINE F negative(F a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
   static QUERN_INLINE float square_root(float x) {
     return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
@@ -146,9 +151,15 @@ struct Avx512 {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
 
-  /// The same for codes that are signed already.
+  /// The same of codes that are signed already.
   static QUERN_INLINE Wide signed_wide(C v) { return {_mm512_abs_epi8(v), _mm512_movepi8_mask(v)}; }
-  static QUERN_INLINE I signed_dot(I acc, const Wide& w, C x) { return wide_dot(acc, w, x); }
+  /// Signed codes as codes + 128.
+  static QUERN_INLINE C plus_128(C v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
+  /// acc + codes 0 … 127 times signed codes.
+  static QUERN_INLINE I positive_dot(I acc, C positive, C x) {
+    const I pairs = _mm512_maddubs_epi16(positive, x);  // ≤ 127·128·2 < 2¹⁵.
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+  }
   static QUERN_INLINE C minus_8(C v) { return _mm512_sub_epi8(v, _mm512_set1_epi8(8)); }
   static QUERN_INLINE void store_ints(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
 

@@ -4,6 +4,7 @@
 namespace quern::kernels {
 
 void install_avx512vnni(KernelTable& table) {
+  install_avx512vnni_attention(table);
   install_avx512vnni_groups(table);
   install_avx512vnni_rotated(table);
 }

@@ -18,6 +18,10 @@ struct Avx512Vnni : Avx512 {
   }
   static QUERN_INLINE I wide_dot(I acc, Wide w, C x) { return _mm512_dpbusd_epi32(acc, w, x); }
 
+  static QUERN_INLINE I positive_dot(I acc, C positive, C x) {
+    return _mm512_dpbusd_epi32(acc, positive, x);
+  }
+
   template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
   static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte* sums) {
     each<W>([&](auto t) QUERN_INLINE_LAMBDA {

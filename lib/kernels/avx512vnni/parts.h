@@ -6,6 +6,7 @@
 
 namespace quern::kernels {
 
+void install_avx512vnni_attention(KernelTable& table);
 void install_avx512vnni_groups(KernelTable& table);
 void install_avx512vnni_rotated(KernelTable& table);
 

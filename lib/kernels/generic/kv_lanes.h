@@ -9,80 +9,47 @@
 namespace quern::kernels {
 namespace {
 
-/// Codes of a vector: calls put(d, code) for d < round_up(n, 16), zeros beyond n; returns the
-/// scale.
-template <class Isa, class Put>
-QUERN_INLINE float pack_vector(const float* x, std::int64_t n, float limit, Put put) {
+/// The factor and scale of the codes of a vector.
+template <class Isa>
+QUERN_INLINE CodeFactor vector_factor(const float* x, std::int64_t n, float limit) {
   using V = typename Isa::V;
   typename V::Int top = V::Int::all(0);
   for (std::int64_t d = 0; d < n; d += 16) {
     top = larger(top, magnitude_bits(Pack<Isa>::padded(x, d, n)));
   }
-  const CodeFactor rule = code_factor<V>(top, limit);
-  for (std::int64_t d = 0; d < n; d += 16) {
-    std::int32_t codes[16];
-    codes_of(Pack<Isa>::padded(x, d, n), rule.factor).store(codes);
-    for (int i = 0; i < 16; ++i) put(d + i, codes[i]);
-  }
-  return rule.scale;
+  return code_factor<V>(top, limit);
 }
 
+/// The same of values: their scale is at least kLeastValueScale and its log2 is returned.
+template <class Isa>
+QUERN_INLINE CodeFactor value_factor(const float* x, std::int64_t n, float limit) {
+  using V = typename Isa::V;
+  constexpr float kMostFactor = 1.0f / kLeastValueScale;
+  const CodeFactor rule = vector_factor<Isa>(x, n, limit);
+  const float scale = rule.scale < kLeastValueScale ? kLeastValueScale : rule.scale;
+  float exponent[16];
+  (log2_of(V::all(scale)) + V::all(scale - scale)).store(exponent);
+  return {rule.factor > kMostFactor ? kMostFactor : rule.factor, exponent[0]};
+}
+
+/// 16 codes of a vector from d on, zeros beyond n.
+template <class Isa>
+QUERN_INLINE void vector_codes(const float* x, std::int64_t d, std::int64_t n, float factor,
+                               std::byte* codes) {
+  Isa::store_low8(codes, codes_of(Pack<Isa>::padded(x, d, n), factor));
+}
+
+/// Numbers of the plain types.
 template <class Isa, KvType type>
 struct KvLanes {
   using V = typename Isa::V;
   static constexpr std::int64_t kBytes = type == KvType::kF32 ? 4 : 2;
 
-  /// 16 floats of a plain type.
+  /// 16 of them.
   static QUERN_INLINE V load(const std::byte* p) {
     if constexpr (type == KvType::kF32) return V::load(reinterpret_cast<const float*>(p));
     if constexpr (type == KvType::kF16) return Isa::load_halves(p);
     if constexpr (type == KvType::kBF16) return Isa::load_brain_halves(p);
-  }
-
-  /// Elements d … d+15 of the values at `row`; codes as numbers. d is a multiple of 16.
-  static QUERN_INLINE V value(const std::byte* row, std::int64_t d) {
-    if constexpr (type == KvType::kQ8) {
-      return Isa::load_signed_bytes(row + d);
-    } else if constexpr (type == KvType::kQ4) {
-      const std::byte* pair = row + 16 * (d / 32);
-      return d % 32 == 0 ? Isa::template load_nibbles<0>(pair)
-                         : Isa::template load_nibbles<1>(pair);
-    } else {
-      return load(row + kBytes * d);
-    }
-  }
-
-  /// Exact sums of codes of W queries `[hd/4][W][4]` and of the keys of positions 16g … 16g+15.
-  template <int W>
-  static QUERN_INLINE void dots(const std::byte* keys, std::int64_t hd, int g,
-                                const std::byte* query, std::int32_t (&sums)[W][16]) {
-    constexpr std::int64_t kStep = type == KvType::kQ8 ? 4 : 8;
-    const std::int64_t steps = (hd + kStep - 1) / kStep;
-    const std::byte* cell = keys + 64 * steps * g;
-    for (int part = 0; part < Isa::kParts; ++part, cell += 4 * Isa::kRows) {
-      typename Isa::I acc[W];
-      each<W>([&](auto i) QUERN_INLINE_LAMBDA { acc[i] = Isa::zero_ints(); });
-      for (std::int64_t u = 0; u < steps; ++u) {
-        const auto codes = Isa::load_codes(cell + 64 * u);
-        const std::byte* q = query + kStep * W * u;
-        if constexpr (type == KvType::kQ8) {
-          const auto wide = Isa::signed_wide(codes);
-          each<W>([&](auto i) QUERN_INLINE_LAMBDA {
-            acc[i] = Isa::signed_dot(acc[i], wide, Isa::broadcast_codes(q + 4 * i));
-          });
-        } else {
-          // Codes + 8 as nibbles: below d = 8u … 8u+3, above the next four.
-          const auto low = Isa::signed_wide(Isa::minus_8(Isa::low_nibbles(codes)));
-          const auto high = Isa::signed_wide(Isa::minus_8(Isa::high_nibbles(codes)));
-          each<W>([&](auto i) QUERN_INLINE_LAMBDA {
-            acc[i] = Isa::signed_dot(acc[i], low, Isa::broadcast_codes(q + 4 * i));
-            acc[i] = Isa::signed_dot(acc[i], high, Isa::broadcast_codes(q + 4 * (W + i)));
-          });
-        }
-      }
-      each<W>([&](auto i)
-                  QUERN_INLINE_LAMBDA { Isa::store_ints(sums[i] + Isa::kRows * part, acc[i]); });
-    }
   }
 };
 
@@ -129,43 +96,51 @@ struct KvStore {
   }
 
   static void q8(const KvStoreArgs& args, std::byte* key, std::byte* value, std::int64_t j) {
+    alignas(16) std::byte codes[16];
     const std::int64_t groups = round_up(args.head_dim, 4) / 4;
-    const float sk = pack_vector<Isa>(args.key, args.head_dim, 127.0f, [&](std::int64_t d, int c) {
-      if (d >= 4 * groups) return;
-      key[((j / 16 * groups + d / 4) * 16 + j % 16) * 4 + d % 4] = static_cast<std::byte>(c & 255);
-    });
-    put_scale(key + key_code_bytes<type>(args.head_dim), j, sk);
-    const std::int64_t row = value_row_bytes<type>(args.value_dim);
-    const float sv = pack_vector<Isa>(
-        args.value, args.value_dim, 127.0f,
-        [&](std::int64_t d, int c) { value[j * row + d] = static_cast<std::byte>(c & 255); });
-    put_scale(value + 64 * row, j, sv);
+    const CodeFactor k = vector_factor<Isa>(args.key, args.head_dim, 127.0f);
+    std::byte* cell = key + (j / 16 * groups * 16 + j % 16) * 4;
+    for (std::int64_t u = 0; u < groups; ++u) {
+      if (u % 4 == 0) vector_codes<Isa>(args.key, 4 * u, args.head_dim, k.factor, codes);
+      std::memcpy(cell + 64 * u, codes + 4 * (u % 4), 4);
+    }
+    put_scale(key + key_code_bytes<type>(args.head_dim), j, k.scale);
+    const CodeFactor v = value_factor<Isa>(args.value, args.value_dim, 127.0f);
+    for (std::int64_t d = 0; d < args.value_dim; d += 16) {
+      vector_codes<Isa>(args.value, d, args.value_dim, v.factor, codes);
+      std::byte* to = value + q8_value_at(args.value_dim, j, d);
+      for (int i = 0; i < 16; ++i) to[4 * i] = codes[i];
+    }
+    put_scale(value + 64 * value_row_bytes<type>(args.value_dim), j, v.scale);
   }
 
-  /// Two codes of a byte arrive apart, so the bytes are first filled with zeros.
-  static QUERN_INLINE void put_nibble(std::byte& to, bool high, int code) {
-    const auto nibble = static_cast<unsigned>((code + 8) & 15);
-    to |= static_cast<std::byte>(high ? nibble << 4 : nibble);
+  /// Two codes as the nibbles code + 8 of a byte.
+  static QUERN_INLINE std::byte nibbles(std::byte low, std::byte high) {
+    const auto raise = [](std::byte code) QUERN_INLINE_LAMBDA {
+      return (std::to_integer<unsigned>(code) + 8u) & 15u;
+    };
+    return static_cast<std::byte>(raise(low) | raise(high) << 4);
   }
 
   static void q4(const KvStoreArgs& args, std::byte* key, std::byte* value, std::int64_t j) {
+    alignas(16) std::byte codes[32];
     const std::int64_t groups = round_up(args.head_dim, 8) / 8;
+    const CodeFactor k = vector_factor<Isa>(args.key, args.head_dim, 7.0f);
     std::byte* cell = key + (j / 16 * groups * 16 + j % 16) * 4;
-    for (std::int64_t u = 0; u < groups; ++u) std::memset(cell + 64 * u, 0, 4);
-    const float sk = pack_vector<Isa>(args.key, args.head_dim, 7.0f, [&](std::int64_t d, int c) {
-      if (d < 8 * groups) put_nibble(cell[64 * (d / 8) + d % 4], d % 8 >= 4, c);
-    });
-    put_scale(key + key_code_bytes<type>(args.head_dim), j, sk);
-    const std::int64_t row = value_row_bytes<type>(args.value_dim);
-    std::byte* to = value + j * row;
-    std::memset(to, 0, static_cast<std::size_t>(row));
-    const float sv = pack_vector<Isa>(args.value, args.value_dim, 7.0f, [&](std::int64_t d, int c) {
-      put_nibble(to[16 * (d / 32) + d % 16], d % 32 >= 16, c);
-    });
-    for (std::int64_t d = round_up(args.value_dim, 16); d < 2 * row; ++d) {
-      put_nibble(to[16 * (d / 32) + d % 16], d % 32 >= 16, 0);
+    for (std::int64_t u = 0; u < groups; ++u) {
+      if (u % 2 == 0) vector_codes<Isa>(args.key, 8 * u, args.head_dim, k.factor, codes);
+      const std::byte* eight = codes + 8 * (u % 2);
+      for (int i = 0; i < 4; ++i) cell[64 * u + i] = nibbles(eight[i], eight[4 + i]);
     }
-    put_scale(value + 64 * row, j, sv);
+    put_scale(key + key_code_bytes<type>(args.head_dim), j, k.scale);
+    const CodeFactor v = value_factor<Isa>(args.value, args.value_dim, 7.0f);
+    for (std::int64_t d = 0; d < args.value_dim; d += 32) {
+      vector_codes<Isa>(args.value, d, args.value_dim, v.factor, codes);
+      vector_codes<Isa>(args.value, d + 16, args.value_dim, v.factor, codes + 16);
+      std::byte* to = value + q4_value_at(args.value_dim, j, d);
+      for (int i = 0; i < 16; ++i) to[4 * i] = nibbles(codes[i], codes[16 + i]);
+    }
+    put_scale(value + 64 * value_row_bytes<type>(args.value_dim), j, v.scale);
   }
 
   static QUERN_INLINE void put_scale(std::byte* scales, std::int64_t j, float scale) {

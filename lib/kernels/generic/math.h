@@ -49,6 +49,46 @@ QUERN_INLINE V exp_of(V x) {
   return select(less(x, V::all(-104.0f)), V::all(0.0f), y);
 }
 
+/// 2^x for x ≤ 127, at most 2 ulp: exactly 1 at 0, 0 below −126, NaN for NaN.
+template <class V>
+QUERN_INLINE V exp2_of(V x) {
+  using Int = typename V::Int;
+  const V magic = V::all(12582912.0f);
+  const V t = x + magic;
+  const V r = x - (t - magic);
+  const V q = horner(r, 0.693147202855f, 0.240226479136f, 0.055503324711f, 0.00961843736071f,
+                     0.00133988744235f, 0.000153533611439f);
+  const V p = fma(q, r, V::all(1.0f));
+  const Int i = bits(t) - bits(magic) + Int::all(127);
+  return select(less(x, V::all(-126.0f)), V::all(0.0f), p * from_bits(i.template shift_left<23>()));
+}
+
+/// 2^x for −126 ≤ x ≤ 0 with a relative error of at most 1.1e-4: exactly 1 at 0.
+template <class V>
+QUERN_INLINE V exp2_short(V x) {
+  const V magic = V::all(12582912.0f);  // Its low nine bits are 0, so that n alone is shifted.
+  const V t = x + magic;
+  const V r = x - (t - magic);
+  const V p = horner(r, 1.0f, 0.693282927602f, 0.24221096006f, 0.055008928583f);
+  return from_bits(bits(p) + bits(t).template shift_left<23>());
+}
+
+/// log2 x of a normal x > 0, error at most 2 ulp of the result or of 1.
+/// x = 2^n·m, m in [√½, √2); log2 m = 2/ln 2 · artanh((m − 1)/(m + 1)).
+template <class V>
+QUERN_INLINE V log2_of(V x) {
+  using Int = typename V::Int;
+  const V magic = V::all(12582912.0f), one = V::all(1.0f);
+  const Int root = Int::all(0x3f3504f3);  // √½
+  const Int above = bits(x) - root;
+  const V n = from_bits(above.template shift_right<23>() + bits(magic)) - magic;
+  const V m = from_bits((above & Int::all(0x7fffff)) + root);
+  const V s = (m - one) / (m + one);
+  const V series = horner(s * s, 2.88539008178f, 0.961796693926f, 0.577078016356f, 0.412198583111f,
+                          0.320598897975f);
+  return fma(s, series, n);
+}
+
 template <class V>
 QUERN_INLINE V abs_of(V x) {
   return from_bits(bits(x) & V::Int::all(0x7fffffff));

@@ -16,7 +16,8 @@
 namespace quern::kernels {
 namespace {
 
-/// static fma(a, b, c) and div(a, b) of registers, rounded once.
+/// static fma(a, b, c) and div(a, b) of registers, rounded once, and larger(a, b): b where a < b,
+/// else a.
 template <class Arch>
 struct Exact;
 
@@ -147,6 +148,12 @@ struct Vec16 {
                      QUERN_INLINE_LAMBDA { r.v[i] = Exact<Arch>::fma(a.v[i], b.v[i], c.v[i]); });
     return r;
   }
+  /// The larger of two; the first where they are equal or one is NaN.
+  friend QUERN_INLINE Vec16 larger_of(const Vec16& a, const Vec16& b) {
+    Vec16 r;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = Exact<Arch>::larger(a.v[i], b.v[i]); });
+    return r;
+  }
   friend QUERN_INLINE Mask less(const Vec16& a, const Vec16& b) {
     Mask r;
     each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] < b.v[i]; });
@@ -187,12 +194,6 @@ struct Vec16 {
     return l[0];
   }
 };
-
-/// The larger of two; the first where they are equal or the second is NaN.
-template <class V>
-QUERN_INLINE V larger_of(const V& a, const V& b) {
-  return select(less(a, b), b, a);
-}
 
 /// 0, 1, …, 15.
 template <class V>

@@ -16,6 +16,9 @@ struct Exact<xsimd::neon64> {
     return vfmaq_f32(c, a, b);
   }
   static QUERN_INLINE float32x4_t div(float32x4_t a, float32x4_t b) { return vdivq_f32(a, b); }
+  static QUERN_INLINE float32x4_t larger(float32x4_t a, float32x4_t b) {
+    return vbslq_f32(vcltq_f32(a, b), b, a);
+  }
 };
 
 struct Neon {
@@ -24,6 +27,8 @@ struct Neon {
   using I = int32x4_t;
   using C = uint8x16_t;
   static constexpr int kRows = 4, kParts = 4, kTile = 8, kLanes = 4;
+  /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
+  static constexpr int kStrips = 2;
 
   static QUERN_INLINE const std::uint8_t* bytes(const std::byte* p) {
     return reinterpret_cast<const std::uint8_t*>(p);
@@ -37,6 +42,8 @@ struct Neon {
   static QUERN_INLINE F add(F a, F b) { return vaddq_f32(a, b); }
   static QUERN_INLINE F mul(F a, F b) { return vmulq_f32(a, b); }
   static QUERN_INLINE F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
+  /// b where a < b, else a.
+  static QUERN_INLINE F larger(F a, F b) { return vbslq_f32(vcltq_f32(a, b), b, a); }
   static QUERN_INLINE F negative(F a) { return vnegq_f32(a); }
   static QUERN_INLINE float square_root(float x) {
     return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0);
@@ -126,7 +133,15 @@ struct Neon {
   static QUERN_INLINE Wide wide(C code) { return signed_wide(veorq_u8(code, vdupq_n_u8(128))); }
   static QUERN_INLINE I wide_start(const std::byte*) { return zero_ints(); }
   static QUERN_INLINE I wide_dot(I acc, Wide w, int8x16_t x) { return vdotq_s32(acc, w, x); }
-  static QUERN_INLINE I signed_dot(I acc, Wide w, int8x16_t x) { return vdotq_s32(acc, w, x); }
+  /// Signed codes as codes + 128.
+  static QUERN_INLINE C plus_128(C v) { return veorq_u8(v, vdupq_n_u8(128)); }
+  /// acc + codes 0 … 127 times signed codes.
+  static QUERN_INLINE I positive_dot(I acc, C positive, int8x16_t x) {
+    return vdotq_s32(acc, vreinterpretq_s8_u8(positive), x);
+  }
+  static QUERN_INLINE I positive_dot(I acc, int8x16_t positive, C x) {
+    return vdotq_s32(acc, positive, vreinterpretq_s8_u8(x));
+  }
   static QUERN_INLINE C minus_8(C v) { return vsubq_u8(v, vdupq_n_u8(8)); }
 
   /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S

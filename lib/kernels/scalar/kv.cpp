@@ -28,9 +28,18 @@ void store_plain(const KvStoreArgs& args) {
   }
 }
 
-/// Code d of a vector of n, 0 beyond; codes of 4 bits are clamped to −8 … 7.
+/// Code d of a vector of n, 0 beyond.
 int vector_code(const float* x, std::int64_t d, std::int64_t n, float factor) {
   return d < n ? code_of(x[d], factor) : 0;
+}
+
+/// As code_scale(), but the scale is at least kLeastValueScale and its log2 is returned.
+CodeScale value_scale(const float* x, std::int64_t n, float limit) {
+  const CodeScale rule = code_scale(x, n, limit);
+  constexpr float kMostFactor = 1.0f / kLeastValueScale;
+  const float scale = rule.scale < kLeastValueScale ? kLeastValueScale : rule.scale;
+  return {rule.factor > kMostFactor ? kMostFactor : rule.factor,
+          log2_scalar(scale) + (scale - scale)};
 }
 
 void store_q8(const KvStoreArgs& args) {
@@ -45,11 +54,11 @@ void store_q8(const KvStoreArgs& args) {
   store(key + key_code_bytes<KvType::kQ8>(args.head_dim) + 4 * j, k.scale);
 
   std::byte* value = args.head.v + block * args.head.v_block_bytes;
-  const CodeScale v = code_scale(args.value, args.value_dim, 127.0f);
+  const CodeScale v = value_scale(args.value, args.value_dim, 127.0f);
   const std::int64_t row = value_row_bytes<KvType::kQ8>(args.value_dim);
   for (std::int64_t d = 0; d < row; ++d) {
     const int code = vector_code(args.value, d, args.value_dim, v.factor);
-    value[j * row + d] = static_cast<std::byte>(code & 255);
+    value[q8_value_at(args.value_dim, j, d)] = static_cast<std::byte>(code & 255);
   }
   store(value + 64 * row + 4 * j, v.scale);
 }
@@ -74,12 +83,12 @@ void store_q4(const KvStoreArgs& args) {
   store(key + key_code_bytes<KvType::kQ4>(args.head_dim) + 4 * j, k.scale);
 
   std::byte* value = args.head.v + block * args.head.v_block_bytes;
-  const CodeScale v = code_scale(args.value, args.value_dim, 7.0f);
+  const CodeScale v = value_scale(args.value, args.value_dim, 7.0f);
   const std::int64_t row = value_row_bytes<KvType::kQ4>(args.value_dim);
-  for (std::int64_t at = 0; at < row; ++at) {
-    const std::int64_t d = 32 * (at / 16) + at % 16;
-    value[j * row + at] = pack_pair(vector_code(args.value, d, args.value_dim, v.factor),
-                                    vector_code(args.value, d + 16, args.value_dim, v.factor));
+  for (std::int64_t d = 0; d < 2 * row; d += d % 32 == 15 ? 17 : 1) {
+    value[q4_value_at(args.value_dim, j, d)] =
+        pack_pair(vector_code(args.value, d, args.value_dim, v.factor),
+                  vector_code(args.value, d + 16, args.value_dim, v.factor));
   }
   store(value + 64 * row + 4 * j, v.scale);
 }

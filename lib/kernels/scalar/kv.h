@@ -32,9 +32,9 @@ template <KvType type>
 float read_value(const std::byte* block, std::int64_t vd, std::int64_t j, std::int64_t d) {
   const std::byte* row = block + j * value_row_bytes<type>(vd);
   if constexpr (type == KvType::kQ8) {
-    return static_cast<float>(static_cast<std::int8_t>(row[d]));
+    return static_cast<float>(static_cast<std::int8_t>(block[q8_value_at(vd, j, d)]));
   } else if constexpr (type == KvType::kQ4) {
-    const int both = std::to_integer<int>(row[16 * (d / 32) + d % 16]);
+    const int both = std::to_integer<int>(block[q4_value_at(vd, j, d)]);
     return static_cast<float>((d % 32 < 16 ? both & 15 : both >> 4) - 8);
   } else if constexpr (type == KvType::kF32) {
     return load<float>(row + 4 * d);
@@ -44,7 +44,7 @@ float read_value(const std::byte* block, std::int64_t vd, std::int64_t j, std::i
   }
 }
 
-/// The scale of position j of a block whose codes take `code_bytes`.
+/// The scale (of values: its log2) of position j of a block whose codes take `code_bytes`.
 inline float kv_scale(const std::byte* block, std::int64_t code_bytes, std::int64_t j) {
   return load<float>(block + code_bytes + 4 * j);
 }

@@ -21,6 +21,9 @@ float tree_sum(float* lanes);
 float tree_max(float* lanes);
 
 float exp_scalar(float x);
+float exp2_scalar(float x);
+float exp2_short_scalar(float x);
+float log2_scalar(float x);
 float tanh_scalar(float x);
 
 /// What turns numbers into whole codes: the factor to multiply with and the scale to keep.

@@ -17,6 +17,9 @@ float tree_sum(float* lanes) {
 }
 
 float exp_scalar(float x) { return exp_of(Lane{x}).v; }
+float exp2_scalar(float x) { return exp2_of(Lane{x}).v; }
+float exp2_short_scalar(float x) { return exp2_short(Lane{x}).v; }
+float log2_scalar(float x) { return log2_of(Lane{x}).v; }
 float tanh_scalar(float x) { return tanh_of(Lane{x}).v; }
 
 namespace {

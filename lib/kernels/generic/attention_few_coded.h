@@ -1,0 +1,188 @@
+/// \file
+/// A block of coded keys and values for W queries: both products are exact sums of integers.
+#pragma once
+
+#include "kernels/generic/attention_few.h"
+
+namespace quern::kernels {
+namespace {
+
+template <class Isa, KvType type, int W>
+class CodedBlockOfFew {
+  using V = typename Isa::V;
+  using I = typename Isa::I;
+  using F = typename Isa::F;
+  using Few = FewQueries<Isa>;
+  /// Cells of 16 positions (or parts of them) whose sums are registers at the same time.
+  static constexpr int kCells = Isa::kParts == 1 ? 4 : 1;
+  /// Registers of values at the same time.
+  static constexpr int kColumns = Isa::kParts == 1 ? 4 : W >= 3 ? 2 : 4;
+
+ public:
+  CodedBlockOfFew(const AttentionArgs& args, std::int64_t first, Carver& memory)
+      : args_(args), first_(first), steps_(key_steps<type>(args.head_dim)) {
+    query_ = memory.take<std::byte>(round_up(steps_, 4) * 4 * W);
+    if constexpr (type == KvType::kQ4) {
+      keys_ = memory.take<std::byte>(256 * steps_);
+      values_ = memory.take<std::byte>(64 * value_columns<type>(args.value_dim));
+    }
+    for (int i = 0; i < W; ++i) pack_query(i);
+  }
+
+  void merge_into(float* span, std::int64_t b) {
+    const std::int64_t first = b * kKvBlock;
+    Span visible[W], all{kKvBlock, 0};
+    for (int i = 0; i < W; ++i) {
+      visible[i] = visible_in(args_, first_ + i, first);
+      if (visible[i].from >= visible[i].to) visible[i] = {0, 0};
+      if (visible[i].to == 0) continue;
+      all.from = all.from < visible[i].from ? all.from : visible[i].from;
+      all.to = all.to > visible[i].to ? all.to : visible[i].to;
+    }
+    if (all.from >= all.to) return;
+    const CodedBlock block = coded_block<Isa, type>(args_, b, keys_, values_);
+    dots(block, all);
+    V inverse[4];
+    each<4>([&](auto g) QUERN_INLINE_LAMBDA { inverse[g] = inverse_scale<V>(block, 16 * g); });
+    for (int i = 0; i < W; ++i) {
+      const QueryState state = state_of(span, W, args_.value_dim, i);
+      if (visible[i].to != 0) {
+        weigh(block, i, first, visible[i], inverse, state);
+      } else {
+        std::memset(code_[i], 0, 64);
+        old_part_[i] = 1.0f;
+        new_part_[i] = -0.0f;
+      }
+    }
+    const Span fours{all.from / 4, (all.to + 3) / 4};
+    float* acc = span + 2 * W;
+    const std::int64_t columns = value_columns<type>(args_.value_dim);
+    const std::int64_t needed = round_up(args_.value_dim, 16);
+    std::int64_t at = 0;
+    for (; at + kColumns * Isa::kRows <= needed; at += kColumns * Isa::kRows) {
+      add_values<kColumns>(block.values + 4 * at, columns, fours, acc + at, needed);
+    }
+    for (; at < needed; at += Isa::kRows) {
+      add_values<1>(block.values + 4 * at, columns, fours, acc + at, needed);
+    }
+  }
+
+ private:
+  void pack_query(int i) {
+    const float* q = args_.q[first_ + i];
+    const CodeFactor rule = vector_factor<Isa>(q, args_.head_dim, 127.0f);
+    std::int32_t sum = 0;
+    for (std::int64_t u = 0; u < steps_; u += 4) {
+      alignas(16) std::byte codes[16];
+      vector_codes<Isa>(q, 4 * u, args_.head_dim, rule.factor, codes);
+      for (int k = 0; k < 4; ++k) std::memcpy(query_ + ((u + k) * W + i) * 4, codes + 4 * k, 4);
+      for (const std::byte code : codes) sum += static_cast<std::int8_t>(code);
+    }
+    std::memcpy(query_sum_ + i, &sum, sizeof sum);
+    unit_[i] = rule.scale * args_.scale;
+  }
+
+  /// Sums of G cells from `cell` on.
+  template <int G>
+  QUERN_INLINE void dot_cells(const CodedBlock& block, std::int64_t cell) {
+    constexpr std::int64_t kCellBytes = 4 * Isa::kRows;
+    const std::int64_t group = cell / Isa::kParts, part = cell % Isa::kParts;
+    const std::byte* keys = block.keys + 64 * steps_ * group + kCellBytes * part;
+    I acc[G * W];
+    each<W>([&](auto i) QUERN_INLINE_LAMBDA {
+      const I start = Isa::wide_start(reinterpret_cast<const std::byte*>(query_sum_ + i.value));
+      each<G>([&](auto g) QUERN_INLINE_LAMBDA { acc[g * W + i] = start; });
+    });
+    const std::byte* query = query_;
+    for (std::int64_t u = 0; u < steps_; ++u, keys += 64, query += 4 * W) {
+      each<G>([&](auto g) QUERN_INLINE_LAMBDA {
+        const auto key =
+            Isa::wide(Isa::plus_128(Isa::load_codes(keys + 64 * steps_ * std::int64_t{g.value})));
+        each<W>([&](auto i) QUERN_INLINE_LAMBDA {
+          acc[g * W + i] = Isa::wide_dot(acc[g * W + i], key, Isa::broadcast_codes(query + 4 * i));
+        });
+      });
+    }
+    each<G * W>([&](auto k) QUERN_INLINE_LAMBDA {
+      Isa::store_ints(sum_[k.value % W] + (cell + k.value / W) * Isa::kRows, acc[k]);
+    });
+  }
+
+  void dots(const CodedBlock& block, Span all) {
+    const std::int64_t end = (all.to + 15) / 16 * Isa::kParts;
+    std::int64_t cell = all.from / 16 * Isa::kParts;
+    for (; cell + kCells <= end; cell += kCells) dot_cells<kCells>(block, cell);
+    for (; cell < end; ++cell) dot_cells<1>(block, cell);
+  }
+
+  /// Turns the sums of query i into codes of weights, and merges m and l.
+  void weigh(const CodedBlock& block, int i, std::int64_t first, Span visible,
+             const V (&inverse)[4], const QueryState& state) {
+    const std::int64_t query = first_ + i;
+    const bool shapes = shaped(args_);
+    const V factor = V::all(shapes ? unit_[i] : unit_[i] * kLog2E), lowest = V::all(kLowest);
+    V x[4], top = lowest;
+    each<4>([&](auto g) QUERN_INLINE_LAMBDA {
+      const V t = Isa::to_lanes(sum_[i] + 16 * g) * V::load(block.key_scale + 16 * g);
+      const V exponent = V::load(block.value_exponent + 16 * g);
+      if (shapes) {
+        x[g] = fma(Few::shape(args_, query, first + 16 * g, t * factor), V::all(kLog2E), exponent);
+      } else {
+        x[g] = fma(t, factor, exponent);
+      }
+      const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
+      x[g] = Few::where_visible(j, visible, x[g], lowest);
+      top = larger_of(top, x[g]);
+    });
+    const V m_b = reference_of(Few::largest_of_lanes(top)), zero = V::all(0.0f);
+    V sum = zero;
+    each<4>([&](auto g) QUERN_INLINE_LAMBDA {
+      const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
+      const V weight = coded_weight(x[g] - m_b);
+      sum = Few::where_visible(j, visible, fma(weight, inverse[g], sum), sum);
+      Isa::store_low8(code_[i] + 16 * g, weight_code(Few::where_visible(j, visible, weight, zero)));
+    });
+    const auto factors = Few::merge(state, Few::first(m_b), Few::first(Few::sum_of_lanes(sum)));
+    old_part_[i] = Few::first(factors.old_part);
+    new_part_[i] = Few::first(factors.new_part * V::all(kCodeUnit));
+  }
+
+  /// acc = fma(acc, f, float(Σ codes of weights and values)·h) of C registers of elements.
+  template <int C>
+  QUERN_INLINE void add_values(const std::byte* values, std::int64_t columns, Span fours,
+                               float* acc, std::int64_t stride) {
+    I sum[W * C];
+    each<W * C>([&](auto k) QUERN_INLINE_LAMBDA { sum[k] = Isa::zero_ints(); });
+    for (std::int64_t u = fours.from; u < fours.to; ++u) {
+      each<C>([&](auto c) QUERN_INLINE_LAMBDA {
+        const auto value = Isa::load_codes(values + 4 * (u * columns + c.value * Isa::kRows));
+        each<W>([&](auto i) QUERN_INLINE_LAMBDA {
+          sum[i * C + c] =
+              Isa::positive_dot(sum[i * C + c], Isa::broadcast_codes(code_[i] + 4 * u), value);
+        });
+      });
+    }
+    each<W>([&](auto i) QUERN_INLINE_LAMBDA {
+      const F f = Isa::broadcast(reinterpret_cast<const std::byte*>(old_part_ + i.value));
+      const F h = Isa::broadcast(reinterpret_cast<const std::byte*>(new_part_ + i.value));
+      each<C>([&](auto c) QUERN_INLINE_LAMBDA {
+        float* to = acc + i.value * stride + c.value * Isa::kRows;
+        Isa::store(to, Isa::fma(Isa::load(to), f, Isa::mul(Isa::to_float(sum[i * C + c]), h)));
+      });
+    });
+  }
+
+  const AttentionArgs& args_;
+  std::int64_t first_, steps_;
+  std::byte* query_;  ///< Codes `[steps][W][4]`.
+  std::byte* keys_ = nullptr;
+  std::byte* values_ = nullptr;
+  float unit_[W];  ///< Scale of the query's codes times the attention's scale.
+  std::int32_t query_sum_[W];
+  float old_part_[W], new_part_[W];
+  alignas(64) std::int32_t sum_[W][64];
+  alignas(64) std::byte code_[W][64];
+};
+
+}  // namespace
+}  // namespace quern::kernels
