@@ -5,12 +5,12 @@
 /// kernel has a width W known when it is compiled. A subtile of W rows begins at (its first
 /// row)·bytes_per_row and holds, t being the row in the subtile:
 /// - kF32: `[K][W]` float32.
-/// - kQ8Group32, per 32 of k one record of 52·W bytes: codes int8 `[8][W][4]` (k = 4kk+i), scale
-/// f32
-///   `[W]`, sums of codes per 16 as int16 `[W][2]`, scale·Σ32 f32 `[W]`, scale·Σ16 f32 `[2][W]`.
-/// - kQ8Rotated, per 32 of k one record of 36·W bytes: codes and sums as above; after the last
-/// record
-///   scale f32 `[W]` and the sum of the row's codes int32 `[W]`.
+/// - kQ8Group32, per 32 of k one record of 60·W bytes: codes int8 `[8][W][4]` (k = 4kk+i), scale
+///   f32 `[W]`, −128·Σ32 int32 `[W]`, −128·Σ16 int32 `[2][W]`, scale·Σ32 f32 `[W]`, scale·Σ16 f32
+///   `[2][W]`, Σ being sums of codes.
+/// - kQ8Rotated, per 32 of k one record of 36·W bytes: codes as above, sums of codes per 16 as
+/// int16
+///   `[W][2]`; after the last record scale f32 `[W]` and the sum of the row's codes int32 `[W]`.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,12 @@
 namespace quern::kernels {
 namespace {
 
-constexpr std::int64_t kGroupRecord = 52;    ///< Bytes per row and 32 elements of k.
+constexpr std::int64_t kGroupRecord = 60;    ///< Bytes per row and 32 elements of k.
 constexpr std::int64_t kRotatedRecord = 36;  ///< Bytes per row and 32 elements of k.
+
+// Where a kQ8Group32 record holds what follows its codes, in bytes per row.
+constexpr std::int64_t kGroupScale = 32, kGroupStart = 36, kGroupHalfStarts = 40, kGroupSum = 48,
+                       kGroupHalfSums = 52;
 
 inline constexpr std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;

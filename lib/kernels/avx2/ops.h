@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/generic/group_dot.h"
 #include "kernels/generic/vec16.h"
 
 namespace quern::kernels {
@@ -23,7 +24,7 @@ struct Avx2 {
   using F = __m256;
   using I = __m256i;
   using C = __m256i;
-  static constexpr int kRows = 8, kParts = 2, kTile = 4, kLanes = 4;
+  static constexpr int kRows = 8, kParts = 2, kFullParts = 2, kTile = 4, kLanes = 4;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
 
@@ -126,6 +127,13 @@ struct Avx2 {
   }
 
   // Whole-number products.
+  /// v; GCC would turn a chain of sums into a tree whose leaves then overflow the registers.
+  static QUERN_INLINE I in_order(I v) {
+#if defined(__GNUC__)
+    asm("" : "+x"(v));
+#endif
+    return v;
+  }
   static QUERN_INLINE I zero_ints() { return _mm256_setzero_si256(); }
   static QUERN_INLINE I broadcast_ints(const std::byte* p) {
     return _mm256_set1_epi32(peek<std::int32_t>(p));
@@ -138,14 +146,22 @@ struct Avx2 {
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(sum, s));
   }
-  /// −offset·Σ of the codes of x in the group of kCount steps from kFirst on; `sums` is the int16
-  /// pair.
-  template <int kOffset, int kFirst, int kCount>
+  /// −kOffset·Σ of the codes of x in a group, kOffset 0 or a power of two; −128·Σ is at p.
+  template <int kOffset>
+  static QUERN_INLINE I offset_start(const std::byte* p) {
+    if constexpr (kOffset == 0) {
+      return zero_ints();
+    } else if constexpr (kOffset == 128) {
+      return broadcast_ints(p);
+    } else {
+      return _mm256_srai_epi32(broadcast_ints(p), 7 - log2_of(kOffset));
+    }
+  }
+  /// −kOffset·sum `which` of the int16 pair at `sums`.
+  template <int kOffset, int which>
   static QUERN_INLINE I minus_offset(const std::byte* sums) {
-    if constexpr (kOffset == 0) return zero_ints();
-    constexpr int low = kFirst == 0 ? -kOffset : 0, high = kFirst + kCount == 8 ? -kOffset : 0;
-    constexpr int pair = (low & 0xffff) | static_cast<int>(static_cast<unsigned>(high) << 16);
-    return _mm256_madd_epi16(broadcast_ints(sums), _mm256_set1_epi32(pair));
+    constexpr int kPair = which == 0 ? -kOffset & 0xffff : -kOffset * 65536;
+    return _mm256_madd_epi16(broadcast_ints(sums), _mm256_set1_epi32(kPair));
   }
 
   /// Signed codes and their magnitudes: maddubs wants one unsigned operand.
@@ -159,7 +175,7 @@ struct Avx2 {
   static QUERN_INLINE I wide_start(const std::byte*) { return zero_ints(); }
   static QUERN_INLINE I wide_dot(I acc, const Wide& w, C x) {
     const I pairs = _mm256_maddubs_epi16(w.magnitude, _mm256_sign_epi8(x, w.code));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return in_order(_mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
   }
   /// Signed codes as codes + 128.
   static QUERN_INLINE C plus_128(C v) { return _mm256_xor_si256(v, _mm256_set1_epi8(-128)); }
@@ -170,37 +186,17 @@ struct Avx2 {
   }
   static QUERN_INLINE C minus_8(C v) { return _mm256_sub_epi8(v, _mm256_set1_epi8(8)); }
 
-  /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S
-  /// wide.
-  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
-  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte* sums) {
-    if constexpr (kMax > 127) {
-      each<W>([&](auto t) QUERN_INLINE_LAMBDA { sum[t] = zero_ints(); });
-      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
-        constexpr int kk = kFirst + i.value;
-        const Wide w = wide(code(Index<kk>{}));
-        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-          sum[t] = wide_dot(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
-        });
-      });
-    } else {
-      constexpr int kFlush = 32767 / (2 * 127 * kMax);  // Products that fit 16 bits.
-      I part[W];
-      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-        sum[t] = minus_offset<kOffset, kFirst, kCount>(sums + 4 * t);
-      });
-      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
-        constexpr int kk = kFirst + i.value;
-        const C w = code(Index<kk>{});
-        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-          const I p = _mm256_maddubs_epi16(w, broadcast_codes(x + 4 * S * kk + 4 * t));
-          part[t] = i.value % kFlush == 0 ? p : _mm256_add_epi16(part[t], p);
-          if constexpr (i.value % kFlush == kFlush - 1 || i.value == kCount - 1) {
-            sum[t] = _mm256_add_epi32(sum[t], _mm256_madd_epi16(part[t], _mm256_set1_epi16(1)));
-          }
-        });
-      });
-    }
+  /// Sums of pairs of products as 16 bits, and sums of pairs of those.
+  static QUERN_INLINE I pair_products(C code, C x) { return _mm256_maddubs_epi16(code, x); }
+  static QUERN_INLINE I add_pairs(I a, I b) { return in_order(_mm256_add_epi16(a, b)); }
+  static QUERN_INLINE I add_pair_sums(I acc, I pairs) {
+    return in_order(_mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
+  }
+  /// See generic/group_dot.h.
+  template <int kMax, int kOffset, int kFirst, int kCount, int P, int W, int S, class Code,
+            class Start>
+  static QUERN_INLINE void dot(I (&sum)[P * W], Code code, const std::byte* x, Start start) {
+    dot_of_pairs<Avx2, kMax, kFirst, kCount, P, W, S>(sum, code, x, start);
   }
 
   // Lanes.
@@ -257,6 +253,12 @@ struct Avx2 {
     const __m128i low = _mm_and_si128(low16(x.v[0]), byte),
                   high = _mm_and_si128(low16(x.v[1]), byte);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(low, high));
+  }
+  static QUERN_INLINE std::int32_t largest(const V::Int& x) {
+    const I both = _mm256_max_epi32(x.v[0], x.v[1]);
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
   }
   /// Sum of 16 signed bytes.
   static QUERN_INLINE std::int32_t sum_of_bytes(const std::byte* p) {

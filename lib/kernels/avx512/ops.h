@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "kernels/generic/group_dot.h"
 #include "kernels/generic/vec16.h"
 
 namespace quern::kernels {
@@ -21,7 +22,7 @@ struct Avx512 {
   using F = __m512;
   using I = __m512i;
   using C = __m512i;
-  static constexpr int kRows = 16, kParts = 1, kTile = 8, kLanes = 8;
+  static constexpr int kRows = 16, kParts = 1, kFullParts = 1, kTile = 8, kLanes = 8;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 3;
 
@@ -116,6 +117,13 @@ struct Avx512 {
   }
 
   // Whole-number products.
+  /// v; GCC would turn a chain of sums into a tree whose leaves then overflow the registers.
+  static QUERN_INLINE I in_order(I v) {
+#if defined(__GNUC__)
+    asm("" : "+v"(v));
+#endif
+    return v;
+  }
   static QUERN_INLINE I zero_ints() { return _mm512_setzero_si512(); }
   static QUERN_INLINE I broadcast_ints(const std::byte* p) {
     return _mm512_set1_epi32(peek<std::int32_t>(p));
@@ -125,14 +133,23 @@ struct Avx512 {
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(sum, s));
   }
-  /// −offset·Σ of the codes of x in the group of kCount steps from kFirst on; `sums` is the int16
-  /// pair.
-  template <int kOffset, int kFirst, int kCount>
+  /// −kOffset·Σ of the codes of x in a group, kOffset 0 or a power of two; −128·Σ is at p.
+  template <int kOffset>
+  static QUERN_INLINE I offset_start(const std::byte* p) {
+    if constexpr (kOffset == 0) {
+      return zero_ints();
+    } else if constexpr (kOffset == 128) {
+      return broadcast_ints(p);
+    } else {
+      constexpr unsigned kShift = 7u - static_cast<unsigned>(log2_of(kOffset));
+      return _mm512_srai_epi32(broadcast_ints(p), kShift);
+    }
+  }
+  /// −kOffset·sum `which` of the int16 pair at `sums`.
+  template <int kOffset, int which>
   static QUERN_INLINE I minus_offset(const std::byte* sums) {
-    if constexpr (kOffset == 0) return zero_ints();
-    constexpr int low = kFirst == 0 ? -kOffset : 0, high = kFirst + kCount == 8 ? -kOffset : 0;
-    constexpr int pair = (low & 0xffff) | static_cast<int>(static_cast<unsigned>(high) << 16);
-    return _mm512_madd_epi16(broadcast_ints(sums), _mm512_set1_epi32(pair));
+    constexpr int kPair = which == 0 ? -kOffset & 0xffff : -kOffset * 65536;
+    return _mm512_madd_epi16(broadcast_ints(sums), _mm512_set1_epi32(kPair));
   }
 
   /// A vector of 8-bit codes + 128 as magnitude and sign, for maddubs, whose first operand is
@@ -148,7 +165,7 @@ struct Avx512 {
   static QUERN_INLINE I wide_dot(I acc, const Wide& w, C x) {
     const C turned = _mm512_mask_sub_epi8(x, w.minus, _mm512_setzero_si512(), x);
     const I pairs = _mm512_maddubs_epi16(w.magnitude, turned);  // ≤ 128·127·2 < 2¹⁵.
-    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    return in_order(_mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))));
   }
 
   /// The same of codes that are signed already.
@@ -163,37 +180,17 @@ struct Avx512 {
   static QUERN_INLINE C minus_8(C v) { return _mm512_sub_epi8(v, _mm512_set1_epi8(8)); }
   static QUERN_INLINE void store_ints(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
 
-  /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S
-  /// wide.
-  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
-  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte* sums) {
-    if constexpr (kMax > 127) {
-      each<W>([&](auto t) QUERN_INLINE_LAMBDA { sum[t] = zero_ints(); });
-      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
-        constexpr int kk = kFirst + i.value;
-        const Wide w = wide(code(Index<kk>{}));
-        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-          sum[t] = wide_dot(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
-        });
-      });
-    } else {
-      constexpr int kFlush = 32767 / (2 * 127 * kMax);  // Products that fit 16 bits.
-      I part[W];
-      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-        sum[t] = minus_offset<kOffset, kFirst, kCount>(sums + 4 * t);
-      });
-      each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
-        constexpr int kk = kFirst + i.value;
-        const C w = code(Index<kk>{});
-        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-          const I p = _mm512_maddubs_epi16(w, broadcast_codes(x + 4 * S * kk + 4 * t));
-          part[t] = i.value % kFlush == 0 ? p : _mm512_add_epi16(part[t], p);
-          if constexpr (i.value % kFlush == kFlush - 1 || i.value == kCount - 1) {
-            sum[t] = _mm512_add_epi32(sum[t], _mm512_madd_epi16(part[t], _mm512_set1_epi16(1)));
-          }
-        });
-      });
-    }
+  /// Sums of pairs of products as 16 bits, and sums of pairs of those.
+  static QUERN_INLINE I pair_products(C code, C x) { return _mm512_maddubs_epi16(code, x); }
+  static QUERN_INLINE I add_pairs(I a, I b) { return in_order(_mm512_add_epi16(a, b)); }
+  static QUERN_INLINE I add_pair_sums(I acc, I pairs) {
+    return in_order(_mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))));
+  }
+  /// See generic/group_dot.h.
+  template <int kMax, int kOffset, int kFirst, int kCount, int P, int W, int S, class Code,
+            class Start>
+  static QUERN_INLINE void dot(I (&sum)[P * W], Code code, const std::byte* x, Start start) {
+    dot_of_pairs<Avx512, kMax, kFirst, kCount, P, W, S>(sum, code, x, start);
   }
 
   // Lanes.
@@ -229,6 +226,9 @@ struct Avx512 {
   }
   static QUERN_INLINE void store_low8(std::byte* p, const V::Int& x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(x.v[0]));
+  }
+  static QUERN_INLINE std::int32_t largest(const V::Int& x) {
+    return _mm512_reduce_max_epi32(x.v[0]);
   }
   /// Sum of 16 signed bytes.
   static QUERN_INLINE std::int32_t sum_of_bytes(const std::byte* p) {

@@ -22,18 +22,11 @@ struct Avx512Vnni : Avx512 {
     return _mm512_dpbusd_epi32(acc, positive, x);
   }
 
-  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
-  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte* sums) {
-    each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-      sum[t] = minus_offset<kOffset, kFirst, kCount>(sums + 4 * t);
-    });
-    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
-      constexpr int kk = kFirst + i.value;
-      const C w = code(Index<kk>{});
-      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-        sum[t] = _mm512_dpbusd_epi32(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
-      });
-    });
+  /// See generic/group_dot.h.
+  template <int kMax, int kOffset, int kFirst, int kCount, int P, int W, int S, class Code,
+            class Start>
+  static QUERN_INLINE void dot(I (&sum)[P * W], Code code, const std::byte* x, Start start) {
+    dot_of_fours<Avx512Vnni, kFirst, kCount, P, W, S>(sum, code, x, start);
   }
 };
 

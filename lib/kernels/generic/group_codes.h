@@ -2,9 +2,9 @@
 /// How the encodings of the family kQ8Group32 become codes of 8 bits and float scales in registers:
 /// one description per encoding, over the operations of an ISA. The layouts are FORMAT.md's.
 ///
-/// A description holds one part of a panel and has kMax (largest code), kOffset (what to subtract),
-/// kHalves (groups per 32 elements), kMin, code<kk>(b) (k = 4kk … 4kk+3 of block b), dw(b, h),
-/// mw(b, h).
+/// A description holds one part of a panel and has kMax (largest code), kOffset (what to subtract:
+/// 0 or a power of two), kHalves (groups per 32 elements), kMin, kReady (codes cost no more than a
+/// mask), code<kk>(b) (k = 4kk … 4kk+3 of block b), dw(b, h), mw(b, h).
 #pragma once
 
 #include "kernels/generic/unroll.h"
@@ -59,15 +59,15 @@ struct PanelPart {
 template <class Isa, Encoding E>
 struct GroupCodes;
 
-/// kMax, kOffset, kHalves, kMin of a description.
-template <int max, int offset, int halves, bool min>
+/// kMax, kOffset, kHalves, kMin, kReady of a description.
+template <int max, int offset, int halves, bool min, bool ready = false>
 struct GroupRule {
   static constexpr int kMax = max, kOffset = offset, kHalves = halves;
-  static constexpr bool kMin = min;
+  static constexpr bool kMin = min, kReady = ready;
 };
 
 template <class Isa>
-struct GroupCodes<Isa, Encoding::kQ4_0> : PanelPart<Isa>, GroupRule<15, 8, 1, false> {
+struct GroupCodes<Isa, Encoding::kQ4_0> : PanelPart<Isa>, GroupRule<15, 8, 1, false, true> {
   using PanelPart<Isa>::PanelPart;
   template <int kk>
   QUERN_INLINE typename Isa::C code(std::int64_t b) const {
@@ -77,7 +77,7 @@ struct GroupCodes<Isa, Encoding::kQ4_0> : PanelPart<Isa>, GroupRule<15, 8, 1, fa
 };
 
 template <class Isa>
-struct GroupCodes<Isa, Encoding::kQ4_1> : PanelPart<Isa>, GroupRule<15, 0, 1, true> {
+struct GroupCodes<Isa, Encoding::kQ4_1> : PanelPart<Isa>, GroupRule<15, 0, 1, true, true> {
   using PanelPart<Isa>::PanelPart;
   template <int kk>
   QUERN_INLINE typename Isa::C code(std::int64_t b) const {
@@ -109,7 +109,7 @@ struct GroupCodes<Isa, Encoding::kQ5_1> : PanelPart<Isa>, GroupRule<31, 0, 1, tr
 };
 
 template <class Isa>
-struct GroupCodes<Isa, Encoding::kQ8_0> : PanelPart<Isa>, GroupRule<255, 128, 1, false> {
+struct GroupCodes<Isa, Encoding::kQ8_0> : PanelPart<Isa>, GroupRule<255, 128, 1, false, true> {
   using PanelPart<Isa>::PanelPart;
   template <int kk>
   QUERN_INLINE typename Isa::C code(std::int64_t b) const {
@@ -144,11 +144,12 @@ struct GroupCodes<Isa, Encoding::kIQ4_XS> : PanelPart<Isa>, GroupRule<255, 128, 
   }
 };
 
-/// Twice the E2M1 numbers plus 12.
-constexpr std::uint8_t kMxfp4Book[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+/// Twice the E2M1 numbers plus 16.
+constexpr std::uint8_t kMxfp4Book[16] = {16, 17, 18, 19, 20, 22, 24, 28,
+                                         16, 15, 14, 13, 12, 10, 8,  4};
 
 template <class Isa>
-struct GroupCodes<Isa, Encoding::kMXFP4> : PanelPart<Isa>, GroupRule<24, 12, 1, false> {
+struct GroupCodes<Isa, Encoding::kMXFP4> : PanelPart<Isa>, GroupRule<28, 16, 1, false> {
   using PanelPart<Isa>::PanelPart;
   template <int kk>
   QUERN_INLINE typename Isa::C code(std::int64_t b) const {

@@ -17,7 +17,7 @@ QUERN_INLINE CodeFactor vector_factor(const float* x, std::int64_t n, float limi
   for (std::int64_t d = 0; d < n; d += 16) {
     top = larger(top, magnitude_bits(Pack<Isa>::padded(x, d, n)));
   }
-  return code_factor<V>(top, limit);
+  return code_factor(Isa::largest(top), limit);
 }
 
 /// The same of values: their scale is at least kLeastValueScale and its log2 is returned.

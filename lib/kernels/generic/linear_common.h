@@ -1,7 +1,8 @@
 /// \file
 /// What the families of linear kernels share. `Isa` says how many rows of a panel it holds at once
-/// (kRows; a panel has kParts such parts), how many activation rows it multiplies at once (kTile),
-/// and has register types F (float32 per row), I (int32 per row), C (4 bytes per row).
+/// (kRows; a panel has kParts such parts), what it multiplies at once where rows abound (kTile
+/// activation rows with kFullParts parts), and has register types F (float32 per row), I (int32 per
+/// row), C (4 bytes per row).
 #pragma once
 
 #include "kernels/generic/unroll.h"
@@ -36,21 +37,20 @@ QUERN_INLINE void store_result(const LinearArgs& args, std::int64_t n0, std::int
 /// rows at r0 + column of a subtile packed S wide, for P parts of a panel from `part` on.
 template <class Isa, class Tile>
 QUERN_INLINE void for_tiles(std::int64_t rows, Tile tile) {
-  constexpr int kParts = Isa::kParts;
+  constexpr int kParts = Isa::kParts, kTwo = kParts < 2 ? 1 : 2;
   for (std::int64_t r0 = 0; r0 < rows;) {
     const std::int64_t w = subtile_width(rows - r0);
     if (w == 8) {
-      for (int part = 0; part < kParts; ++part) {
+      for (int part = 0; part < kParts; part += Isa::kFullParts) {
         for (int column = 0; column < 8; column += Isa::kTile) {
-          tile(Index<1>{}, Index<Isa::kTile>{}, Index<8>{}, part, r0, column);
+          tile(Index<Isa::kFullParts>{}, Index<Isa::kTile>{}, Index<8>{}, part, r0, column);
         }
       }
     } else if (w == 4) {
-      for (int part = 0; part < kParts; ++part) {
-        tile(Index<1>{}, Index<4>{}, Index<4>{}, part, r0, 0);
+      for (int part = 0; part < kParts; part += kTwo) {
+        tile(Index<kTwo>{}, Index<4>{}, Index<4>{}, part, r0, 0);
       }
     } else if (w == 2) {
-      constexpr int kTwo = kParts < 2 ? 1 : 2;
       for (int part = 0; part < kParts; part += kTwo) {
         tile(Index<kTwo>{}, Index<2>{}, Index<2>{}, part, r0, 0);
       }

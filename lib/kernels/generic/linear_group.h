@@ -1,12 +1,13 @@
 /// \file
 /// Matrix products of the family kQ8Group32 (order of arithmetic: kernel_table.h, LinearArgs).
 ///
-/// Subtiles of fewer than 8 rows: codes go from the panel's own bits to registers. Full subtiles:
-/// the panel is expanded once into scratch (codes of 8 bits, float scales), the same tile then
-/// reads that.
+/// Few rows: codes go from the panel's own bits to registers. Many: the panel is expanded once into
+/// scratch (codes of 8 bits, float scales), the same tile then reads that for full subtiles.
+///
+/// What bounds it: per 4·8 products of a vector the law wants one multiplication dw·dx and one
+/// (with minima two) fma where an instruction of eight products took eight; so 8/10 (8/11) of an
+/// instruction set's peak where products and float arithmetic share their ports (AMD Zen 4, Intel).
 #pragma once
-
-#include <type_traits>
 
 #include "kernels/generic/group_codes.h"
 #include "kernels/generic/linear_common.h"
@@ -43,30 +44,39 @@ template <class Isa, int P, int W, int S, class Codes>
 void group_tile(const LinearArgs& args, const Codes (&part)[P], std::int64_t n0, std::int64_t t0,
                 const std::byte* x) {
   constexpr int kHalves = Codes::kHalves, kSteps = 8 / kHalves;
+  constexpr bool whole = kHalves == 1;
   using F = typename Isa::F;
   using I = typename Isa::I;
   F acc[P * W];
   each<P * W>([&](auto i) QUERN_INLINE_LAMBDA { acc[i] = Isa::zero(); });
   const std::int64_t blocks = (args.k + 31) / 32;
   for (std::int64_t b = 0; b < blocks; ++b, x += kGroupRecord * S) {
-    each<P * kHalves>([&](auto i) QUERN_INLINE_LAMBDA {
-      constexpr int p = i.value / kHalves, h = i.value % kHalves;
-      I sum[W];
-      Isa::template dot<Codes::kMax, Codes::kOffset, h * kSteps, kSteps, W, S>(
-          sum, [&](auto kk) QUERN_INLINE_LAMBDA { return part[p].template code<kk.value>(b); }, x,
-          x + 36 * S);
-      const F dw = part[p].dw(b, h);
-      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-        const F scale = Isa::mul(dw, Isa::broadcast(x + 32 * S + 4 * t));
-        acc[p * W + t] = Isa::fma(Isa::to_float(sum[t]), scale, acc[p * W + t]);
-      });
-      if constexpr (Codes::kMin) {
-        const F mw = part[p].mw(b, h);
-        const std::byte* xs = kHalves == 1 ? x + 40 * S : x + (44 + 4 * h) * S;
+    each<kHalves>([&](auto h) QUERN_INLINE_LAMBDA {
+      const std::byte* starts = x + (whole ? kGroupStart : kGroupHalfStarts + 4 * h) * S;
+      const std::byte* sums = x + (whole ? kGroupSum : kGroupHalfSums + 4 * h) * S;
+      I sum[P * W];
+      Isa::template dot<Codes::kMax, Codes::kOffset, h.value * kSteps, kSteps, P, W, S>(
+          sum,
+          [&](auto p, auto kk) QUERN_INLINE_LAMBDA { return part[p].template code<kk.value>(b); },
+          x,
+          [&](auto t) QUERN_INLINE_LAMBDA {
+            return Isa::template offset_start<Codes::kOffset>(starts + 4 * t);
+          });
+      each<P>([&](auto p) QUERN_INLINE_LAMBDA {
+        const F dw = part[p].dw(b, h);
         each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-          acc[p * W + t] = Isa::fma(mw, Isa::broadcast(xs + 4 * t), acc[p * W + t]);
+          const F scale = Isa::mul(dw, Isa::broadcast(x + kGroupScale * S + 4 * t));
+          F& own = acc[p * W + t];
+          own = Isa::fma(Isa::to_float(sum[p * W + t]), scale, own);
         });
-      }
+        if constexpr (Codes::kMin) {
+          const F mw = part[p].mw(b, h);
+          each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+            F& own = acc[p * W + t];
+            own = Isa::fma(mw, Isa::broadcast(sums + 4 * t), own);
+          });
+        }
+      });
     });
   }
   each<P>([&](auto p) QUERN_INLINE_LAMBDA {
@@ -76,13 +86,14 @@ void group_tile(const LinearArgs& args, const Codes (&part)[P], std::int64_t n0,
   });
 }
 
+/// Rows from which expanding a panel pays, where its codes are not ready.
+constexpr std::int64_t kExpandGroupFromRows = 16;
+
 template <class Isa, Encoding E>
 struct GroupLinear {
   using Direct = GroupCodes<Isa, E>;
   using Rule = GroupRule<Direct::kMax, Direct::kOffset, Direct::kHalves, Direct::kMin>;
   using Expanded = ExpandedCodes<Isa, Rule>;
-  /// Codes of 8 bits are read where they lie.
-  using Full = std::conditional_t<E == Encoding::kQ8_0, Direct, Expanded>;
 
   static void expand(const Direct& from, int part, std::int64_t blocks, std::byte* scratch) {
     for (std::int64_t b = 0; b < blocks; ++b) {
@@ -100,6 +111,24 @@ struct GroupLinear {
     }
   }
 
+  /// One tile of parts made by make(part).
+  template <int P, int W, int S, class Make>
+  static QUERN_INLINE void tile(const LinearArgs& args, Make make, std::int64_t panel, int part,
+                                std::int64_t t0, const std::byte* x) {
+    using Codes = decltype(make(0));
+    const std::int64_t n0 = panel * kPanelRows + Isa::kRows * part;
+    if constexpr (P == 1) {
+      const Codes one[1] = {make(part)};
+      group_tile<Isa, 1, W, S>(args, one, n0, t0, x);
+    } else if constexpr (P == 2) {
+      const Codes two[2] = {make(part), make(part + 1)};
+      group_tile<Isa, 2, W, S>(args, two, n0, t0, x);
+    } else {
+      const Codes four[4] = {make(0), make(1), make(2), make(3)};
+      group_tile<Isa, 4, W, S>(args, four, n0, t0, x);
+    }
+  }
+
   /// Multiplies one panel with all rows; `full` makes a part for full subtiles, `few` for the
   /// others.
   template <class MakeFull, class MakeFew>
@@ -108,22 +137,10 @@ struct GroupLinear {
     const std::int64_t row_bytes = group_row_bytes(args.k);
     for_tiles<Isa>(args.rows, [&](auto p, auto width, auto packed, int part, std::int64_t r0,
                                   int column) QUERN_INLINE_LAMBDA {
-      constexpr int kParts = p.value, kWidth = width.value, kPacked = packed.value;
-      const std::int64_t n0 = panel * kPanelRows + Isa::kRows * part;
+      constexpr int P = p.value, W = width.value, S = packed.value;
       const std::byte* x = args.x + r0 * row_bytes + 4 * column;
-      if constexpr (kPacked == 8) {
-        const Full one[1] = {full(part)};
-        group_tile<Isa, 1, kWidth, 8>(args, one, n0, r0 + column, x);
-      } else if constexpr (kParts == 1) {
-        const Direct one[1] = {few(part)};
-        group_tile<Isa, 1, kWidth, kPacked>(args, one, n0, r0, x);
-      } else if constexpr (kParts == 2) {
-        const Direct two[2] = {few(part), few(part + 1)};
-        group_tile<Isa, 2, kWidth, kPacked>(args, two, n0, r0, x);
-      } else {
-        const Direct four[4] = {few(0), few(1), few(2), few(3)};
-        group_tile<Isa, 4, kWidth, kPacked>(args, four, n0, r0, x);
-      }
+      if constexpr (S == 8) tile<P, W, S>(args, full, panel, part, r0 + column, x);
+      if constexpr (S != 8) tile<P, W, S>(args, few, panel, part, r0, x);
     });
   }
 
@@ -131,16 +148,18 @@ struct GroupLinear {
     const PanelGeometry geometry = panel_geometry(E, args.k);
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
       const std::byte* base = args.weights + panel * geometry.panel_bytes;
-      const auto few = [&](int part) QUERN_INLINE_LAMBDA { return Direct(base, geometry, part); };
-      if constexpr (E == Encoding::kQ8_0) {
-        sweep(args, panel, few, few);
-      } else {
-        for (int part = 0; part < Isa::kParts && args.rows >= kRowTile; ++part) {
-          expand(few(part), part, (args.k + 31) / 32, args.scratch);
+      const auto own = [&](int part) QUERN_INLINE_LAMBDA { return Direct(base, geometry, part); };
+      if (Direct::kReady || args.rows < kExpandGroupFromRows) {
+        sweep(args, panel, own, own);
+        continue;
+      }
+      if constexpr (!Direct::kReady) {
+        for (int part = 0; part < Isa::kParts; ++part) {
+          expand(own(part), part, (args.k + 31) / 32, args.scratch);
         }
         sweep(
             args, panel, [&](int part) QUERN_INLINE_LAMBDA { return Expanded(args.scratch, part); },
-            few);
+            own);
       }
     }
   }

@@ -83,9 +83,14 @@ struct RotatedLinear {
       const std::byte* scales = part.bytes(1, 16 * b);
       each<2>([&](auto h) QUERN_INLINE_LAMBDA {
         I sum[W];
-        Isa::template dot<15, 8, 4 * h.value, 4, W, S>(
-            sum, [&](auto kk) QUERN_INLINE_LAMBDA { return part.template nibbles<kk.value>(0, b); },
-            x, x + 32 * S);
+        Isa::template dot<15, 8, 4 * h.value, 4, 1, W, S>(
+            sum,
+            [&](auto, auto kk)
+                QUERN_INLINE_LAMBDA { return part.template nibbles<kk.value>(0, b); },
+            x,
+            [&](auto t) QUERN_INLINE_LAMBDA {
+              return Isa::template minus_offset<8, h.value>(x + 32 * S + 4 * t);
+            });
         const I s = Isa::template nibble_ints<h.value>(scales);
         each<W>([&](auto t) QUERN_INLINE_LAMBDA { acc[t] = Isa::add_scaled(acc[t], sum[t], s); });
       });

@@ -2,7 +2,7 @@
 /// Packing of activation rows over Vec16 (formats: packed_rows.h; arithmetic: kernel_table.h,
 /// PackArgs).
 ///
-/// `Isa` adds swap<distance>(V) and store_low8(p, V::Int).
+/// `Isa` adds swap<distance>(V), store_low8(p, V::Int), largest(V::Int) and sum_of_bytes(p).
 #pragma once
 
 #include "kernels/generic/math.h"
@@ -18,13 +18,8 @@ struct CodeFactor {
   float factor, scale;
 };
 
-/// `top` holds, per lane, the largest magnitude as bits: ordered as integers, NaN above all.
-template <class V>
-QUERN_INLINE CodeFactor code_factor(const typename V::Int& top, float limit) {
-  std::int32_t lanes[16];
-  top.store(lanes);
-  std::int32_t most = 0;
-  for (const std::int32_t lane : lanes) most = lane > most ? lane : most;
+/// `most` is the largest magnitude as bits: ordered as integers, NaN above all.
+QUERN_INLINE CodeFactor code_factor(std::int32_t most, float limit) {
   if (most >= 0x7f800000) return {0.0f, std::numeric_limits<float>::quiet_NaN()};
   float amax;
   std::memcpy(&amax, &most, sizeof amax);
@@ -78,22 +73,23 @@ struct Pack {
     });
   }
 
-  /// Writes codes and sums of 32 numbers.
+  /// Writes the codes of 32 numbers; `sum`: per 16.
   static QUERN_INLINE void put_codes(std::byte* record, std::int64_t w, std::int64_t t,
-                                     const V (&x)[2], float factor, std::byte* sums,
-                                     std::int32_t (&sum)[2]) {
+                                     const V (&x)[2], float factor, std::int32_t (&sum)[2]) {
     alignas(16) std::byte bytes[32];
-    Isa::store_low8(bytes, codes_of(x[0], factor));
-    Isa::store_low8(bytes + 16, codes_of(x[1], factor));
-    for (int kk = 0; kk < 8; ++kk) std::memcpy(record + 4 * w * kk + 4 * t, bytes + 4 * kk, 4);
-    for (int h = 0; h < 2; ++h) {
+    each<2>([&](auto h) QUERN_INLINE_LAMBDA {
+      Isa::store_low8(bytes + 16 * h, codes_of(x[h], factor));
       sum[h] = Isa::sum_of_bytes(bytes + 16 * h);
-      const auto narrow = static_cast<std::int16_t>(sum[h]);
-      std::memcpy(sums + 2 * h, &narrow, 2);
-    }
+    });
+    each<8>([&](auto kk) QUERN_INLINE_LAMBDA {
+      std::memcpy(record + 4 * w * kk + 4 * t, bytes + 4 * kk, 4);
+    });
   }
 
-  static QUERN_INLINE void put(std::byte* to, float x) { std::memcpy(to, &x, sizeof x); }
+  template <class T>
+  static QUERN_INLINE void put(std::byte* to, T x) {
+    std::memcpy(to, &x, sizeof x);
+  }
 
   static void group(const PackArgs& args) {
     for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
@@ -103,13 +99,17 @@ struct Pack {
       for (std::int64_t k = 0; k < args.cols; k += 32, record += kGroupRecord * w) {
         const V v[2] = {padded(x, k, args.cols), padded(x, k + 16, args.cols)};
         const CodeFactor rule =
-            code_factor<V>(larger(magnitude_bits(v[0]), magnitude_bits(v[1])), 127.0f);
+            code_factor(Isa::largest(larger(magnitude_bits(v[0]), magnitude_bits(v[1]))), 127.0f);
         std::int32_t sum[2];
-        put_codes(record, w, t, v, rule.factor, record + 36 * w + 4 * t, sum);
-        put(record + 32 * w + 4 * t, rule.scale);
-        put(record + 40 * w + 4 * t, rule.scale * static_cast<float>(sum[0] + sum[1]));
-        put(record + 44 * w + 4 * t, rule.scale * static_cast<float>(sum[0]));
-        put(record + 48 * w + 4 * t, rule.scale * static_cast<float>(sum[1]));
+        put_codes(record, w, t, v, rule.factor, sum);
+        put(record + kGroupScale * w + 4 * t, rule.scale);
+        put(record + kGroupStart * w + 4 * t, -128 * (sum[0] + sum[1]));
+        put(record + kGroupSum * w + 4 * t, rule.scale * static_cast<float>(sum[0] + sum[1]));
+        each<2>([&](auto h) QUERN_INLINE_LAMBDA {
+          put(record + (kGroupHalfStarts + 4 * h) * w + 4 * t, -128 * sum[h]);
+          put(record + (kGroupHalfSums + 4 * h) * w + 4 * t,
+              rule.scale * static_cast<float>(sum[h]));
+        });
       }
     });
   }
@@ -165,7 +165,7 @@ struct Pack {
         rotated_block(x, k, args.cols, signs, v);
         each<4>([&](auto i) QUERN_INLINE_LAMBDA { top = larger(top, magnitude_bits(v[i])); });
       }
-      const CodeFactor rule = code_factor<V>(top, 127.0f);
+      const CodeFactor rule = code_factor(Isa::largest(top), 127.0f);
       std::int32_t total = 0;
       for (std::int64_t k = 0; k < args.cols; k += 64) {
         V v[4];
@@ -173,13 +173,16 @@ struct Pack {
         each<2>([&](auto half) QUERN_INLINE_LAMBDA {
           const V pair[2] = {v[2 * half], v[2 * half + 1]};
           std::int32_t sum[2];
-          put_codes(record, w, t, pair, rule.factor, record + 32 * w + 4 * t, sum);
+          put_codes(record, w, t, pair, rule.factor, sum);
+          each<2>([&](auto h) QUERN_INLINE_LAMBDA {
+            put(record + 32 * w + 4 * t + 2 * h, static_cast<std::int16_t>(sum[h]));
+          });
           total += sum[0] + sum[1];
           record += kRotatedRecord * w;
         });
       }
       put(record + 4 * t, rule.scale);
-      std::memcpy(record + 4 * w + 4 * t, &total, sizeof total);
+      put(record + 4 * w + 4 * t, total);
     });
   }
 

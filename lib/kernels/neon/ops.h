@@ -5,6 +5,7 @@
 
 #include <arm_neon.h>
 
+#include "kernels/generic/group_dot.h"
 #include "kernels/generic/vec16.h"
 
 namespace quern::kernels {
@@ -26,7 +27,7 @@ struct Neon {
   using F = float32x4_t;
   using I = int32x4_t;
   using C = uint8x16_t;
-  static constexpr int kRows = 4, kParts = 4, kTile = 8, kLanes = 4;
+  static constexpr int kRows = 4, kParts = 4, kFullParts = 1, kTile = 8, kLanes = 4;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
 
@@ -122,6 +123,14 @@ struct Neon {
 
   // Whole-number products.
   static QUERN_INLINE I zero_ints() { return vdupq_n_s32(0); }
+  template <int kOffset>
+  static QUERN_INLINE I offset_start(const std::byte*) {
+    return zero_ints();
+  }
+  template <int kOffset, int which>
+  static QUERN_INLINE I minus_offset(const std::byte*) {
+    return zero_ints();
+  }
   static QUERN_INLINE int8x16_t broadcast_codes(const std::byte* p) {
     return vreinterpretq_s8_s32(vdupq_n_s32(peek<std::int32_t>(p)));
   }
@@ -144,18 +153,36 @@ struct Neon {
   }
   static QUERN_INLINE C minus_8(C v) { return vsubq_u8(v, vdupq_n_u8(8)); }
 
-  /// sum[t] = Σ (code − kOffset)·x over steps kFirst … kFirst + kCount − 1 of a block; x packed S
-  /// wide. Both operands are signed here, so the sums of x are not needed.
-  template <int kMax, int kOffset, int kFirst, int kCount, int W, int S, class Code>
-  static QUERN_INLINE void dot(I (&sum)[W], Code code, const std::byte* x, const std::byte*) {
-    each<W>([&](auto t) QUERN_INLINE_LAMBDA { sum[t] = zero_ints(); });
+  /// See generic/group_dot.h. Both operands are signed here, so the starts are not needed.
+  template <int kMax, int kOffset, int kFirst, int kCount, int P, int W, int S, class Code,
+            class Start>
+  static QUERN_INLINE void dot(I (&sum)[P * W], Code code, const std::byte* x, Start) {
+    each<P * W>([&](auto i) QUERN_INLINE_LAMBDA { sum[i] = zero_ints(); });
     each<kCount>([&](auto i) QUERN_INLINE_LAMBDA {
       constexpr int kk = kFirst + i.value;
-      const Wide w = vreinterpretq_s8_u8(vsubq_u8(code(Index<kk>{}), vdupq_n_u8(kOffset)));
-      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-        sum[t] = vdotq_s32(sum[t], w, broadcast_codes(x + 4 * S * kk + 4 * t));
+      each<P>([&](auto p) QUERN_INLINE_LAMBDA {
+        const C w = code(p, Index<kk>{});
+        step<W>(&sum[p * W], vreinterpretq_s8_u8(vsubq_u8(w, vdupq_n_u8(kOffset))), x + 4 * S * kk);
       });
     });
+  }
+  /// One step of W rows side by side: four rows a load, chosen by lane.
+  template <int W>
+  static QUERN_INLINE void step(I* sum, int8x16_t w, const std::byte* x) {
+    if constexpr (W % 4 == 0) {
+      each<W / 4>([&](auto i) QUERN_INLINE_LAMBDA {
+        const int8x16_t four = vreinterpretq_s8_u8(vld1q_u8(bytes(x + 16 * i)));
+        I* to = sum + 4 * i;
+        to[0] = vdotq_laneq_s32(to[0], w, four, 0);
+        to[1] = vdotq_laneq_s32(to[1], w, four, 1);
+        to[2] = vdotq_laneq_s32(to[2], w, four, 2);
+        to[3] = vdotq_laneq_s32(to[3], w, four, 3);
+      });
+    } else {
+      each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+        sum[t] = vdotq_s32(sum[t], w, broadcast_codes(x + 4 * t));
+      });
+    }
   }
 
   // Lanes.
@@ -212,6 +239,10 @@ struct Neon {
     const int16x8_t low = vcombine_s16(vmovn_s32(a), vmovn_s32(b));
     const int16x8_t high = vcombine_s16(vmovn_s32(c), vmovn_s32(d));
     vst1q_s8(reinterpret_cast<std::int8_t*>(p), vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+  }
+  static QUERN_INLINE std::int32_t largest(const V::Int& x) {
+    const int32x4_t a = x.v[0], b = x.v[1], c = x.v[2], d = x.v[3];
+    return vmaxvq_s32(vmaxq_s32(vmaxq_s32(a, b), vmaxq_s32(c, d)));
   }
   /// Sum of 16 signed bytes.
   static QUERN_INLINE std::int32_t sum_of_bytes(const std::byte* p) {

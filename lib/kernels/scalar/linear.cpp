@@ -75,7 +75,7 @@ int activation_code(const std::byte* record, const PackedRow& x, int k) {
 /// One block of 32 in groups of 32 or 16, in the order that LinearArgs states.
 template <Encoding E>
 float add_block(const Block32& w, const std::byte* record, const PackedRow& x, float acc) {
-  const auto dx = load<float>(record + 32 * x.w + 4 * x.t);
+  const auto dx = load<float>(record + kGroupScale * x.w + 4 * x.t);
   constexpr int kSize = 32 / Codes<E>::kHalves;
   for (int h = 0; h < Codes<E>::kHalves; ++h) {
     int isum = 0, codes = 0;

@@ -54,17 +54,15 @@ void pack_f32(const PackArgs& args) {
   });
 }
 
-/// Writes the codes of 32 elements and their two sums.
+/// Writes the codes of 32 elements.
 void put_codes(std::byte* record, std::int64_t w, std::int64_t t, const float* x, float factor,
-               std::int64_t sums_at, int sum[2]) {
+               int sum[2]) {
   sum[0] = sum[1] = 0;
   for (int k = 0; k < 32; ++k) {
     const int code = code_of(x[k], factor);
     sum[k / 16] += code;
     record[(k / 4) * 4 * w + 4 * t + k % 4] = static_cast<std::byte>(code & 255);
   }
-  store(record + sums_at + 4 * t, static_cast<std::int16_t>(sum[0]));
-  store(record + sums_at + 4 * t + 2, static_cast<std::int16_t>(sum[1]));
 }
 
 void pack_group(const PackArgs& args) {
@@ -75,11 +73,15 @@ void pack_group(const PackArgs& args) {
       for (int k = 0; k < 32; ++k) x[k] = padded(args.x + r * args.x_stride, k0 + k, args.cols);
       const CodeScale rule = code_scale(x, 32, 127.0f);
       int sum[2];
-      put_codes(record, w, t, x, rule.factor, 36 * w, sum);
-      store(record + 32 * w + 4 * t, rule.scale);
-      store(record + 40 * w + 4 * t, rule.scale * static_cast<float>(sum[0] + sum[1]));
-      store(record + 44 * w + 4 * t, rule.scale * static_cast<float>(sum[0]));
-      store(record + 48 * w + 4 * t, rule.scale * static_cast<float>(sum[1]));
+      put_codes(record, w, t, x, rule.factor, sum);
+      store(record + kGroupScale * w + 4 * t, rule.scale);
+      store(record + kGroupStart * w + 4 * t, -128 * (sum[0] + sum[1]));
+      store(record + kGroupSum * w + 4 * t, rule.scale * static_cast<float>(sum[0] + sum[1]));
+      for (int h = 0; h < 2; ++h) {
+        const std::int64_t at = 4 * h * w + 4 * t;
+        store(record + kGroupHalfStarts * w + at, -128 * sum[h]);
+        store(record + kGroupHalfSums * w + at, rule.scale * static_cast<float>(sum[h]));
+      }
     }
   });
 }
@@ -116,7 +118,9 @@ void pack_rotated(const PackArgs& args) {
       rotated_block(x, k0, args.cols, block);
       for (int half = 0; half < 2; ++half, record += kRotatedRecord * w) {
         int sum[2];
-        put_codes(record, w, t, block + 32 * half, rule.factor, 32 * w, sum);
+        put_codes(record, w, t, block + 32 * half, rule.factor, sum);
+        store(record + 32 * w + 4 * t, static_cast<std::int16_t>(sum[0]));
+        store(record + 32 * w + 4 * t + 2, static_cast<std::int16_t>(sum[1]));
         total += sum[0] + sum[1];
       }
     }
