@@ -14,6 +14,7 @@
 #include "model_flags.h"
 #include "model_path.h"
 #include "terminal.h"
+#include "trace_output.h"
 
 namespace quern::cli {
 namespace {
@@ -22,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 struct BenchOptions {
   ModelFlags model;
+  TraceFlags trace;
   std::int64_t prefill_tokens = 512, decode_tokens = 128, depth = 0, batch_rows = 512;
   int repeats = 5;
   bool json = false;
@@ -99,6 +101,7 @@ Result<std::vector<Rates>> measure_all(const Model& model, const BenchOptions& o
       options.depth + std::max<std::int64_t>({options.prefill_tokens, options.decode_tokens, 1});
   session_options.batch_rows = options.batch_rows;
   session_options.kv = options.model.kv_type();
+  options.trace.apply_to(session_options);
   QUERN_TRY(session, Session::create(model, session_options));
   kv = session.kv();
   std::vector<Rates> all;
@@ -110,6 +113,7 @@ Result<std::vector<Rates>> measure_all(const Model& model, const BenchOptions& o
     QUERN_TRY(rates, measure(session, test, count, options, bar));
     all.push_back(std::move(rates));
   }
+  QUERN_CHECK(options.trace.report(session));
   return all;
 }
 
@@ -172,6 +176,7 @@ void add_bench(CLI::App& app, Action& action) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Prefill and decode rates, load time, memory");
   options->model.add_to(*command);
+  options->trace.add_to(*command);
   command->add_option("-p", options->prefill_tokens, "Tokens of the prefill test; 0 leaves it out")
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();

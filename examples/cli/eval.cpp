@@ -14,12 +14,14 @@
 #include "model_path.h"
 #include "output_file.h"
 #include "terminal.h"
+#include "trace_output.h"
 
 namespace quern::cli {
 namespace {
 
 struct EvalOptions {
   ModelFlags model;
+  TraceFlags trace;
   std::string text, save_logits, against;
   std::uint64_t bytes = 1ULL << 30;
   std::int64_t context = 512, chunks = 0, batch_rows = 512;
@@ -185,6 +187,7 @@ Result<Score> evaluate(const Model& model, const EvalOptions& options) {
   session_options.batch_rows = options.batch_rows;
   session_options.output_rows = std::min(options.batch_rows, options.context / 2);
   session_options.kv = options.model.kv_type();
+  options.trace.apply_to(session_options);
   QUERN_TRY(session, Session::create(model, session_options));
   QUERN_TRY(score, Score::create(options, scored_tokens(ids, context),
                                  static_cast<std::uint64_t>(model.vocab_size())));
@@ -195,6 +198,7 @@ Result<Score> evaluate(const Model& model, const EvalOptions& options) {
     bar.show(window + 1, windows);
   }
   QUERN_CHECK(score.finish());
+  QUERN_CHECK(options.trace.report(session));
   return score;
 }
 
@@ -239,6 +243,7 @@ void add_eval(CLI::App& app, Action& action) {
   group->require_subcommand(1);
   CLI::App* command = group->add_subcommand("perplexity", "Perplexity of a text, over windows");
   options->model.add_to(*command);
+  options->trace.add_to(*command);
   command->add_option("--text", options->text, "The text; - is stdin")->required();
   command->add_option("--bytes", options->bytes, "Only the first bytes of the text")
       ->check(CLI::PositiveNumber);

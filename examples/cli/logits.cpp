@@ -10,12 +10,14 @@
 #include "model_path.h"
 #include "output_file.h"
 #include "terminal.h"
+#include "trace_output.h"
 
 namespace quern::cli {
 namespace {
 
 struct LogitsOptions {
   ModelFlags model;
+  TraceFlags trace;
   std::string ids, type_ids, output;
   std::int64_t batch_rows = 512;
   bool json = false;
@@ -109,10 +111,13 @@ int logits(const LogitsOptions& options) {
   session_options.batch_rows = options.batch_rows;
   session_options.output_rows = options.batch_rows;
   session_options.kv = options.model.kv_type();
+  options.trace.apply_to(session_options);
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
   const Status written = write_logits(*session, *ids, options.output);
   if (!written.ok()) return fail(written.error());
+  const Status traced = options.trace.report(*session);
+  if (!traced.ok()) return fail(traced.error());
   if (options.json) {
     Json json;
     json["output"] = options.output;
@@ -136,6 +141,7 @@ void add_logits(CLI::App& app, Action& action) {
                          "Writes the float32 logits [n, vocab] of a token sequence, or an "
                          "encoder's last_hidden_state, embedding and logits");
   options->model.add_to(*command);
+  options->trace.add_to(*command);
   command->add_option("--ids", options->ids, "Token ids, separated by commas or spaces; - is stdin")
       ->required();
   command->add_option("--type-ids", options->type_ids,

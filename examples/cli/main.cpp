@@ -16,12 +16,9 @@ namespace {
 
 /// QUERN_LOG=load,dispatch,time sends those topics to stderr.
 void listen_to_log() {
-  const char* wanted = std::getenv("QUERN_LOG");
-  if (wanted == nullptr || *wanted == '\0') return;
-  const std::string topics = std::string(",") + wanted + ",";
-  set_log_sink([topics](std::string_view topic, std::string_view line) {
-    if (topics.find("," + std::string(topic) + ",") != std::string::npos)
-      tell("[" + std::string(topic) + "] " + std::string(line));
+  if (std::getenv("QUERN_LOG") == nullptr) return;
+  set_log_sink([](std::string_view topic, std::string_view line) {
+    if (log_wanted(topic)) tell("[" + std::string(topic) + "] " + std::string(line));
   });
 }
 

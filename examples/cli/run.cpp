@@ -8,6 +8,7 @@
 #include "model_path.h"
 #include "quern/conversation.h"
 #include "terminal.h"
+#include "trace_output.h"
 
 namespace quern::cli {
 namespace {
@@ -15,6 +16,7 @@ namespace {
 struct RunOptions {
   ModelFlags model;
   GenerationFlags generation;
+  TraceFlags trace;
   std::string prompt, system;
   bool raw = false, json = false;
 };
@@ -88,6 +90,7 @@ int run(const RunOptions& options) {
   SessionOptions session_options;
   session_options.context = options.generation.context;
   session_options.kv = options.model.kv_type();
+  options.trace.apply_to(session_options);
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
   const auto reply = reply_to(*session, *ids, options);
@@ -102,6 +105,8 @@ int run(const RunOptions& options) {
   if (reply->reason == FinishReason::kContextFull && !options.json)
     tell("the reply was cut off because the context of " + std::to_string(session->context()) +
          " tokens is full");
+  const Status traced = options.trace.report(*session);
+  if (!traced.ok()) return fail(traced.error());
   const int status = finish_stdout();
   return interrupted() ? kInterrupted : status;
 }
@@ -116,6 +121,7 @@ void add_run(CLI::App& app, Action& action) {
   CLI::Option* system = command->add_option("--system", options->system, "System message");
   command->add_flag("--raw", options->raw, "Does not apply the chat template")->excludes(system);
   options->generation.add_to(*command);
+  options->trace.add_to(*command);
   command->add_flag("--json", options->json, "One JSON document instead of streamed text");
   command->footer(
       "Example:\n  quern run smollm2.quern -p \"Why is the sky blue?\" -n 100 --temp 0.7 --seed 1");

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "command.h"
@@ -108,6 +109,13 @@ int fail(const Error& error) {
 int usage(std::string_view sentence) {
   tell(sentence);
   return kUsage;
+}
+
+bool log_wanted(std::string_view topic) {
+  const char* wanted = std::getenv("QUERN_LOG");
+  if (wanted == nullptr) return false;
+  const std::string topics = std::string(",") + wanted + ",";
+  return topics.find("," + std::string(topic) + ",") != std::string::npos;
 }
 
 bool stdin_is_terminal() { return isatty(STDIN_FILENO) == 1; }

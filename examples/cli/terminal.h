@@ -28,6 +28,9 @@ int fail(const Error& error);
 /// The same for a wrong command line. \return kUsage.
 int usage(std::string_view sentence);
 
+/// \return whether the environment variable QUERN_LOG names `topic`: "load", "dispatch" or "time".
+bool log_wanted(std::string_view topic);
+
 bool stdin_is_terminal();
 bool stdout_is_terminal();
 bool stderr_is_terminal();

@@ -85,6 +85,8 @@ struct SessionOptions {
   /// Rows of a step whose logits are kept at once: by `step_all`, and by `generate` for its guesses.
   std::int64_t output_rows = 8;
   KvType kv = KvType::kAuto;
+  /// Events that `Session::trace` keeps of each thread; 0: no trace. Their memory is in no plan.
+  std::int64_t trace_events = 0;
 };
 
 /// Outcome of `Model::verify`.

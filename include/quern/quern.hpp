@@ -13,4 +13,5 @@
 #include "quern/result.h"        // IWYU pragma: export
 #include "quern/sampling.h"      // IWYU pragma: export
 #include "quern/session.h"       // IWYU pragma: export
+#include "quern/trace.h"         // IWYU pragma: export
 #include "quern/version.h"       // IWYU pragma: export

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "quern/model.h"
+#include "quern/trace.h"
 
 namespace quern {
 
@@ -75,6 +76,9 @@ class Session {
 
   /// Brings the state to `prompt` (reusing the longest common prefix), then samples until an end.
   Result<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& options);
+
+  /// Where the time of all steps so far went; empty where SessionOptions::trace_events is 0.
+  Result<StepTrace> trace() const;
 
   /// The tokens in the state, in order.
   const std::vector<TokenId>& tokens() const noexcept;

@@ -11,6 +11,7 @@
 #include "quern/executor.h"
 #include "quern/kv_type.h"
 #include "quern/result.h"
+#include "quern/trace.h"
 
 namespace quern::backends {
 
@@ -43,12 +44,13 @@ struct StepBinding {
 };
 
 struct CompileOptions {
-  std::int64_t max_rows = 512;   ///< Largest T.
-  std::int64_t max_outputs = 1;  ///< Largest number of output rows of a step.
+  std::int64_t max_rows = 512;        ///< Largest T.
+  std::int64_t max_outputs = 1;       ///< Largest number of output rows of a step.
   std::int64_t max_positions = 8192;  ///< Largest position + 1 of any sequence.
   KvType kv = KvType::kAuto;
   std::shared_ptr<Executor> executor;
   bool fast = false;
+  std::int64_t trace_events = 0;  ///< Events kept of each thread; 0: no trace.
 };
 
 /// A compiled graph with its memory. Thread rule: one step at a time.
@@ -63,6 +65,8 @@ class Program {
   virtual std::span<const float> output(std::string_view name) const = 0;
   virtual std::uint64_t scratch_bytes() const noexcept = 0;
   virtual KvType kv() const noexcept = 0;
+  /// Of all steps so far; empty where CompileOptions::trace_events is 0.
+  virtual StepTrace trace() const = 0;
   virtual Result<std::unique_ptr<SequenceState>> new_sequence(std::int64_t capacity) const = 0;
 };
 

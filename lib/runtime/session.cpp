@@ -135,6 +135,9 @@ std::int64_t Session::position() const noexcept {
 std::int64_t Session::context() const noexcept { return impl_->options.context; }
 std::uint64_t Session::kv_bytes() const noexcept { return impl_->sequence->bytes(); }
 KvType Session::kv() const noexcept { return impl_->program->kv(); }
+Result<StepTrace> Session::trace() const {
+  return base::guarded([&]() -> Result<StepTrace> { return impl_->program->trace(); });
+}
 const std::vector<TokenId>& Session::tokens() const noexcept { return impl_->tokens; }
 
 Result<std::span<const float>> Session::step(std::span<const TokenId> ids) {

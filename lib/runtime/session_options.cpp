@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int64_t kDefaultContext = 8192;
 constexpr std::int64_t kMaxBatchRows = 1 << 16;
+constexpr std::int64_t kMaxTraceEvents = 1 << 30;
 
 Error out_of_range(const char* option, std::int64_t low, std::int64_t high, std::int64_t found) {
   return Error(ErrorCode::kOutOfRange, "a session option is out of range")
@@ -29,6 +30,8 @@ Result<SessionOptions> resolve_session_options(const Model::State& state,
     return out_of_range("batch_rows", 1, kMaxBatchRows, options.batch_rows);
   if (options.output_rows < 1 || options.output_rows > kMaxBatchRows)
     return out_of_range("output_rows", 1, kMaxBatchRows, options.output_rows);
+  if (options.trace_events < 0 || options.trace_events > kMaxTraceEvents)
+    return out_of_range("trace_events", 0, kMaxTraceEvents, options.trace_events);
   if (options.kv > KvType::kQ4)
     return out_of_range("kv", 0, static_cast<std::int64_t>(KvType::kQ4),
                         static_cast<std::int64_t>(options.kv));
@@ -46,6 +49,7 @@ backends::CompileOptions compile_options(const Model::State& state,
   compile.max_positions = resolved.context;
   compile.kv = resolved.kv;
   compile.executor = state.executor;
+  compile.trace_events = resolved.trace_events;
   compile.fast = state.options.fast;
   return compile;
 }

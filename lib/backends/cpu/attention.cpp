@@ -272,13 +272,13 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
       shape.state_floats(kernels::kMaxQueries) * static_cast<std::int64_t>(sizeof(float)) +
       kernels::attention_scratch_bytes(shape.kv, shape.head_dim, shape.value_dim);
   lowering.add(std::make_unique<KvStoreStep>(shape),
-               {Split::kOther, {shape.k, shape.v}, {shape.stored}});
+               {Split::kOther, {shape.k, shape.v}, {shape.stored}, 0, When::kAlways, "kv_store"});
   lowering.add(std::make_unique<AttendStep>(shape),
                {Split::kOther, {shape.q, shape.stored}, {shape.out}, scratch, When::kMany});
   lowering.add(std::make_unique<AttendSpansStep>(shape),
                {Split::kOther, {shape.q, shape.stored}, {shape.partials}, scratch, When::kFew});
   lowering.add(std::make_unique<MergeStep>(shape),
-               {Split::kRows, {shape.partials}, {shape.out}, scratch, When::kFew});
+               {Split::kRows, {shape.partials}, {shape.out}, scratch, When::kFew, "merge"});
   return {};
 }
 

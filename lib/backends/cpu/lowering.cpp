@@ -95,12 +95,16 @@ BufferId Lowering::packed(graph::ValueId id, RowFormat format) {
   const graph::Value& v = value(id);
   it->second = new_buffer(kernels::packed_rows_bytes(format, max_rows(v), v.cols),
                           kernels::packed_rows_bytes(format, few_rows(v), v.cols));
-  add(std::make_unique<PackStep>(buffer(id), it->second, format, v),
-      by_rows_of(v, {buffer(id)}, {it->second}));
+  StepInfo info = by_rows_of(v, {buffer(id)}, {it->second});
+  info.kind = "pack";
+  add(std::make_unique<PackStep>(buffer(id), it->second, format, v), std::move(info));
   return it->second;
 }
 
 void Lowering::add(std::unique_ptr<Step> step, StepInfo info) {
+  const graph::Node& node = graph_.nodes[static_cast<std::size_t>(node_)];
+  labels_.push_back({info.kind != nullptr ? info.kind : graph::op_name(node.op),
+                     value(node.out).name, node.layer});
   steps_.push_back(std::move(step));
   infos_.push_back(std::move(info));
 }
@@ -113,6 +117,7 @@ Lowered Lowering::finish() {
     lowered.scratch_bytes = std::max(lowered.scratch_bytes, info.scratch_bytes);
   lowered.scratch_bytes = (lowered.scratch_bytes + 63) / 64 * 64;
   lowered.steps = std::move(steps_);
+  lowered.labels = std::move(labels_);
   lowered.value_buffers = std::move(value_buffers_);
   return lowered;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backends/cpu/step.h"
+#include "backends/step_recorder.h"
 #include "graph/graph.h"
 
 namespace quern::backends::cpu {
@@ -16,6 +17,7 @@ namespace quern::backends::cpu {
 /// The outcome: everything a program needs, without memory.
 struct Lowered {
   std::vector<std::unique_ptr<Step>> steps;
+  std::vector<StepLabel> labels;  ///< Of each step.
   Schedule many, few;
   std::int64_t scratch_bytes = 0;       ///< Of each thread, a multiple of 64.
   std::vector<BufferId> value_buffers;  ///< By ValueId.
@@ -85,6 +87,7 @@ class Lowering {
   std::map<std::pair<graph::ValueId, RowFormat>, BufferId> packed_;
   std::vector<BufferInfo> buffers_;
   std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<StepLabel> labels_;
   std::vector<StepInfo> infos_;
 };
 

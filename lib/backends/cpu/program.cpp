@@ -37,19 +37,27 @@ Result<std::unique_ptr<Program>> CpuProgram::create(std::shared_ptr<const graph:
                                                     const kernels::KernelTable& kernels,
                                                     Lowered lowered) {
   QUERN_TRY(memory, base::PageBuffer::allocate(memory_bytes(lowered, options.executor->threads())));
+  std::unique_ptr<StepRecorder> recorder;
+  if (options.trace_events != 0) {
+    QUERN_TRY(made, StepRecorder::create(lowered.labels, options.executor->threads(),
+                                         options.trace_events));
+    recorder = std::move(made);
+  }
   return std::unique_ptr<Program>(new CpuProgram(std::move(graph), options, kv, kernels,
-                                                 std::move(lowered), std::move(memory)));
+                                                 std::move(lowered), std::move(memory),
+                                                 std::move(recorder)));
 }
 
 CpuProgram::CpuProgram(std::shared_ptr<const graph::Graph> graph, const CompileOptions& options,
                        KvType kv, const kernels::KernelTable& kernels, Lowered lowered,
-                       base::PageBuffer memory)
+                       base::PageBuffer memory, std::unique_ptr<StepRecorder> recorder)
     : graph_(std::move(graph)),
       executor_(options.executor),
       kv_(kv),
       kernels_(kernels),
       lowered_(std::move(lowered)),
       memory_(std::move(memory)),
+      recorder_(std::move(recorder)),
       scratch_(memory_.data() + arena_bytes(lowered_, options.executor->threads())),
       barrier_(options.executor->threads()),
       pace_(options.executor->threads()) {
@@ -64,6 +72,12 @@ std::span<std::byte*> CpuProgram::buffers(int thread) noexcept {
   const std::size_t n = lowered_.many.places.size();
   return std::span(few_ ? few_buffers_ : many_buffers_)
       .subspan(static_cast<std::size_t>(thread) * n, n);
+}
+
+void CpuProgram::run_step(std::int32_t step, const StepContext& context) noexcept {
+  lowered_.steps[static_cast<std::size_t>(step)]->run(context);
+  if (recorder_)
+    recorder_->mark(context.thread, StepRecorder::kFirst + static_cast<std::uint32_t>(step));
 }
 
 void CpuProgram::run_rows(const Run& run, std::span<std::byte*> buffers,
@@ -82,8 +96,7 @@ void CpuProgram::run_rows(const Run& run, std::span<std::byte*> buffers,
     context.row_begin = tile * kernels::kRowTile;
     context.row_end = std::min(context.row_begin + kernels::kRowTile, rows);
     move_tiles(context.row_begin);
-    for (std::size_t i = run.begin; i < run.end; ++i)
-      lowered_.steps[static_cast<std::size_t>(steps[i])]->run(context);
+    for (std::size_t i = run.begin; i < run.end; ++i) run_step(steps[i], context);
     move_tiles(-context.row_begin);
   }
 }
@@ -93,6 +106,7 @@ void CpuProgram::run_thread(int thread) noexcept {
   StepContext context{
       *step_, kernels_,        mine.data(), scratch_ + thread * lowered_.scratch_bytes,
       thread, pace_.threads(), first_};
+  if (recorder_) recorder_->mark(thread, StepRecorder::kStart);
   const Schedule& plan = schedule();
   const bool knows_weights = few_ && context.threads == executor_->threads();
   WeightPrefetcher prefetcher(knows_weights ? weights_[static_cast<std::size_t>(thread)]
@@ -102,13 +116,13 @@ void CpuProgram::run_thread(int thread) noexcept {
     if (run.barrier_before) {
       prefetcher.skip_to(r);
       barrier_.wait([&] { prefetcher.fetch_some(); });
+      if (recorder_) recorder_->mark(thread, StepRecorder::kWait);
     }
     if (run.split != Split::kOther) {
       run_rows(run, mine, context);
       continue;
     }
-    for (std::size_t i = run.begin; i < run.end; ++i)
-      lowered_.steps[static_cast<std::size_t>(plan.steps[i])]->run(context);
+    for (std::size_t i = run.begin; i < run.end; ++i) run_step(plan.steps[i], context);
   }
 }
 
@@ -116,11 +130,13 @@ Status CpuProgram::run(const StepBinding& step) {
   step_ = &step;
   few_ = static_cast<std::int64_t>(step.tokens.size()) <= kFewRows;
   barrier_.start(pace_.threads());
+  if (recorder_) recorder_->begin(static_cast<std::int64_t>(step.tokens.size()), pace_.threads());
   const auto start = std::chrono::steady_clock::now();
   const bool done = executor_->run(
       pace_.threads(),
       [](void* program, int thread) { static_cast<CpuProgram*>(program)->run_thread(thread); },
       this);
+  if (recorder_) recorder_->end();
   step_ = nullptr;
   if (!done) {
     return Error(ErrorCode::kLimit, "the threads of the executor could not be had")

@@ -25,6 +25,7 @@ class CpuProgram final : public Program {
   std::span<const float> output(std::string_view name) const override;
   std::uint64_t scratch_bytes() const noexcept override { return memory_.size(); }
   KvType kv() const noexcept override { return kv_; }
+  StepTrace trace() const override { return recorder_ ? recorder_->trace() : StepTrace(); }
   Result<std::unique_ptr<SequenceState>> new_sequence(std::int64_t capacity) const override;
 
   /// Bytes that `create` will take.
@@ -32,8 +33,11 @@ class CpuProgram final : public Program {
 
  private:
   CpuProgram(std::shared_ptr<const graph::Graph> graph, const CompileOptions& options, KvType kv,
-             const kernels::KernelTable& kernels, Lowered lowered, base::PageBuffer memory);
+             const kernels::KernelTable& kernels, Lowered lowered, base::PageBuffer memory,
+             std::unique_ptr<StepRecorder> recorder);
   void run_thread(int thread) noexcept;
+  /// Runs one step on the thread of `context`.
+  void run_step(std::int32_t step, const StepContext& context) noexcept;
   /// Runs steps that go by rows, tile by tile.
   void run_rows(const Run& run, std::span<std::byte*> buffers, StepContext& context) noexcept;
   /// The schedule for the present step.
@@ -47,6 +51,7 @@ class CpuProgram final : public Program {
   const kernels::KernelTable& kernels_;
   const Lowered lowered_;
   base::PageBuffer memory_;
+  const std::unique_ptr<StepRecorder> recorder_;        ///< nullptr: no trace.
   std::vector<std::byte*> many_buffers_, few_buffers_;  ///< `[threads][BufferId]`
   std::vector<std::vector<WeightPart>> weights_;  ///< By thread: what the schedule for few reads.
   std::byte* scratch_;

@@ -39,6 +39,7 @@ struct StepInfo {
   std::vector<BufferId> reads, writes;
   std::int64_t scratch_bytes = 0;  ///< Of each thread.
   When when = When::kAlways;
+  const char* kind = nullptr;      ///< Its word in a trace; nullptr: the op's.
   std::int64_t constant_rows = 0;  ///< Where the split is kConstants.
 };
 
