@@ -1,5 +1,7 @@
 // The KV cache and attention over it, as bench_kernels times them: one head of 64, 1,024 positions.
+#include <algorithm>
 #include <array>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <ctime>
@@ -20,7 +21,7 @@ namespace {
 
 constexpr int kChains = 12;  ///< Independent sums: more than latency times throughput anywhere.
 constexpr std::int64_t kTurns = 200'000;
-volatile int sink;  ///< Keeps the loops' results wanted.
+std::atomic<int> sink;  ///< Keeps the loops' results wanted.
 
 #if defined(__x86_64__)
 __attribute__((target("avx512f,avx512vnni"))) void dot_avx512vnni() {
@@ -29,7 +30,7 @@ __attribute__((target("avx512f,avx512vnni"))) void dot_avx512vnni() {
   for (std::int64_t turn = 0; turn < kTurns; ++turn)
     for (__m512i& one : sum) one = _mm512_dpbusd_epi32(one, x, w);
   for (const __m512i& one : sum) x = _mm512_add_epi32(x, one);
-  sink = _mm512_reduce_add_epi32(x);
+  sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx512f,avx512bw"))) void dot_avx512() {
@@ -39,7 +40,7 @@ __attribute__((target("avx512f,avx512bw"))) void dot_avx512() {
     // The sum is an operand of the product, so that no product can leave the loop.
     for (__m512i& one : sum) one = _mm512_add_epi16(x, _mm512_maddubs_epi16(one, w));
   for (const __m512i& one : sum) x = _mm512_add_epi16(x, one);
-  sink = _mm512_reduce_add_epi32(x);
+  sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx2"))) void dot_avx2() {
@@ -48,7 +49,7 @@ __attribute__((target("avx2"))) void dot_avx2() {
   for (std::int64_t turn = 0; turn < kTurns; ++turn)
     for (__m256i& one : sum) one = _mm256_add_epi16(x, _mm256_maddubs_epi16(one, w));
   for (const __m256i& one : sum) x = _mm256_add_epi16(x, one);
-  sink = _mm256_extract_epi32(x, 0);
+  sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx512f"))) void fma_avx512() {
@@ -57,7 +58,7 @@ __attribute__((target("avx512f"))) void fma_avx512() {
   for (std::int64_t turn = 0; turn < kTurns; ++turn)
     for (__m512& one : sum) one = _mm512_fmadd_ps(one, w, x);
   for (const __m512& one : sum) x = _mm512_add_ps(x, one);
-  sink = static_cast<int>(_mm512_reduce_add_ps(x));
+  sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx2,fma"))) void fma_avx2() {
@@ -66,7 +67,7 @@ __attribute__((target("avx2,fma"))) void fma_avx2() {
   for (std::int64_t turn = 0; turn < kTurns; ++turn)
     for (__m256& one : sum) one = _mm256_fmadd_ps(one, w, x);
   for (const __m256& one : sum) x = _mm256_add_ps(x, one);
-  sink = static_cast<int>(_mm256_cvtss_f32(x));
+  sink = static_cast<int>(x[0]);
 }
 #elif defined(__aarch64__)
 __attribute__((target("arch=armv8.2-a+dotprod"))) void dot_neon() {
