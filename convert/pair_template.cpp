@@ -15,22 +15,14 @@ using formats::Json;
 class PairReader {
  public:
   Status read(const Json& processor) {
-    const auto word = processor.find("type");
-    const std::string type =
-        word != processor.end() && word->is_string() ? word->get<std::string>() : std::string();
+    const std::string& type = processor["type"].string();
     if (type == "Sequence") {
-      const auto members = processor.find("processors");
-      if (members == processor.end() || !members->is_array()) return {};
-      for (const Json& member : *members) QUERN_CHECK(read_object(member));
+      for (const Json& member : processor["processors"]) QUERN_CHECK(read(member));
     }
     if (type == "TemplateProcessing") return read_template(processor);
     if (type == "BertProcessing") return read_fixed(processor, 1, 1);
     if (type == "RobertaProcessing") return read_fixed(processor, 2, 0);
     return {};
-  }
-
-  Status read_object(const Json& processor) {
-    return processor.is_object() ? read(processor) : Status();
   }
 
   void store(Config& config) && {
@@ -51,30 +43,23 @@ class PairReader {
   }
 
   Status read_template(const Json& processor) {
-    const auto pair = processor.find("pair");
-    const auto tokens = processor.find("special_tokens");
-    if (pair == processor.end() || !pair->is_array()) return {};
-    for (const Json& piece : *pair) {
+    const Json& tokens = processor["special_tokens"];
+    for (const Json& piece : processor["pair"]) {
       if (!piece.is_object() || piece.size() != 1) return malformed();
-      const Json& body = piece.begin().value();
-      if (!body.is_object() || !body.contains("id") || !body["id"].is_string()) return malformed();
-      const std::string id = body["id"].get<std::string>();
-      const auto type_at = body.find("type_id");
-      const bool typed = type_at != body.end() && type_at->is_number_unsigned();
-      const auto type = typed ? static_cast<std::int64_t>(type_at->get<std::uint32_t>()) : 0;
+      const Json& body = piece.items().front().value;
+      if (!body["id"].is_string()) return malformed();
+      const std::string& id = body["id"].string();
+      const std::int64_t type = body["type_id"].integer();
       if (piece.contains("Sequence")) {
         if (id != "A" && id != "B") return malformed();
         add(id == "A" ? -1 : -2, type);
         continue;
       }
-      if (tokens == processor.end() || !tokens->is_object() || !tokens->contains(id))
-        return malformed();
-      const Json& token = (*tokens)[id];
-      if (!token.is_object() || !token.contains("ids") || !token["ids"].is_array())
-        return malformed();
-      for (const Json& number : token["ids"]) {
-        if (!number.is_number_unsigned()) return malformed();
-        add(static_cast<std::int64_t>(number.get<std::uint32_t>()), type);
+      const Json& ids = tokens[id]["ids"];
+      if (!ids.is_array()) return malformed();
+      for (const Json& number : ids) {
+        if (!number.is_unsigned()) return malformed();
+        add(number.integer(), type);
       }
     }
     return {};
@@ -84,11 +69,9 @@ class PairReader {
   Status read_fixed(const Json& processor, int separators, std::int64_t second_type) {
     std::array<std::int64_t, 2> ids{};
     for (std::size_t i = 0; i < 2; ++i) {
-      const auto at = processor.find(i == 0 ? "cls" : "sep");
-      if (at == processor.end() || !at->is_array() || at->size() != 2 ||
-          !(*at)[1].is_number_unsigned())
-        return malformed();
-      ids[i] = static_cast<std::int64_t>((*at)[1].get<std::uint32_t>());
+      const Json& token = processor[i == 0 ? "cls" : "sep"];
+      if (token.size() != 2 || !token[1].is_unsigned()) return malformed();
+      ids[i] = token[1].integer();
     }
     add(ids[0], 0);
     add(-1, 0);
@@ -106,10 +89,8 @@ class PairReader {
 Status read_pair_template(const formats::CheckpointDir& directory, Config& config) {
   if (directory.tokenizer_json.empty()) return {};
   QUERN_TRY(json, formats::read_json_file(directory.tokenizer_json));
-  const auto processor = json.is_object() ? json.find("post_processor") : json.end();
-  if (!json.is_object() || processor == json.end()) return {};
   PairReader reader;
-  const Status read = reader.read_object(*processor);
+  const Status read = reader.read(std::as_const(json)["post_processor"]);
   if (!read.ok()) return Error(read.error()).in_file(directory.tokenizer_json);
   std::move(reader).store(config);
   return {};

@@ -23,11 +23,11 @@ constexpr std::array<std::pair<const char*, const char*>, 4> kPoolings = {{
 }};
 
 Result<bool> is_set(const Json& json, const char* key, const std::string& file) {
-  const auto at = json.find(key);
-  if (at == json.end() || at->is_null()) return false;
-  if (!at->is_boolean())
+  const Json& value = json[key];
+  if (value.is_null()) return false;
+  if (!value.is_boolean())
     return Error(ErrorCode::kMalformed, "a value is neither true nor false").in_file(file).of(key);
-  return at->get<bool>();
+  return value.boolean();
 }
 
 /// Exactly one kind of pooling: several together would make a longer embedding.
@@ -36,13 +36,13 @@ Status read_pooling(const std::string& file, Config& config) {
   const Error none =
       Error(ErrorCode::kUnsupported, "this pooling is not implemented").in_file(file);
   if (!json.is_object()) return none;
-  for (const auto& item : json.items()) {
-    const std::string& key = item.key();
-    const Json& value = item.value();
+  for (const formats::JsonMember& item : json.items()) {
+    const std::string& key = item.key;
+    const Json& value = item.value;
     if (!key.starts_with("pooling_mode")) continue;
     if (key == "pooling_mode") {  // The newer spelling: one word.
       if (!value.is_string()) return Error(none).of(key);
-      const std::string word = value.get<std::string>();
+      const std::string& word = value.string();
       const std::string canonical = word == "cls" ? "first" : word == "lasttoken" ? "last" : word;
       if (canonical != "first" && canonical != "mean" && canonical != "max" && canonical != "last")
         return Error(none).of(key).got(formats::quote(word));
@@ -63,17 +63,13 @@ Status read_pooling(const std::string& file, Config& config) {
 /// One module of modules.json; the transformer itself is the model.
 Status read_module(const Json& module, const std::string& base, const std::string& file,
                    Config& config) {
-  const auto text = [&](const char* key) {
-    const auto at = module.find(key);
-    return at != module.end() && at->is_string() ? at->get<std::string>() : std::string();
-  };
   if (!module.is_object())
     return Error(ErrorCode::kMalformed, "a module is no JSON object").in_file(file);
-  const std::string type = text("type");
+  const std::string& type = module["type"].string();
   const std::string kind = type.substr(type.rfind('.') + 1);
   if (kind == "Transformer") return {};
   if (kind == "Pooling") {
-    const std::string path = text("path");
+    const std::string& path = module["path"].string();
     if (path.find("..") != std::string::npos || path.starts_with('/'))
       return Error(ErrorCode::kMalformed, "a module lies outside the checkpoint")
           .in_file(file)

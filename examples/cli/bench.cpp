@@ -101,7 +101,7 @@ Result<std::vector<Rates>> measure_all(const Model& model, const BenchOptions& o
       options.depth + std::max<std::int64_t>({options.prefill_tokens, options.decode_tokens, 1});
   session_options.batch_rows = options.batch_rows;
   session_options.kv = options.model.kv_type();
-  options.trace.apply_to(session_options);
+  session_options.trace_events = options.trace.events();
   QUERN_TRY(session, Session::create(model, session_options));
   kv = session.kv();
   std::vector<Rates> all;

@@ -8,6 +8,7 @@
 #include "encoder_input.h"
 #include "model_flags.h"
 #include "terminal.h"
+#include "trace_output.h"
 
 namespace quern::cli {
 namespace {
@@ -16,6 +17,7 @@ constexpr std::size_t kTextsAtOnce = 256;
 
 struct EmbedOptions {
   ModelFlags model;
+  TraceFlags trace;
   std::vector<std::string> texts;
   std::string jsonl, pooling, normalize;
   bool json = false;
@@ -51,8 +53,9 @@ Status write_embeddings(const Model& model, const EmbedOptions& options,
     embedding.pooling = pooling;
   }
   if (!options.normalize.empty()) embedding.normalize = options.normalize == "true";
-  QUERN_TRY(encoder,
-            Encoder::create(model, {.max_tokens = model.max_text_tokens(), .logits = false}));
+  QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = model.max_text_tokens(),
+                                             .logits = false,
+                                             .trace_events = options.trace.events()}));
   const auto dim = static_cast<std::size_t>(encoder.dim());
   const InterruptScope scope;
   for (std::size_t first = 0; first < texts.size(); first += kTextsAtOnce) {
@@ -70,7 +73,7 @@ Status write_embeddings(const Model& model, const EmbedOptions& options,
     }
     if (!put(out)) break;
   }
-  return {};
+  return options.trace.report(encoder);
 }
 
 int embed(const EmbedOptions& options) {
@@ -94,6 +97,7 @@ void add_embed(CLI::App& app, Action& action) {
   auto options = std::make_shared<EmbedOptions>();
   CLI::App* command = app.add_subcommand("embed", "Sentence embeddings, one line a text");
   options->model.add_to(*command);
+  options->trace.add_to(*command);
   command->add_option("TEXT", options->texts, "Texts to embed");
   command->add_option("--jsonl", options->jsonl,
                       "JSON Lines with `text` (or plain strings) instead of, or after, TEXT; - is "

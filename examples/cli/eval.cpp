@@ -187,7 +187,7 @@ Result<Score> evaluate(const Model& model, const EvalOptions& options) {
   session_options.batch_rows = options.batch_rows;
   session_options.output_rows = std::min(options.batch_rows, options.context / 2);
   session_options.kv = options.model.kv_type();
-  options.trace.apply_to(session_options);
+  session_options.trace_events = options.trace.events();
   QUERN_TRY(session, Session::create(model, session_options));
   QUERN_TRY(score, Score::create(options, scored_tokens(ids, context),
                                  static_cast<std::uint64_t>(model.vocab_size())));

@@ -44,7 +44,9 @@ Result<Json> write_encoder(const Model& model, const LogitsOptions& options,
         .of("--ids")
         .want("at most " + std::to_string(model.max_seq_len()))
         .got(std::to_string(n));
-  QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = n, .batch_rows = n}));
+  QUERN_TRY(encoder,
+            Encoder::create(
+                model, {.max_tokens = n, .batch_rows = n, .trace_events = options.trace.events()}));
   QUERN_TRY(file, OutputFile::create(options.output));
   const auto dim = static_cast<std::uint64_t>(encoder.dim());
   Json tensors = Json::object();
@@ -66,6 +68,7 @@ Result<Json> write_encoder(const Model& model, const LogitsOptions& options,
   };
   QUERN_CHECK(encoder.run({&input, 1}, write));
   QUERN_CHECK(file.commit());
+  QUERN_CHECK(options.trace.report(encoder));
   return tensors;
 }
 
@@ -111,7 +114,7 @@ int logits(const LogitsOptions& options) {
   session_options.batch_rows = options.batch_rows;
   session_options.output_rows = options.batch_rows;
   session_options.kv = options.model.kv_type();
-  options.trace.apply_to(session_options);
+  session_options.trace_events = options.trace.events();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
   const Status written = write_logits(*session, *ids, options.output);

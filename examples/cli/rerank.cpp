@@ -9,24 +9,27 @@
 #include "encoder_input.h"
 #include "model_flags.h"
 #include "terminal.h"
+#include "trace_output.h"
 
 namespace quern::cli {
 namespace {
 
 struct RerankOptions {
   ModelFlags model;
+  TraceFlags trace;
   std::string query, jsonl;
   std::vector<std::string> documents;
   bool json = false;
 };
 
 /// The head's logits of every document with the query, `[documents, labels]`.
-Result<std::vector<std::vector<float>>> score(const Model& model, const std::string& query,
+Result<std::vector<std::vector<float>>> score(const Model& model, const RerankOptions& options,
                                               const std::vector<std::string>& documents) {
-  QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = model.max_text_tokens()}));
+  QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = model.max_text_tokens(),
+                                             .trace_events = options.trace.events()}));
   std::vector<EncoderInput> inputs;
   for (const std::string& document : documents) {
-    QUERN_TRY(input, model.encode_pair(query, document, encoder.max_tokens()));
+    QUERN_TRY(input, model.encode_pair(options.query, document, encoder.max_tokens()));
     inputs.push_back(std::move(input));
   }
   std::vector<std::vector<float>> scores;
@@ -39,6 +42,7 @@ Result<std::vector<std::vector<float>>> score(const Model& model, const std::str
     scores.emplace_back(output.logits.begin(), output.logits.end());
     return {};
   }));
+  QUERN_CHECK(options.trace.report(encoder));
   return scores;
 }
 
@@ -73,7 +77,7 @@ int rerank(const RerankOptions& options) {
   if (documents.empty()) return usage("a document is needed; see quern rerank --help");
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
-  const auto scores = score(*model, options.query, documents);
+  const auto scores = score(*model, options, documents);
   if (!scores.ok()) return fail(scores.error());
   show(options, documents, *scores);
   return finish_stdout();
@@ -86,6 +90,7 @@ void add_rerank(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("rerank", "Scores of documents for a query by a cross-encoder");
   options->model.add_to(*command);
+  options->trace.add_to(*command);
   command->add_option("--query", options->query, "The question")->required();
   command->add_option("DOC", options->documents, "Documents");
   command->add_option("--jsonl", options->jsonl,

@@ -90,7 +90,7 @@ int run(const RunOptions& options) {
   SessionOptions session_options;
   session_options.context = options.generation.context;
   session_options.kv = options.model.kv_type();
-  options.trace.apply_to(session_options);
+  session_options.trace_events = options.trace.events();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
   const auto reply = reply_to(*session, *ids, options);

@@ -96,17 +96,12 @@ void TraceFlags::add_to(CLI::App& command) {
                      "Writes where the time of each step goes, in Chrome's trace format");
 }
 
-void TraceFlags::apply_to(SessionOptions& options) const {
-  if (!path.empty()) {
-    options.trace_events = kTraceEvents;
-  } else if (log_wanted("time")) {
-    options.trace_events = 1;  // The sums alone are read.
-  }
+std::int64_t TraceFlags::events() const {
+  if (!path.empty()) return kTraceEvents;
+  return log_wanted("time") ? 1 : 0;  // The table reads the sums alone.
 }
 
-Status TraceFlags::report(const Session& session) const {
-  if (path.empty() && !log_wanted("time")) return {};
-  QUERN_TRY(trace, session.trace());
+Status TraceFlags::show(const StepTrace& trace) const {
   if (log_wanted("time")) tell_table(trace);
   if (path.empty()) return {};
   if (trace.lost_events > 0)

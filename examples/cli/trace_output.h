@@ -5,7 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "quern/session.h"
+#include "quern/result.h"
+#include "quern/trace.h"
 
 namespace quern::cli {
 
@@ -15,10 +16,19 @@ struct TraceFlags {
 
   /// --trace.
   void add_to(CLI::App& command);
-  /// Lets the session record, where anybody will read it.
-  void apply_to(SessionOptions& options) const;
-  /// Writes the file and prints the table, as asked for, at the end of the command's work.
-  Status report(const Session& session) const;
+  /// What SessionOptions and EncoderOptions are to record: nothing that nobody will read.
+  std::int64_t events() const;
+  /// Writes the file and prints the table, as asked for, at the end of the work of a session or an
+  /// encoder.
+  template <class Evaluator>
+  Status report(const Evaluator& evaluator) const {
+    if (events() == 0) return {};
+    QUERN_TRY(trace, evaluator.trace());
+    return show(trace);
+  }
+
+ private:
+  Status show(const StepTrace& trace) const;
 };
 
 }  // namespace quern::cli

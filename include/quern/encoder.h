@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "quern/model.h"
+#include "quern/trace.h"
 
 namespace quern {
 
@@ -26,6 +27,8 @@ struct EncoderOptions {
   std::int64_t max_tokens = 0;    ///< Longest input; 0: the model's own limit, at most 8,192.
   std::int64_t batch_rows = 512;  ///< Tokens of one step, which short inputs share.
   bool logits = true;             ///< Whether the head is computed.
+  /// As SessionOptions::trace_events.
+  std::int64_t trace_events = 0;
 };
 
 /// Inputs of unequal length cost their tokens: a step holds several, without padding, and none
@@ -52,6 +55,9 @@ class Encoder {
   /// One embedding per input: `[inputs, dim]`.
   Result<std::vector<float>> embed(std::span<const EncoderInput> inputs,
                                    const EmbeddingOptions& options);
+
+  /// As Session::trace.
+  Result<StepTrace> trace() const;
 
  private:
   struct Impl;

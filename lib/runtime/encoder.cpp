@@ -6,12 +6,12 @@
 
 #include "base/guard.h"
 #include "runtime/model_state.h"
+#include "runtime/session_options.h"
 
 namespace quern {
 namespace {
 
 constexpr std::int64_t kMostTokens = 8192;
-constexpr std::int64_t kMaxBatchRows = 1 << 16;
 
 Error out_of_range(const char* what, std::int64_t low, std::int64_t high, std::int64_t found) {
   return Error(ErrorCode::kOutOfRange, "an argument of the encoder is out of range")
@@ -154,8 +154,10 @@ Result<Encoder> Encoder::create(const Model& model, const EncoderOptions& option
           .want("an encoder such as BERT");
     if (options.max_tokens < 0 || options.max_tokens > state.max_seq_len)
       return out_of_range("max_tokens", 0, state.max_seq_len, options.max_tokens);
-    if (options.batch_rows < 1 || options.batch_rows > kMaxBatchRows)
-      return out_of_range("batch_rows", 1, kMaxBatchRows, options.batch_rows);
+    if (options.batch_rows < 1 || options.batch_rows > runtime::kMaxBatchRows)
+      return out_of_range("batch_rows", 1, runtime::kMaxBatchRows, options.batch_rows);
+    if (options.trace_events < 0 || options.trace_events > runtime::kMaxTraceEvents)
+      return out_of_range("trace_events", 0, runtime::kMaxTraceEvents, options.trace_events);
     auto impl = std::make_unique<Impl>(model);
     impl->options = options;
     if (options.max_tokens == 0)
@@ -169,6 +171,7 @@ Result<Encoder> Encoder::create(const Model& model, const EncoderOptions& option
     compile.max_outputs = options.logits ? compile.max_rows : 0;
     compile.max_positions = impl->options.max_tokens;
     compile.executor = state.executor;
+    compile.trace_events = options.trace_events;
     compile.fast = state.options.fast;
     QUERN_TRY(program, state.backend->compile(state.graph, compile));
     impl->program = std::move(program);
@@ -179,6 +182,10 @@ Result<Encoder> Encoder::create(const Model& model, const EncoderOptions& option
 const Model& Encoder::model() const noexcept { return impl_->model; }
 std::int64_t Encoder::dim() const noexcept { return static_cast<std::int64_t>(impl_->dim); }
 std::int64_t Encoder::max_tokens() const noexcept { return impl_->options.max_tokens; }
+
+Result<StepTrace> Encoder::trace() const {
+  return base::guarded([&]() -> Result<StepTrace> { return impl_->program->trace(); });
+}
 
 Status Encoder::run(std::span<const EncoderInput> inputs,
                     const std::function<Status(std::size_t, const EncoderOutput&)>& sink) {

@@ -9,8 +9,6 @@ namespace quern::runtime {
 namespace {
 
 constexpr std::int64_t kDefaultContext = 8192;
-constexpr std::int64_t kMaxBatchRows = 1 << 16;
-constexpr std::int64_t kMaxTraceEvents = 1 << 30;
 
 Error out_of_range(const char* option, std::int64_t low, std::int64_t high, std::int64_t found) {
   return Error(ErrorCode::kOutOfRange, "a session option is out of range")

@@ -1,11 +1,15 @@
 /// \file
-/// From what a caller asks of a session to what a backend is told; shared by sessions and plans.
+/// From what a caller asks of a session to what a backend is told; shared by sessions, encoders and plans.
 #pragma once
 
 #include "backends/backend.h"
 #include "quern/model.h"
 
 namespace quern::runtime {
+
+/// Of sessions and encoders alike.
+constexpr std::int64_t kMaxBatchRows = 1 << 16;
+constexpr std::int64_t kMaxTraceEvents = 1 << 30;
 
 /// Fills in defaults and refuses what cannot be: kOutOfRange naming the option.
 Result<SessionOptions> resolve_session_options(const Model::State& state,

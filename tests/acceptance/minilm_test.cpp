@@ -73,9 +73,11 @@ struct Texts {
   Texts() {
     const formats::Json json = must(formats::read_json_file(kReference));
     for (const formats::Json& entry : json["texts"]) {
-      text.push_back(entry["text"].get<std::string>());
-      tokens.push_back(entry["tokens"].get<std::size_t>());
-      reference.push_back(entry["embedding"].get<std::vector<double>>());
+      text.push_back(entry["text"].string());
+      tokens.push_back(entry["tokens"].unsigned_integer());
+      reference.emplace_back();
+      for (const formats::Json& number : entry["embedding"])
+        reference.back().push_back(number.number());
     }
   }
 };

@@ -3,7 +3,9 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "formats/safetensors_reader.h"
 #include "process.h"
@@ -48,6 +50,19 @@ TEST_CASE("logits writes an encoder's states, embedding and head") {
     CHECK((file->find("logits") != nullptr) == !one.logits.empty());
     if (file->find("logits") != nullptr) CHECK(file->find("logits")->shape == one.logits);
   }
+}
+
+TEST_CASE("--trace of an encoder names its attention") {
+  if (!have_goldens()) return;
+  const quern::testing::TempDir folder;
+  const std::string path = folder.file("trace.json");
+  const Outcome outcome = quern::test::quern({"logits", kModels + "bert", "--ids", "5,6,7", "-o",
+                                              folder.file("out.safetensors"), "--trace", path});
+  REQUIRE(outcome.status == 0);
+  std::set<std::string> kinds;
+  for (const Json& event : Json::parse(std::ifstream(path))["traceEvents"])
+    kinds.insert(event["cat"].get<std::string>());
+  for (const char* kind : {"step", "linear", "encoder_attention"}) CHECK(kinds.count(kind) == 1);
 }
 
 TEST_CASE("encoders and decoders are told apart with one sentence and status 1") {

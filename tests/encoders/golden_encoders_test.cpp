@@ -84,7 +84,7 @@ TEST_CASE("every golden encoder gives transformers' outputs, several texts in on
   for_each_golden([](const std::string& directory, const auto& golden, const auto& about) {
     const std::vector<Text> texts = golden_texts(golden);
     REQUIRE(texts.size() == 2);
-    const double bound = kTolerance * about["output_std"].template get<double>();
+    const double bound = kTolerance * about["output_std"].number();
     for (const char* config : {"config.json", "config_v4.json"}) {
       CAPTURE(config);
       if (!formats::read_json_file(directory + "/" + config).ok()) continue;

@@ -42,7 +42,7 @@ void write_safetensors(const std::string& path, const std::vector<NamedFloats>& 
     header[tensor.name] = {
         {"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {first, data.size()}}};
   }
-  const std::string text = header.dump();
+  const std::string text = formats::dump_json(header);
   const std::uint64_t size = text.size();
   std::ofstream out(path, std::ios::binary);
   out.write(reinterpret_cast<const char*>(&size), sizeof size);
@@ -65,7 +65,7 @@ void write_untied(const std::string& directory) {
   write_safetensors(directory + "/model.safetensors", tensors);
   formats::Json config = must(formats::read_json_file(kTied + "/config.json"));
   config["tie_word_embeddings"] = false;
-  std::ofstream(directory + "/config.json") << config.dump();
+  std::ofstream(directory + "/config.json") << formats::dump_json(config);
 }
 
 std::vector<float> logits_of(const std::string& directory, const std::vector<Text>& texts) {

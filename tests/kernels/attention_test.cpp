@@ -210,7 +210,7 @@ TEST_CASE("attention agrees with a plain softmax in double precision") {
           }
           s *= double(p.scale);
           if (p.softcap > 0) s = double(p.softcap) * std::tanh(s / double(p.softcap));
-          if (!p.bias.empty()) s += double(p.bias[u][static_cast<std::size_t>(j)]);
+          if (!p.bias.empty()) s += double(p.bias[i][static_cast<std::size_t>(j)]);
           const double e = std::exp(s);
           sum += e;
           for (std::size_t d = 0; d < 32; ++d) {

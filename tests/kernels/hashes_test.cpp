@@ -96,8 +96,20 @@ std::uint64_t hash_attention(KvType type) {
     float state[64], out[20];
     float* to = out;
     Guarded scratch(attention_scratch_bytes(type, hd, vd));
-    AttentionArgs args{&q, 1,    hd,   vd,     &begin,  &end,  head,          0,
-                       2,  0.3f, 4.0f, &slope, nullptr, state, scratch.data()};
+    AttentionArgs args{};
+    args.q = &q;
+    args.n_queries = 1;
+    args.head_dim = hd;
+    args.value_dim = vd;
+    args.begin = &begin;
+    args.end = &end;
+    args.head = head;
+    args.block_end = 2;
+    args.scale = 0.3f;
+    args.softcap = 4.0f;
+    args.alibi_slope = &slope;
+    args.state = state;
+    args.scratch = scratch.data();
     oracle().attention[static_cast<std::size_t>(type)](args);
     oracle().attention_finish(1, vd, state, &to);
     h = hash_floats(out, vd, h);
