@@ -60,7 +60,9 @@ TEST_CASE("--trace of an encoder names its attention") {
                                               folder.file("out.safetensors"), "--trace", path});
   REQUIRE(outcome.status == 0);
   std::set<std::string> kinds;
-  for (const Json& event : Json::parse(std::ifstream(path))["traceEvents"])
+  const Json trace = Json::parse(std::ifstream(path), nullptr, false);
+  REQUIRE(trace.contains("traceEvents"));
+  for (const Json& event : trace["traceEvents"])
     kinds.insert(event["cat"].get<std::string>());
   for (const char* kind : {"step", "linear", "encoder_attention"}) CHECK(kinds.count(kind) == 1);
 }
