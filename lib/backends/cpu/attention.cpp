@@ -195,15 +195,18 @@ void for_each_partial(const AttentionShape& shape, const StepContext& context, V
   }
 }
 
-/// Few rows: threads take spans.
+/// Few rows: threads take spans, each its neighbours, so that it reads the cache as one stream.
 class AttendSpansStep final : public Step {
  public:
   explicit AttendSpansStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
-    std::int64_t turn = 0;
+    std::int64_t spans = 0, at = 0;
+    for_each_partial(shape_, context, [&](const QueryTile&, std::int64_t, float*) { ++spans; });
+    const auto mine = context.share(spans);
     for_each_partial(shape_, context, [&](const QueryTile& tile, std::int64_t span, float* state) {
-      if (turn++ % context.threads != context.thread) return;
+      const std::int64_t turn = at++;
+      if (turn < mine.first || turn >= mine.second) return;
       attend(shape_, context, tile, std::max(span * kernels::kSpanBlocks, tile.first_block),
              std::min((span + 1) * kernels::kSpanBlocks, tile.last_block), state, context.scratch);
     });

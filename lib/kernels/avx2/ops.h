@@ -28,6 +28,9 @@ struct Avx2 {
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
 
+  /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.
+  static QUERN_INLINE void keep(I& sum) { __asm__("" : "+x"(sum)); }
+
   // Float32.
   static QUERN_INLINE F zero() { return _mm256_setzero_ps(); }
   static QUERN_INLINE F load(const float* p) { return _mm256_loadu_ps(p); }

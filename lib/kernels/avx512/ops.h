@@ -24,7 +24,10 @@ struct Avx512 {
   using C = __m512i;
   static constexpr int kRows = 16, kParts = 1, kFullParts = 1, kTile = 8, kLanes = 8;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
-  static constexpr int kStrips = 3;
+  static constexpr int kStrips = 2;
+
+  /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.
+  static QUERN_INLINE void keep(I& sum) { __asm__("" : "+v"(sum)); }
 
   // Float32.
   static QUERN_INLINE F zero() { return _mm512_setzero_ps(); }

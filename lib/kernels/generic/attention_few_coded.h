@@ -13,8 +13,6 @@ class CodedBlockOfFew {
   using I = typename Isa::I;
   using F = typename Isa::F;
   using Few = FewQueries<Isa>;
-  /// Cells of 16 positions (or parts of them) whose sums are registers at the same time.
-  static constexpr int kCells = Isa::kParts == 1 ? 4 : 1;
   /// Registers of values at the same time.
   static constexpr int kColumns = Isa::kParts == 1 ? 4 : W >= 3 ? 2 : 4;
 
@@ -82,37 +80,34 @@ class CodedBlockOfFew {
     unit_[i] = rule.scale * args_.scale;
   }
 
-  /// Sums of G cells from `cell` on.
-  template <int G>
-  QUERN_INLINE void dot_cells(const CodedBlock& block, std::int64_t cell) {
+  /// Sums of one cell, which is 16 positions or a part of them. Several at a time would read as
+  /// many streams of a page, in which the hardware's prefetchers see none: from memory that is half
+  /// the speed.
+  QUERN_INLINE void dot_cell(const CodedBlock& block, std::int64_t cell) {
     constexpr std::int64_t kCellBytes = 4 * Isa::kRows;
     const std::int64_t group = cell / Isa::kParts, part = cell % Isa::kParts;
     const std::byte* keys = block.keys + 64 * steps_ * group + kCellBytes * part;
-    I acc[G * W];
+    I acc[W];
     each<W>([&](auto i) QUERN_INLINE_LAMBDA {
-      const I start = Isa::wide_start(reinterpret_cast<const std::byte*>(query_sum_ + i.value));
-      each<G>([&](auto g) QUERN_INLINE_LAMBDA { acc[g * W + i] = start; });
+      acc[i] = Isa::wide_start(reinterpret_cast<const std::byte*>(query_sum_ + i.value));
     });
     const std::byte* query = query_;
     for (std::int64_t u = 0; u < steps_; ++u, keys += 64, query += 4 * W) {
-      each<G>([&](auto g) QUERN_INLINE_LAMBDA {
-        const auto key =
-            Isa::wide(Isa::plus_128(Isa::load_codes(keys + 64 * steps_ * std::int64_t{g.value})));
-        each<W>([&](auto i) QUERN_INLINE_LAMBDA {
-          acc[g * W + i] = Isa::wide_dot(acc[g * W + i], key, Isa::broadcast_codes(query + 4 * i));
-        });
+      const auto key = Isa::wide(Isa::plus_128(Isa::load_codes(keys)));
+      each<W>([&](auto i) QUERN_INLINE_LAMBDA {
+        acc[i] = Isa::wide_dot(acc[i], key, Isa::broadcast_codes(query + 4 * i));
+        Isa::keep(acc[i]);
       });
     }
-    each<G * W>([&](auto k) QUERN_INLINE_LAMBDA {
-      Isa::store_ints(sum_[k.value % W] + (cell + k.value / W) * Isa::kRows, acc[k]);
-    });
+    each<W>([&](auto i)
+                QUERN_INLINE_LAMBDA { Isa::store_ints(sum_[i] + cell * Isa::kRows, acc[i]); });
   }
 
   void dots(const CodedBlock& block, Span all) {
     const std::int64_t end = (all.to + 15) / 16 * Isa::kParts;
-    std::int64_t cell = all.from / 16 * Isa::kParts;
-    for (; cell + kCells <= end; cell += kCells) dot_cells<kCells>(block, cell);
-    for (; cell < end; ++cell) dot_cells<1>(block, cell);
+    for (std::int64_t cell = all.from / 16 * Isa::kParts; cell < end; ++cell) {
+      dot_cell(block, cell);
+    }
   }
 
   /// Turns the sums of query i into codes of weights, and merges m and l.
@@ -159,6 +154,7 @@ class CodedBlockOfFew {
         each<W>([&](auto i) QUERN_INLINE_LAMBDA {
           sum[i * C + c] =
               Isa::positive_dot(sum[i * C + c], Isa::broadcast_codes(code_[i] + 4 * u), value);
+          Isa::keep(sum[i * C + c]);
         });
       });
     }

@@ -77,8 +77,8 @@ struct CodedProducts {
 
   /// x (or t) of kTile positions from j on, for P strips of queries from `at` on.
   template <int P, bool kWhole>
-  static QUERN_INLINE void score_tile(const TileWork& work, const CodedBlock& block,
-                                      std::int64_t steps, std::int64_t at, std::int64_t j) {
+  static void score_tile(const TileWork& work, const CodedBlock& block, std::int64_t steps,
+                         std::int64_t at, std::int64_t j) {
     I acc[P * kTile];
     each<kTile>([&](auto t) QUERN_INLINE_LAMBDA {
       const I start = Isa::wide_start(reinterpret_cast<const std::byte*>(work.key_sum + j + t));
@@ -96,6 +96,7 @@ struct CodedProducts {
         const auto key = Isa::broadcast_codes(keys + 4 * t.value);
         each<P>([&](auto p) QUERN_INLINE_LAMBDA {
           acc[p * kTile + t] = Isa::wide_dot(acc[p * kTile + t], q[p], key);
+          Isa::keep(acc[p * kTile + t]);
         });
       });
     }
@@ -154,9 +155,8 @@ struct CodedProducts {
 
   /// acc = fma(acc, f, float(Σ codes of weights and values)·h) of kTile elements from d on.
   template <int P>
-  static QUERN_INLINE void value_tile(const TileWork& work, const std::byte* values,
-                                      std::int64_t columns, std::int64_t at, std::int64_t d,
-                                      Span fours) {
+  static void value_tile(const TileWork& work, const std::byte* values, std::int64_t columns,
+                         std::int64_t at, std::int64_t d, Span fours) {
     I sum[P * kTile];
     each<P * kTile>([&](auto k) QUERN_INLINE_LAMBDA { sum[k] = Isa::zero_ints(); });
     const std::int64_t stride = 4 * work.width;
@@ -170,6 +170,7 @@ struct CodedProducts {
         const auto four = Isa::broadcast_codes(value + 4 * t.value);
         each<P>([&](auto p) QUERN_INLINE_LAMBDA {
           sum[p * kTile + t] = Isa::positive_dot(sum[p * kTile + t], w[p], four);
+          Isa::keep(sum[p * kTile + t]);
         });
       });
     }

@@ -35,6 +35,9 @@ struct Neon {
     return reinterpret_cast<const std::uint8_t*>(p);
   }
 
+  /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.
+  static QUERN_INLINE void keep(I& sum) { __asm__("" : "+w"(sum)); }
+
   // Float32.
   static QUERN_INLINE F zero() { return vdupq_n_f32(0.0f); }
   static QUERN_INLINE F load(const float* p) { return vld1q_f32(p); }
