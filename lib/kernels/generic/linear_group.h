@@ -39,10 +39,21 @@ struct ExpandedCodes : Rule {
   }
 };
 
+/// What a tile of few rows asks memory for while it multiplies: the next panel, as one stream. Its
+/// own panel is several short streams, in which the hardware's prefetchers see none.
+struct NextPanel {
+  const std::byte* at;
+  std::int64_t block_lines;  ///< Cache lines per 32 of k.
+
+  QUERN_INLINE void fetch() {
+    for (std::int64_t i = 0; i < block_lines; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 /// W rows of a subtile packed S wide against P parts of a panel.
 template <class Isa, int P, int W, int S, class Codes>
-void group_tile(const LinearArgs& args, const Codes (&part)[P], std::int64_t n0, std::int64_t t0,
-                const std::byte* x) {
+void group_tile(const LinearArgs& args, const Codes (&part)[P], NextPanel next, std::int64_t n0,
+                std::int64_t t0, const std::byte* x) {
   constexpr int kHalves = Codes::kHalves, kSteps = 8 / kHalves;
   constexpr bool whole = kHalves == 1;
   using F = typename Isa::F;
@@ -51,6 +62,7 @@ void group_tile(const LinearArgs& args, const Codes (&part)[P], std::int64_t n0,
   each<P * W>([&](auto i) QUERN_INLINE_LAMBDA { acc[i] = Isa::zero(); });
   const std::int64_t blocks = (args.k + 31) / 32;
   for (std::int64_t b = 0; b < blocks; ++b, x += kGroupRecord * S) {
+    if constexpr (S < 8) next.fetch();
     each<kHalves>([&](auto h) QUERN_INLINE_LAMBDA {
       const std::byte* starts = x + (whole ? kGroupStart : kGroupHalfStarts + 4 * h) * S;
       const std::byte* sums = x + (whole ? kGroupSum : kGroupHalfSums + 4 * h) * S;
@@ -111,21 +123,29 @@ struct GroupLinear {
     }
   }
 
+  /// What the first tile of a panel fetches; the others find it there.
+  static QUERN_INLINE NextPanel next_panel(const LinearArgs& args, std::int64_t panel, bool first) {
+    if (!first) return {nullptr, 0};
+    const std::int64_t bytes = panel_geometry(E, args.k).panel_bytes, blocks = (args.k + 31) / 32;
+    return {args.weights + (panel + 1) * bytes, (bytes + 64 * blocks - 1) / (64 * blocks)};
+  }
+
   /// One tile of parts made by make(part).
   template <int P, int W, int S, class Make>
   static QUERN_INLINE void tile(const LinearArgs& args, Make make, std::int64_t panel, int part,
                                 std::int64_t t0, const std::byte* x) {
     using Codes = decltype(make(0));
+    const NextPanel next = next_panel(args, panel, part == 0 && t0 == 0);
     const std::int64_t n0 = panel * kPanelRows + Isa::kRows * part;
     if constexpr (P == 1) {
       const Codes one[1] = {make(part)};
-      group_tile<Isa, 1, W, S>(args, one, n0, t0, x);
+      group_tile<Isa, 1, W, S>(args, one, next, n0, t0, x);
     } else if constexpr (P == 2) {
       const Codes two[2] = {make(part), make(part + 1)};
-      group_tile<Isa, 2, W, S>(args, two, n0, t0, x);
+      group_tile<Isa, 2, W, S>(args, two, next, n0, t0, x);
     } else {
       const Codes four[4] = {make(0), make(1), make(2), make(3)};
-      group_tile<Isa, 4, W, S>(args, four, n0, t0, x);
+      group_tile<Isa, 4, W, S>(args, four, next, n0, t0, x);
     }
   }
 
