@@ -20,7 +20,7 @@ struct PlainProducts {
   using Lanes = KvLanes<Isa, type>;
   static constexpr float kInvisible = -1.0f, kUnit = 1.0f;
   static constexpr int kTile = Isa::kLanes >= 8 ? 8 : 4;
-  static constexpr int kStrips = Isa::kLanes >= 8 ? 3 : 1;
+  static constexpr int kStrips = Isa::kLanes >= 8 ? 2 : 1;
 
   static void pack_queries(const AttentionArgs& args, const TileWork& work) {
     auto* query = reinterpret_cast<float*>(work.query);
