@@ -63,6 +63,41 @@ class SerialExecutor final : public Executor {
 };
 
 #if defined(_OPENMP)
+/// The processor that the calling thread runs on, or −1.
+int current_processor() noexcept {
+#if defined(__linux__)
+  return ::sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
+/// A thread begins on its creator's processor, where both wait for each other until the kernel
+/// balances them: a first token took 28 ms with two threads, 19 with one. So each goes once to
+/// another processor that it may use, and is free again to go where the kernel wants it.
+void leave_processor(int creators, int thread) noexcept {
+#if defined(__linux__)
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  if (creators < 0 || ::sched_getaffinity(0, sizeof usable, &usable) != 0) return;
+  int left = thread;
+  for (int step = 1; step < CPU_SETSIZE; ++step) {
+    const auto processor = static_cast<std::size_t>((creators + step) % CPU_SETSIZE);
+    if (!CPU_ISSET(processor, &usable) || --left > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    if (::sched_setaffinity(0, sizeof one, &one) == 0) {
+      ::sched_setaffinity(0, sizeof usable, &usable);
+    }
+    return;
+  }
+#else
+  static_cast<void>(creators);
+  static_cast<void>(thread);
+#endif
+}
+
 class OpenMpExecutor final : public Executor {
  public:
   explicit OpenMpExecutor(int threads) noexcept : threads_(threads) {}
@@ -70,12 +105,17 @@ class OpenMpExecutor final : public Executor {
 
   bool run(int n, void (*work)(void*, int), void* context) noexcept override {
     bool complete = true;
-#pragma omp parallel num_threads(n) default(none) shared(complete, work, context, n)
+    const int creators = current_processor();
+#pragma omp parallel num_threads(n) default(none) shared(complete, work, context, n, creators)
     {
+      thread_local bool is_placed = false;
+      const int thread = omp_get_thread_num();
+      if (thread != 0 && !is_placed) leave_processor(creators, thread);
+      is_placed = true;
       // A thread limit, or a host's own parallel region, may leave fewer threads than asked for.
       // They would wait for each other for ever, so nobody starts.
       if (omp_get_num_threads() == n) {
-        work(context, omp_get_thread_num());
+        work(context, thread);
       } else {
 #pragma omp single
         complete = false;
