@@ -19,18 +19,29 @@ std::uint64_t encoded_panel_bytes(Encoding encoding, std::int64_t cols) {
 
 }  // namespace
 
-std::uint64_t TensorJob::panel_bytes(std::int64_t panel) const noexcept {
+std::uint64_t MatrixJob::panel_bytes(std::int64_t panel) const noexcept {
   if (layout == Layout::kPanel16) return encoded_panel_bytes(to, cols);
   const auto rows_here = std::min(kRows, rows - panel * kRows);
   return static_cast<std::uint64_t>(rows_here) * quant::find_ops(to)->foreign_row_bytes(cols);
 }
 
-std::uint64_t TensorJob::bytes() const noexcept {
+std::uint64_t MatrixJob::bytes() const noexcept {
   if (panels() == 0) return 0;
   return static_cast<std::uint64_t>(panels() - 1) * panel_bytes(0) + panel_bytes(panels() - 1);
 }
 
-PanelEncoder::PanelEncoder(const TensorJob& job)
+std::uint64_t TensorJob::bytes() const noexcept {
+  std::uint64_t sum = 0;
+  for (const MatrixJob& matrix : matrices) sum += matrix.bytes();
+  return sum;
+}
+
+bool TensorJob::keeps_bits() const noexcept {
+  return std::all_of(matrices.begin(), matrices.end(),
+                     [](const MatrixJob& matrix) { return matrix.keeps_bits(); });
+}
+
+PanelEncoder::PanelEncoder(const MatrixJob& job)
     : job_(job),
       from_(*quant::find_ops(job.from)),
       to_(*quant::find_ops(job.to)),
@@ -58,7 +69,7 @@ int PanelEncoder::rows_of(std::int64_t panel) const noexcept {
 }
 
 const std::byte* PanelEncoder::source_panel(std::int64_t panel) const noexcept {
-  return job_.source->data.data() + static_cast<std::uint64_t>(panel) * from_panel_;
+  return job_.data.data() + static_cast<std::uint64_t>(panel) * from_panel_;
 }
 
 /// Points `rows` at the source bytes of the output rows of `panel`, null beyond the last one.
@@ -68,19 +79,19 @@ void PanelEncoder::foreign_rows(std::int64_t panel, Rows& rows) {
   if (job_.change.transpose) return gather_transposed(panel, rows);
   for (int r = 0; r < rows_of(panel); ++r) {
     const auto row = static_cast<std::uint64_t>(job_.change.source_row(panel * kRows + r));
-    rows[r] = job_.source->data.data() + row * from_row_;
+    rows[r] = job_.data.data() + row * from_row_;
   }
 }
 
 void PanelEncoder::gather_transposed(std::int64_t panel, Rows& rows) {
   // Only float types reach this (the plan checks), so an element is a whole number of bytes.
   const std::uint64_t element = from_.foreign_row_bytes(1);
-  const std::uint64_t stride = static_cast<std::uint64_t>(job_.rows) * element;
+  const std::uint64_t stride = static_cast<std::uint64_t>(job_.source_rows) * element;
   for (int r = 0; r < rows_of(panel); ++r) {
     std::byte* to = row_bytes_.data() + static_cast<std::uint64_t>(r) * from_row_;
     rows[r] = to;
     const auto row = static_cast<std::uint64_t>(job_.change.source_row(panel * kRows + r));
-    const std::byte* from = job_.source->data.data() + row * element;
+    const std::byte* from = job_.data.data() + row * element;
     for (std::int64_t k = 0; k < job_.cols; ++k, from += stride, to += element) {
       std::memcpy(to, from, element);
     }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "convert/aligned_bytes.h"
 #include "convert/source_model.h"
@@ -17,12 +18,14 @@
 
 namespace quern::convert {
 
-/// What is to be done with one tensor. A vector `[n]` is handled as `[n, 1]`. View of the source.
-struct TensorJob {
-  std::string name;  ///< In the output.
+/// What is to be done with one matrix: a tensor, an expert of it, or the part of a fused one. A
+/// vector `[n]` is handled as `[n, 1]`. View of the source.
+struct MatrixJob {
+  std::string name;  ///< Of the tensor, in the output.
   const SourceTensor* source = nullptr;
-  std::vector<std::uint64_t> dims;  ///< In the output, outermost first.
-  std::int64_t rows = 0, cols = 0;  ///< Of the output; the source's, unless it is transposed.
+  std::span<const std::byte> data;  ///< The source's matrix, `source_rows` rows.
+  std::int64_t source_rows = 0;
+  std::int64_t rows = 0, cols = 0;  ///< Of the output.
   Encoding from = Encoding::kF32, to = Encoding::kF32;
   Layout layout = Layout::kPanel16;  ///< kPlain: rows in the foreign form (GGUF, vectors).
   TensorChange change;
@@ -37,13 +40,25 @@ struct TensorJob {
   bool keeps_bits() const noexcept { return from == to && !change.changes_values(); }
 };
 
+/// One tensor of the output: its matrices, one after the other.
+struct TensorJob {
+  std::string name;
+  std::vector<std::uint64_t> dims;  ///< Outermost first.
+  Encoding to = Encoding::kF32;
+  Layout layout = Layout::kPanel16;
+  std::vector<MatrixJob> matrices;
+
+  std::uint64_t bytes() const noexcept;
+  bool keeps_bits() const noexcept;
+};
+
 /// Encodes panels of one job. Holds a few panels of scratch. Thread rule: one owner; one per
 /// thread.
 class PanelEncoder {
  public:
   /// \pre the job was checked by the plan: both encodings have ops, sizes agree and do not
   /// overflow.
-  explicit PanelEncoder(const TensorJob& job);
+  explicit PanelEncoder(const MatrixJob& job);
 
   /// Writes output panel `panel` to `out`, `job.panel_bytes(panel)` bytes, 64-byte aligned.
   /// Errors: kOutOfRange naming the tensor where a value cannot be stored (NaN, infinity, too
@@ -65,7 +80,7 @@ class PanelEncoder {
   void store_floats(std::int64_t panel, std::byte* out);
   void write_rows(std::int64_t panel, const std::byte* packed, std::byte* out);
 
-  const TensorJob& job_;
+  const MatrixJob& job_;
   const quant::EncodingOps& from_;
   const quant::EncodingOps& to_;
   std::uint64_t from_row_, to_row_;           ///< Bytes of a foreign row; 0 where there is none.

@@ -52,7 +52,7 @@ Status write_tensors(const SourceModel& source, const ModelPlan& plan, Executor&
       if (status.error().file.empty()) status.error().file = source.path();
       return status;
     }
-    source.release(*job.source);
+    for (const MatrixJob& matrix : job.matrices) source.release(*matrix.source);
   }
   return {};
 }

@@ -40,8 +40,9 @@ Result<ConfigList> read_array(const formats::GgufArray& array) {
   return list;
 }
 
-/// The metadata as the architectures read them: scalars, short arrays, and two things that GGUF
-/// keeps in tensors: the rows of the embedding and the factors of the rotary frequencies.
+/// The metadata as the architectures read them: scalars, short arrays, and three things that
+/// GGUF keeps in tensors: the rows of the embedding, the factors of the rotary frequencies, and
+/// which tensors the first layer has.
 Result<Config> architecture_config(const GgufFile& file) {
   Config config = file.config();
   for (const auto& entry : file.entries()) {
@@ -56,6 +57,9 @@ Result<Config> architecture_config(const GgufFile& file) {
   }
   const GgufTensor* embed = file.find_tensor("token_embd.weight");
   if (embed != nullptr) config.set("vocab_size", static_cast<std::int64_t>(embed->ne[1]));
+  for (const GgufTensor& tensor : file.tensors()) {
+    if (tensor.name.starts_with("blk.0.")) config.set(std::string(tensor.name), true);
+  }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!tensor.name.starts_with("rope_") || tensor.type->encoding != Encoding::kF32) continue;
     if (tensor.data.size() / sizeof(float) > kMaxConfigArray) continue;

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "convert/tensor_match.h"
 #include "formats/byte_reader.h"
 #include "quern/checked.h"
 
@@ -15,114 +16,10 @@ using models::ExpectedTensor;
 using models::Role;
 using models::Transform;
 
-/// Prefixes under which published files keep the base model.
-constexpr std::string_view kPrefixes[] = {"",
-                                          "model.",
-                                          "transformer.",
-                                          "language_model.model.",
-                                          "model.language_model.",
-                                          "language_model."};
 /// Tensors that hold no weights: what they say stands in the configuration.
 constexpr std::string_view kIgnored[] = {"rotary_emb.inv_freq", "rope_freqs.weight", ".attn.bias",
                                          ".attn.masked_bias", "position_ids"};
 constexpr std::size_t kNamedUnused = 8;
-
-std::string show_shape(std::span<const std::uint64_t> shape) {
-  std::string text = "[";
-  for (const auto n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
-  return text + "]";
-}
-
-const SourceTensor* find_source(const SourceModel& source, const ExpectedTensor& expected) {
-  switch (source.naming()) {
-    case Naming::kCanonical:
-      return source.find(expected.name);
-    case Naming::kGguf:
-      return source.find(expected.gguf_name);
-    case Naming::kHuggingFace:
-      break;
-  }
-  for (const std::string& name : expected.hf_names) {
-    for (const auto prefix : kPrefixes) {
-      if (const auto* found = source.find(std::string(prefix) + name)) return found;
-    }
-  }
-  return nullptr;
-}
-
-Error missing_tensor(const SourceModel& source, const ExpectedTensor& expected) {
-  std::string wanted = expected.gguf_name;
-  if (source.naming() == Naming::kCanonical) wanted = expected.name;
-  if (source.naming() == Naming::kHuggingFace) {
-    wanted.clear();
-    for (const auto& name : expected.hf_names) wanted += (wanted.empty() ? "" : " or ") + name;
-  }
-  return Error(ErrorCode::kMissing, "the model lacks a tensor")
-      .in_file(source.path())
-      .of(expected.name)
-      .want(wanted + " of shape " +
-            show_shape(std::vector<std::uint64_t>{static_cast<std::uint64_t>(expected.rows),
-                                                  static_cast<std::uint64_t>(expected.cols)}));
-}
-
-Transform source_transform(const SourceModel& source, const models::TensorRule& rule) {
-  switch (source.naming()) {
-    case Naming::kCanonical:
-      return Transform::kNone;
-    case Naming::kGguf:
-      return rule.gguf_transform;
-    case Naming::kHuggingFace:
-      break;
-  }
-  return rule.hf_transform;
-}
-
-/// Leading dimensions of 1 carry nothing.
-std::span<const std::uint64_t> without_ones(std::span<const std::uint64_t> shape,
-                                            std::size_t keep) {
-  while (shape.size() > keep && shape.front() == 1) shape = shape.subspan(1);
-  return shape;
-}
-
-Status check_shape(const SourceModel& source, const SourceTensor& tensor,
-                   const ExpectedTensor& expected, bool transpose) {
-  std::vector<std::uint64_t> want{static_cast<std::uint64_t>(expected.rows),
-                                  static_cast<std::uint64_t>(expected.cols)};
-  if (expected.rule->role == Role::kVector) want.erase(want.begin());
-  if (transpose) std::reverse(want.begin(), want.end());
-  const auto have = without_ones(tensor.shape, want.size());
-  if (std::equal(have.begin(), have.end(), want.begin(), want.end())) return {};
-  return Error(ErrorCode::kMismatch, "a tensor's shape disagrees with the configuration")
-      .in_file(source.path())
-      .of(formats::quote(tensor.name))
-      .want(show_shape(want))
-      .got(show_shape(tensor.shape));
-}
-
-/// Whether the type can be read at all, and lies there in the size that the shape needs.
-Status check_type(const SourceModel& source, const SourceTensor& tensor, const TensorJob& job,
-                  bool only_floats) {
-  const auto* info = tensor.encoding ? find_encoding(*tensor.encoding) : nullptr;
-  const auto* ops = tensor.encoding ? quant::find_ops(*tensor.encoding) : nullptr;
-  const bool block = info != nullptr && info->streams[0].k_step != 1;
-  if (info == nullptr || ops == nullptr || !info->weight || (only_floats && block)) {
-    return Error(ErrorCode::kUnsupported, "quern cannot read this tensor's type")
-        .in_file(source.path())
-        .of(formats::quote(tensor.name))
-        .want(only_floats ? "F32, F16 or BF16" : "a float type or a block encoding of GGUF")
-        .got(formats::quote(tensor.type_name));
-  }
-  const auto rows = static_cast<std::uint64_t>(job.rows),
-             cols = static_cast<std::uint64_t>(job.cols);
-  auto bytes = tensor_bytes(*info, tensor.layout, rows, cols);
-  if (tensor.layout == Layout::kPlain) bytes = checked_mul(rows, ops->foreign_row_bytes(job.cols));
-  if (bytes == tensor.data.size()) return {};
-  return Error(ErrorCode::kMismatch, "a tensor has another size than its shape and type say")
-      .in_file(source.path())
-      .of(formats::quote(tensor.name))
-      .want(bytes ? std::to_string(*bytes) + " bytes" : "a size that can be counted")
-      .got(std::to_string(tensor.data.size()));
-}
 
 /// A published file may hold a tied output matrix as a copy of the embedding.
 bool is_tied_copy(const SourceModel& source, const ExpectedTensor& expected,
@@ -130,8 +27,8 @@ bool is_tied_copy(const SourceModel& source, const ExpectedTensor& expected,
   if (source.naming() != Naming::kHuggingFace || expected.name != "lm_head") return false;
   const auto embed = std::find_if(jobs.begin(), jobs.end(),
                                   [](const TensorJob& job) { return job.name == "embed"; });
-  if (embed == jobs.end() || embed->source->encoding != tensor.encoding) return false;
-  const auto& data = embed->source->data;
+  if (embed == jobs.end() || embed->matrices.front().from != tensor.encoding) return false;
+  const auto& data = embed->matrices.front().data;
   return data.size() == tensor.data.size() &&
          std::memcmp(data.data(), tensor.data.data(), data.size()) == 0;
 }
@@ -143,18 +40,16 @@ class Planner {
       : source_(source), output_(output), policy_(policy) {}
 
   Status add(const ExpectedTensor& expected) {
-    const SourceTensor* tensor = find_source(source_, expected);
-    if (tensor == nullptr) {
-      if (expected.optional) return {};
-      return missing_tensor(source_, expected);
-    }
-    used_.insert(tensor);
-    if (is_tied_copy(source_, expected, *tensor, plan_.jobs)) {
-      plan_.shown.warnings.push_back(tensor->name +
+    QUERN_TRY(sources, find_matrices(source_, expected));
+    if (sources.empty()) return {};
+    for (const SourceMatrix& source : sources) used_.insert(source.tensor);
+    const SourceTensor& tensor = *sources.front().tensor;
+    if (is_tied_copy(source_, expected, tensor, plan_.jobs)) {
+      plan_.shown.warnings.push_back(tensor.name +
                                      " is a copy of the embedding and is not stored twice");
       return {};
     }
-    QUERN_TRY(job, make_job(expected, *tensor));
+    QUERN_TRY(job, make_job(expected, sources));
     return append(expected, std::move(job));
   }
 
@@ -173,62 +68,111 @@ class Planner {
   }
 
  private:
-  Result<TensorJob> make_job(const ExpectedTensor& expected, const SourceTensor& tensor) {
+  Result<TensorJob> make_job(const ExpectedTensor& expected,
+                             std::span<const SourceMatrix> sources) {
     const bool vector = expected.rule->role == Role::kVector;
-    TensorJob job;
-    job.name = output_ == OutputFormat::kGguf ? expected.gguf_name : expected.name;
-    job.source = &tensor;
-    job.rows = vector ? expected.cols : expected.rows;
-    job.cols = vector ? 1 : expected.cols;
-    job.dims = {static_cast<std::uint64_t>(job.rows)};
-    if (!vector) job.dims.push_back(static_cast<std::uint64_t>(job.cols));
+    MatrixJob matrix;
+    matrix.name = output_ == OutputFormat::kGguf ? expected.gguf_name : expected.name;
+    matrix.rows = vector ? expected.cols : expected.rows;
+    matrix.cols = vector ? 1 : expected.cols;
+    QUERN_TRY(change, change_of(expected, matrix.rows));
+    matrix.change = std::move(change);
+    matrix.from = *sources.front().tensor->encoding;
+    matrix.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
+    if (!vector) {
+      // Small tables stay as they are: they cost next to nothing and every row of them matters.
+      const bool table = expected.rule->role == Role::kTable;
+      QUERN_TRY(choice, choose_encoding(table ? EncodingPolicy{} : policy_, matrix.from,
+                                        matrix.cols, output_));
+      matrix.to = choice.encoding;
+      if (!choice.note.empty()) plan_.shown.warnings.push_back(matrix.name + ": " + choice.note);
+    }
+    TensorJob job{matrix.name, {}, matrix.to, matrix.layout, {}};
+    if (!vector && sources.size() > 1) job.dims.push_back(sources.size());
+    job.dims.push_back(static_cast<std::uint64_t>(matrix.rows) * (vector ? sources.size() : 1));
+    if (!vector) job.dims.push_back(static_cast<std::uint64_t>(matrix.cols));
+    for (const SourceMatrix& source : sources) {
+      matrix.source = source.tensor;
+      matrix.data = source.data;
+      matrix.source_rows = source.rows;
+      if (*source.tensor->encoding != matrix.from) return differing_parts(source);
+      job.matrices.push_back(matrix);
+    }
+    return job;
+  }
+
+  Result<TensorChange> change_of(const ExpectedTensor& expected, std::int64_t rows) const {
     const Transform out =
         output_ == OutputFormat::kGguf ? expected.rule->gguf_transform : Transform::kNone;
     auto change =
-        make_change(source_transform(source_, *expected.rule), out, job.rows, source_.config());
+        make_change(source_transform(source_, *expected.rule), out, rows, source_.config());
     if (!change.ok()) return std::move(change).error().in_file(source_.path());
-    job.change = std::move(change).value();
-    QUERN_CHECK(check_shape(source_, tensor, expected, job.change.transpose));
-    QUERN_CHECK(check_type(source_, tensor, job, vector || job.change.transpose));
-    job.from = *tensor.encoding;
-    job.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
-    if (vector) return job;
-    // Small tables stay as they are: they cost next to nothing and every row of them matters.
-    const bool table = expected.rule->role == Role::kTable;
-    auto choice = choose_encoding(table ? EncodingPolicy{} : policy_, job.from, job.cols, output_);
-    if (!choice.ok()) return std::move(choice).error();
-    job.to = choice->encoding;
-    if (!choice->note.empty()) plan_.shown.warnings.push_back(job.name + ": " + choice->note);
-    return job;
+    change->slice = source_slice(source_, expected);
+    return change;
+  }
+
+  Error differing_parts(const SourceMatrix& source) const {
+    return Error(ErrorCode::kUnsupported, "the parts of one tensor are of different types")
+        .in_file(source_.path())
+        .of(formats::quote(source.tensor->name))
+        .got(formats::quote(source.tensor->type_name));
   }
 
   Status append(const ExpectedTensor& expected, TensorJob job) {
     const auto* info = find_encoding(job.to);
-    const bool fits = tensor_bytes(*info, Layout::kPanel16, static_cast<std::uint64_t>(job.rows),
-                                   static_cast<std::uint64_t>(job.cols))
-                          .has_value();
-    if (!fits) {
+    const MatrixJob& matrix = job.matrices.front();
+    const auto bytes =
+        tensor_bytes(*info, Layout::kPanel16, static_cast<std::uint64_t>(matrix.rows),
+                     static_cast<std::uint64_t>(matrix.cols));
+    if (!bytes || !checked_mul(*bytes, job.matrices.size())) {
       return Error(ErrorCode::kOutOfRange, "a tensor is too large").of(expected.name);
     }
+    const auto elements =
+        static_cast<std::uint64_t>(matrix.rows * matrix.cols) * job.matrices.size();
+    if (expected.rule->role != Role::kVector) {
+      bytes_ += job.bytes();
+      elements_ += static_cast<double>(elements);
+    }
+    if (expected.rule->role == Role::kMatrix) weight_of_[job.to] += elements;
+    for (const MatrixJob& part : job.matrices) plan_.source_bytes += part.data.size();
+    if (TensorJob* whole = fused_with(expected, job)) return join(*whole, std::move(job));
     PlannedTensor shown;
     shown.name = job.name;
-    shown.source = job.source->name;
+    shown.source = matrix.source->name;
     shown.shape = job.dims;
-    shown.source_encoding = job.source->type_name;
+    shown.source_encoding = matrix.source->type_name;
     shown.encoding = job.to;
-    shown.source_bytes = job.source->data.size();
+    for (const MatrixJob& part : job.matrices) shown.source_bytes += part.data.size();
     shown.bytes = job.bytes();
-    shown.transform = describe_change(job.change);
-    plan_.source_bytes += shown.source_bytes;
-    if (expected.rule->role != Role::kVector) {
-      bytes_ += shown.bytes;
-      elements_ += static_cast<double>(job.rows) * static_cast<double>(job.cols);
-    }
-    if (expected.rule->role == Role::kMatrix) {
-      weight_of_[job.to] += static_cast<std::uint64_t>(job.rows * job.cols);
-    }
+    shown.transform = describe_change(matrix.change);
     plan_.shown.tensors.push_back(std::move(shown));
     plan_.jobs.push_back(std::move(job));
+    return {};
+  }
+
+  /// GGUF keeps some of our tensors as the rows of one: the job of the earlier ones, or nullptr.
+  TensorJob* fused_with(const ExpectedTensor& expected, const TensorJob& job) {
+    if (output_ != OutputFormat::kGguf || expected.gguf_rows.first == 0) return nullptr;
+    const auto whole = std::find_if(plan_.jobs.begin(), plan_.jobs.end(),
+                                    [&](const TensorJob& other) { return other.name == job.name; });
+    return whole == plan_.jobs.end() ? nullptr : &*whole;
+  }
+
+  Status join(TensorJob& whole, TensorJob job) {
+    if (whole.to != job.to || job.matrices.size() != 1) {
+      return Error(ErrorCode::kUnsupported, "GGUF keeps these tensors as one; their types differ")
+          .in_file(source_.path())
+          .of(job.name);
+    }
+    PlannedTensor& shown =
+        plan_.shown.tensors[static_cast<std::size_t>(&whole - plan_.jobs.data())];
+    whole.dims[0] += job.dims[0];
+    shown.shape = whole.dims;
+    shown.bytes += job.bytes();
+    shown.source_bytes += job.matrices.front().data.size();
+    if (shown.source != job.matrices.front().source->name)
+      shown.source += ", " + job.matrices.front().source->name;
+    whole.matrices.push_back(std::move(job.matrices.front()));
     return {};
   }
 

@@ -13,7 +13,7 @@ constexpr std::uint64_t kPieceBytes = 4u << 20;
 
 /// Some neighbouring panels, encoded by all threads at once.
 struct Piece {
-  const TensorJob* job;
+  const MatrixJob* job;
   std::vector<PanelEncoder>* encoders;
   std::vector<std::optional<Error>>* errors;  ///< One per panel of the piece.
   std::byte* out;
@@ -57,15 +57,7 @@ Status encode_piece(const Piece& piece, Executor& executor) {
   return {};
 }
 
-}  // namespace
-
-Status ProgressMeter::advance(std::uint64_t bytes) {
-  done_ += bytes;
-  if (!progress_ || progress_(std::min(done_, total_), total_)) return {};
-  return Error(ErrorCode::kCancelled, "the conversion was cancelled");
-}
-
-Status stream_tensor(const TensorJob& job, Executor& executor, const WriteBytes& write,
+Status stream_matrix(const MatrixJob& job, Executor& executor, const WriteBytes& write,
                      ProgressMeter& meter) {
   const std::uint64_t stride = job.panel_bytes(0);
   const std::int64_t wanted = std::max<std::int64_t>(
@@ -80,7 +72,7 @@ Status stream_tensor(const TensorJob& job, Executor& executor, const WriteBytes&
   AlignedBytes buffer(static_cast<std::uint64_t>(per_piece) * stride);
   std::vector<std::optional<Error>> errors(static_cast<std::size_t>(per_piece));
 
-  const std::uint64_t source_bytes = job.source->data.size();
+  const std::uint64_t source_bytes = job.data.size();
   std::uint64_t reported = 0;
   for (std::int64_t first = 0; first < job.panels(); first += per_piece) {
     const std::int64_t count = std::min(per_piece, job.panels() - first);
@@ -95,6 +87,21 @@ Status stream_tensor(const TensorJob& job, Executor& executor, const WriteBytes&
     QUERN_CHECK(meter.advance(done - reported));
     reported = done;
   }
+  return {};
+}
+
+}  // namespace
+
+Status ProgressMeter::advance(std::uint64_t bytes) {
+  done_ += bytes;
+  if (!progress_ || progress_(std::min(done_, total_), total_)) return {};
+  return Error(ErrorCode::kCancelled, "the conversion was cancelled");
+}
+
+Status stream_tensor(const TensorJob& job, Executor& executor, const WriteBytes& write,
+                     ProgressMeter& meter) {
+  for (const MatrixJob& matrix : job.matrices)
+    QUERN_CHECK(stream_matrix(matrix, executor, write, meter));
   return {};
 }
 

@@ -21,6 +21,7 @@ Result<std::int64_t> rotary_head(std::int64_t rows, const Config& config) {
 
 bool TensorChange::moves_rows() const noexcept {
   // GGUF to GGUF permutes there and back again: nothing moves.
+  if (!slice.whole()) return true;
   if (first.identity() && second.identity()) return false;
   return first.identity() || second.identity();
 }
@@ -48,7 +49,8 @@ std::string describe_change(const TensorChange& change) {
     text += (text.empty() ? "" : ", ") + std::string(words);
   };
   if (change.transpose) add("transpose");
-  if (change.moves_rows()) add("rope permutation");
+  if (!change.slice.whole()) add("slice");
+  if (change.first.identity() != change.second.identity()) add("rope permutation");
   if (change.add > 0) add("add one");
   if (change.add < 0) add("subtract one");
   return text;

@@ -35,14 +35,15 @@ class RowMap {
   bool to_halves_ = true;
 };
 
-/// Everything that happens to one tensor between source and output, apart from its encoding.
+/// Everything that happens to one matrix between source and output, apart from its encoding.
 struct TensorChange {
   RowMap first, second;    ///< Source → canonical, canonical → output.
+  models::RowRuns slice;   ///< Which rows of a fused source tensor.
   float add = 0.0F;        ///< To every element.
-  bool transpose = false;  ///< The source holds `[cols, rows]`.
+  bool transpose = false;  ///< The source holds `[cols, rows]`, its rows being columns there.
 
   std::int64_t source_row(std::int64_t row) const noexcept {
-    return first.source(second.source(row));
+    return slice.source(first.source(second.source(row)));
   }
   bool moves_rows() const noexcept;
   bool changes_values() const noexcept { return add != 0.0F; }

@@ -37,10 +37,18 @@ struct StepBinding {
   std::span<const std::int64_t> positions;    ///< `[T]`
   std::span<SequenceState* const> sequences;  ///< `[T]`
   std::span<const std::int32_t> output_rows;  ///< Ascending row indices.
-  std::span<const std::int32_t> types = {};   ///< `[T]` token types; empty: all 0.
+  /// `[T]`: how long the row's sequence will be once all that was asked for is evaluated, however
+  /// it is cut into steps. Empty: as long as its position says.
+  std::span<const std::int64_t> lengths = {};
+  std::span<const std::int32_t> types = {};  ///< `[T]` token types; empty: all 0.
   /// First row of each sequence, ascending; for graphs without cache, whose sequences lie in the
   /// step as a whole.
   std::span<const std::int32_t> starts = {};
+
+  std::int64_t length_of(std::int64_t row) const noexcept {
+    const auto at = static_cast<std::size_t>(row);
+    return lengths.empty() ? positions[at] + 1 : lengths[at];
+  }
 };
 
 struct CompileOptions {

@@ -57,6 +57,11 @@ WeightId GraphBuilder::vector(std::string_view name, std::int64_t n, bool option
   return weight(name, 1, n, optional, true);
 }
 
+bool GraphBuilder::has(std::string_view name) {
+  const auto found = lookup_(name, true);
+  return found.ok() && !found->empty();
+}
+
 StateId GraphBuilder::kv_state(const KvState& state) {
   graph_.states.push_back(state);
   return static_cast<StateId>(graph_.states.size() - 1);
@@ -104,25 +109,28 @@ ValueId GraphBuilder::rms_norm_heads(ValueId x, WeightId weight_id, float eps,
 }
 ValueId GraphBuilder::layer_norm(ValueId x, WeightId weight_id, WeightId bias, float eps,
                                  std::string_view name) {
-  return append(LayerNormOp{x, weight_id, bias, eps}, name);
+  return append(LayerNormOp{x, weight_id, bias, eps, cols(x)}, name);
 }
-ValueId GraphBuilder::rope_angles(std::vector<float> inv_freq, float factor,
-                                  std::string_view name) {
-  return append(RopeAnglesOp{std::move(inv_freq), factor}, name);
+ValueId GraphBuilder::layer_norm_heads(ValueId x, WeightId weight_id, WeightId bias, float eps,
+                                       std::int64_t head_dim, std::string_view name) {
+  return append(LayerNormOp{x, weight_id, bias, eps, head_dim}, name);
+}
+ValueId GraphBuilder::rope_angles(RopeAnglesOp op, std::string_view name) {
+  return append(std::move(op), name);
 }
 ValueId GraphBuilder::rope(ValueId x, ValueId angles, std::int64_t head_dim, bool interleaved,
                            std::string_view name) {
   return append(RopeOp{x, angles, head_dim, interleaved}, name);
+}
+ValueId GraphBuilder::position_column(ValueId x, std::int64_t head_dim, std::vector<float> slopes,
+                                      std::string_view name) {
+  return append(PositionColumnOp{x, head_dim, std::move(slopes)}, name);
 }
 ValueId GraphBuilder::attention(const AttentionOp& op, std::string_view name) {
   return append(op, name);
 }
 ValueId GraphBuilder::encoder_attention(const EncoderAttentionOp& op, std::string_view name) {
   return append(op, name);
-}
-ValueId GraphBuilder::slice(ValueId x, std::int64_t begin, std::int64_t columns,
-                            std::string_view name) {
-  return append(SliceOp{x, begin, columns}, name);
 }
 ValueId GraphBuilder::pool(ValueId x, Pooling pooling, std::string_view name) {
   return append(PoolOp{x, pooling}, name);
@@ -138,6 +146,9 @@ ValueId GraphBuilder::add(ValueId a, ValueId b, std::string_view name) {
 }
 ValueId GraphBuilder::scale(ValueId x, float factor, std::string_view name) {
   return append(ScaleOp{x, factor}, name);
+}
+ValueId GraphBuilder::clamp(ValueId x, float limit, std::string_view name) {
+  return append(ClampOp{x, limit}, name);
 }
 ValueId GraphBuilder::softcap(ValueId x, float cap, std::string_view name) {
   return append(SoftcapOp{x, cap}, name);

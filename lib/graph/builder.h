@@ -25,6 +25,8 @@ class GraphBuilder {
                   bool optional = false);
   /// The weight `name` as a float32 vector of `n`.
   WeightId vector(std::string_view name, std::int64_t n, bool optional = false);
+  /// Whether there is a weight `name`.
+  bool has(std::string_view name);
   StateId kv_state(const KvState& state);
 
   // One function per op of graph.h; `name` labels the result.
@@ -38,17 +40,21 @@ class GraphBuilder {
   ValueId rms_norm_heads(ValueId x, WeightId weight, float eps, std::int64_t head_dim,
                          std::string_view name);
   ValueId layer_norm(ValueId x, WeightId weight, WeightId bias, float eps, std::string_view name);
-  ValueId rope_angles(std::vector<float> inv_freq, float factor, std::string_view name);
+  ValueId layer_norm_heads(ValueId x, WeightId weight, WeightId bias, float eps,
+                           std::int64_t head_dim, std::string_view name);
+  ValueId rope_angles(RopeAnglesOp op, std::string_view name);
   ValueId rope(ValueId x, ValueId angles, std::int64_t head_dim, bool interleaved,
                std::string_view name);
+  ValueId position_column(ValueId x, std::int64_t head_dim, std::vector<float> slopes,
+                          std::string_view name);
   ValueId attention(const AttentionOp& op, std::string_view name);
   ValueId encoder_attention(const EncoderAttentionOp& op, std::string_view name);
-  ValueId slice(ValueId x, std::int64_t begin, std::int64_t cols, std::string_view name);
   ValueId pool(ValueId x, Pooling pooling, std::string_view name);
   ValueId glu(ValueId gate, ValueId up, Activation activation, std::string_view name);
   ValueId activation(ValueId x, Activation activation, std::string_view name);
   ValueId add(ValueId a, ValueId b, std::string_view name);
   ValueId scale(ValueId x, float factor, std::string_view name);
+  ValueId clamp(ValueId x, float limit, std::string_view name);
   ValueId softcap(ValueId x, float cap, std::string_view name);
   ValueId select_rows(ValueId x, std::string_view name);
 

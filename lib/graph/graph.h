@@ -77,30 +77,42 @@ struct LinearOp {
   ValueId residual = kNone;
 };
 /// Root-mean-square norm over groups of `group` columns (the whole row, or each head); weight
-/// `[group]`.
+/// `[group]`, or `[cols]` where every group has its own.
 struct RmsNormOp {
   ValueId x;
   WeightId weight;
   float eps;
   std::int64_t group;
 };
-/// Layer norm over the row; weight, bias `[cols]`.
+/// Layer norm over groups of `group` columns; weight, bias as RmsNormOp's.
 struct LayerNormOp {
   ValueId x;
   WeightId weight;
   WeightId bias = kNone;
   float eps = 0;
+  std::int64_t group = 0;
 };
-/// out `[T, 2·n]`: cos, then sin, of position · inv_freq[i], times `factor`.
+/// out `[T, 2·n]`: cos, then sin, of position · inv_freq[i], times `factor`. A row of a sequence
+/// that is longer than `long_after` > 0 (StepBinding::lengths) takes `long_inv_freq` instead.
 struct RopeAnglesOp {
   std::vector<float> inv_freq;
   float factor = 1.0F;
+  std::vector<float> long_inv_freq = {};
+  std::int64_t long_after = 0;
 };
 /// Rotates the first 2·n columns of every head of x `[T, n_heads·head_dim]`, n from `angles`.
 struct RopeOp {
   ValueId x, angles;
   std::int64_t head_dim;
   bool interleaved = false;
+};
+/// Gives every head of x `[T, n·head_dim]` one more column: position · slope, both and their
+/// product rounded to bfloat16, or 1 where there are no slopes; out `[T, n·(head_dim + 1)]`. A
+/// query's ones times a key's slopes add ALiBi to the scores as Falcon rounds it.
+struct PositionColumnOp {
+  ValueId x;
+  std::int64_t head_dim;
+  std::vector<float> slopes = {};  ///< Per head, or empty.
 };
 /// Scaled dot-product attention with cache: appends k and v at the rows' positions, then attends.
 /// q `[T, n_heads·head_dim]`, k `[T, n_kv_heads·head_dim]`, v `[T, n_kv_heads·value_dim]`, out
@@ -111,6 +123,11 @@ struct AttentionOp {
   std::int64_t n_heads;
   float scale;
   float softcap = 0.0F;
+  /// Per head: slope · (key's position − query's) is added to the scores (Press et al. 2022,
+  /// "Train Short, Test Long"); empty: nothing.
+  std::vector<float> alibi_slopes = {};
+  /// `[n_heads]`: a score that takes part in each head's softmax and has no value; kNone: none.
+  WeightId sinks = kNone;
 };
 /// Added to the score of a query and a key by their distance alone; `table` is
 /// `[n_buckets, n_heads]` (Raffel et al. 2020, "T5", section 2.1: half of the buckets are single
@@ -138,11 +155,6 @@ struct EncoderAttentionOp {
   RelativeBias bias = {};
   Disentangled disentangled = {};
 };
-/// Columns [begin, begin + cols) of x: the parts of one fused product.
-struct SliceOp {
-  ValueId x;
-  std::int64_t begin, cols;
-};
 enum class Pooling : std::uint8_t { kFirst, kMean };
 /// One row per sequence: its first, or the mean of all.
 struct PoolOp {
@@ -165,6 +177,11 @@ struct ScaleOp {
   ValueId x;
   float factor;
 };
+/// out = min(max(x, −limit), limit).
+struct ClampOp {
+  ValueId x;
+  float limit;
+};
 /// out = cap · tanh(x / cap).
 struct SoftcapOp {
   ValueId x;
@@ -175,10 +192,10 @@ struct SelectRowsOp {
   ValueId x;
 };
 
-using Op =
-    std::variant<EmbeddingOp, LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, AttentionOp,
-                 GluOp, ActivationOp, AddOp, ScaleOp, SoftcapOp, SelectRowsOp, PositionEmbeddingOp,
-                 TypeEmbeddingOp, ConstantRowsOp, EncoderAttentionOp, PoolOp, SliceOp>;
+using Op = std::variant<EmbeddingOp, PositionEmbeddingOp, TypeEmbeddingOp, ConstantRowsOp, LinearOp,
+                        RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, PositionColumnOp, AttentionOp,
+                        EncoderAttentionOp, PoolOp, GluOp, ActivationOp, AddOp, ScaleOp, ClampOp,
+                        SoftcapOp, SelectRowsOp>;
 
 struct Node {
   Op op;

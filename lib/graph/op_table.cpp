@@ -59,28 +59,36 @@ Result<Value> infer(const LinearOp& op, const Graph& graph) {
   return shaped(x, w.rows);
 }
 
+/// Norms over groups of columns: a vector fits one group, or all of them side by side.
+Status check_norm(const char* op, const Value& x, std::int64_t group, WeightId vector,
+                  const Graph& graph) {
+  if (group <= 0 || x.cols % group != 0) return mismatch(op, "group", x.cols, group);
+  if (vector == kNone || weight(graph, vector).cols == x.cols) return {};
+  return same(op, "weight or bias", group, weight(graph, vector).cols);
+}
+
 std::vector<ValueId> inputs(const RmsNormOp& op) { return {op.x}; }
 Result<Value> infer(const RmsNormOp& op, const Graph& graph) {
   const Value& x = value(graph, op.x);
-  if (op.group <= 0 || x.cols % op.group != 0)
-    return mismatch("rms_norm", "group", x.cols, op.group);
-  if (op.weight != kNone)
-    QUERN_CHECK(same("rms_norm", "weight", op.group, weight(graph, op.weight).cols));
+  QUERN_CHECK(check_norm("rms_norm", x, op.group, op.weight, graph));
   return shaped(x, x.cols);
 }
 
 std::vector<ValueId> inputs(const LayerNormOp& op) { return {op.x}; }
 Result<Value> infer(const LayerNormOp& op, const Graph& graph) {
   const Value& x = value(graph, op.x);
-  if (op.weight != kNone)
-    QUERN_CHECK(same("layer_norm", "weight", x.cols, weight(graph, op.weight).cols));
-  if (op.bias != kNone)
-    QUERN_CHECK(same("layer_norm", "bias", x.cols, weight(graph, op.bias).cols));
+  QUERN_CHECK(check_norm("layer_norm", x, op.group, op.weight, graph));
+  QUERN_CHECK(check_norm("layer_norm", x, op.group, op.bias, graph));
   return shaped(x, x.cols);
 }
 
 std::vector<ValueId> inputs(const RopeAnglesOp&) { return {}; }
 Result<Value> infer(const RopeAnglesOp& op, const Graph&) {
+  if (op.long_after > 0) {
+    QUERN_CHECK(same("rope_angles", "long frequencies",
+                     static_cast<std::int64_t>(op.inv_freq.size()),
+                     static_cast<std::int64_t>(op.long_inv_freq.size())));
+  }
   return Value{"", Rows::kStep, 2 * static_cast<std::int64_t>(op.inv_freq.size())};
 }
 
@@ -94,6 +102,17 @@ Result<Value> infer(const RopeOp& op, const Graph& graph) {
   return shaped(x, x.cols);
 }
 
+std::vector<ValueId> inputs(const PositionColumnOp& op) { return {op.x}; }
+Result<Value> infer(const PositionColumnOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  if (op.head_dim <= 0 || x.cols % op.head_dim != 0)
+    return mismatch("position_column", "head_dim", x.cols, op.head_dim);
+  const std::int64_t heads = x.cols / op.head_dim;
+  const auto slopes = static_cast<std::int64_t>(op.slopes.size());
+  if (slopes != 0) QUERN_CHECK(same("position_column", "slopes", heads, slopes));
+  return shaped(x, heads * (op.head_dim + 1));
+}
+
 std::vector<ValueId> inputs(const AttentionOp& op) { return {op.q, op.k, op.v}; }
 Result<Value> infer(const AttentionOp& op, const Graph& graph) {
   const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
@@ -105,6 +124,12 @@ Result<Value> infer(const AttentionOp& op, const Graph& graph) {
   QUERN_CHECK(same("attention", "q", op.n_heads * state.head_dim, q.cols));
   QUERN_CHECK(same("attention", "k", state.n_kv_heads * state.head_dim, value(graph, op.k).cols));
   QUERN_CHECK(same("attention", "v", state.n_kv_heads * state.value_dim, value(graph, op.v).cols));
+  if (!op.alibi_slopes.empty()) {
+    QUERN_CHECK(
+        same("attention", "slopes", op.n_heads, static_cast<std::int64_t>(op.alibi_slopes.size())));
+  }
+  if (op.sinks != kNone)
+    QUERN_CHECK(same("attention", "sinks", op.n_heads, weight(graph, op.sinks).cols));
   return shaped(q, op.n_heads * state.value_dim);
 }
 
@@ -143,14 +168,6 @@ Result<Value> infer(const PoolOp& op, const Graph& graph) {
   return Value{"", Rows::kSequence, value(graph, op.x).cols};
 }
 
-std::vector<ValueId> inputs(const SliceOp& op) { return {op.x}; }
-Result<Value> infer(const SliceOp& op, const Graph& graph) {
-  const Value& x = value(graph, op.x);
-  if (op.begin < 0 || op.cols <= 0 || op.cols > x.cols || op.begin > x.cols - op.cols)
-    return mismatch("slice", "end", x.cols, op.begin + op.cols);
-  return shaped(x, op.cols);
-}
-
 std::vector<ValueId> inputs(const GluOp& op) { return {op.gate, op.up}; }
 Result<Value> infer(const GluOp& op, const Graph& graph) {
   QUERN_CHECK(same("glu", "up", value(graph, op.gate).cols, value(graph, op.up).cols));
@@ -186,24 +203,25 @@ constexpr OpInfo row(const char* name) {
 
 constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<EmbeddingOp>("embedding"),
+    row<PositionEmbeddingOp>("position_embedding"),
+    row<TypeEmbeddingOp>("type_embedding"),
+    row<ConstantRowsOp>("constant_rows"),
     row<LinearOp>("linear"),
     row<RmsNormOp>("rms_norm"),
     row<LayerNormOp>("layer_norm"),
     row<RopeAnglesOp>("rope_angles"),
     row<RopeOp>("rope"),
+    row<PositionColumnOp>("position_column"),
     row<AttentionOp>("attention"),
+    row<EncoderAttentionOp>("encoder_attention"),
+    row<PoolOp>("pool"),
     row<GluOp>("glu"),
     row<ActivationOp>("activation"),
     row<AddOp>("add"),
     row<ScaleOp>("scale"),
+    row<ClampOp>("clamp"),
     row<SoftcapOp>("softcap"),
     row<SelectRowsOp>("select_rows"),
-    row<PositionEmbeddingOp>("position_embedding"),
-    row<TypeEmbeddingOp>("type_embedding"),
-    row<ConstantRowsOp>("constant_rows"),
-    row<EncoderAttentionOp>("encoder_attention"),
-    row<PoolOp>("pool"),
-    row<SliceOp>("slice"),
 };
 
 }  // namespace

@@ -53,6 +53,8 @@ struct WeightsOf {
     const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
     text += " heads=" + std::to_string(op.n_heads) + "/" + std::to_string(state.n_kv_heads);
     if (state.window > 0) text += " window=" + std::to_string(state.window);
+    if (!op.alibi_slopes.empty()) text += " alibi";
+    append_weight(text, graph, op.sinks);
   }
   template <class T>
   void operator()(const T&) const {}

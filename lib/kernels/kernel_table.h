@@ -152,6 +152,8 @@ struct KernelTable {
   void (*mul)(const float* a, const float* b, std::int64_t n, float* y);
   /// y = s · x; y may equal x.
   void (*scale)(const float* x, float s, std::int64_t n, float* y);
+  /// y = min(max(x, −limit), limit), NaN where x is; y may equal x.
+  void (*clamp)(const float* x, float limit, std::int64_t n, float* y);
   /// y = cap · tanh(x / cap); y may equal x.
   void (*softcap)(const float* x, float cap, std::int64_t n, float* y);
   /// y = f(x); y may equal x.

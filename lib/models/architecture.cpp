@@ -24,12 +24,57 @@ Result<std::int64_t> factor_value(std::string_view word, const Config& config) {
   return config.integer(word);
 }
 
+Error out_of_range(std::string_view what, std::int64_t found) {
+  return Error(ErrorCode::kOutOfRange, "a dimension of the model is out of range")
+      .of(std::string(what))
+      .want("1 to 2^31 in all")
+      .got(std::to_string(found));
+}
+
+Result<std::int64_t> evaluate_product(std::string_view expression, const Config& config) {
+  std::int64_t product = 1;
+  for (std::size_t at = 0; at <= expression.size();) {
+    const std::size_t star = std::min(expression.find('*', at), expression.size());
+    const std::string_view word = expression.substr(at, star - at);
+    QUERN_TRY(value, factor_value(word, config));
+    if (value < 1 || value > kMaxDimension || product > kMaxDimension / value)
+      return out_of_range(word, value);
+    product *= value;
+    at = star + 1;
+  }
+  return product;
+}
+
+/// Checked so that no row of ours lies outside the fused tensor.
+Result<RowRuns> evaluate_slice(const RowSlice& slice, std::int64_t rows, const Config& config) {
+  if (slice.empty()) return RowRuns{};
+  RowRuns runs;
+  QUERN_TRY(total, evaluate_dimension(slice.total, config));
+  runs.total = total;
+  runs.run = rows;
+  if (!slice.first.empty()) {
+    QUERN_TRY(first, evaluate_dimension(slice.first, config));
+    runs.first = first;
+  }
+  if (!slice.run.empty()) {
+    QUERN_TRY(run, evaluate_dimension(slice.run, config));
+    QUERN_TRY(stride, evaluate_dimension(slice.stride, config));
+    runs.run = run;
+    runs.stride = stride;
+  }
+  if (runs.first + runs.run > total || runs.source(rows - 1) >= total)
+    return out_of_range(slice.total, total);
+  return runs;
+}
+
 /// Whether the model has the tensor, and whether it must: {has, optional}.
 Result<std::pair<bool, bool>> presence(const TensorRule& rule, std::int32_t layer,
                                        const Config& config) {
   if (rule.when.empty()) return std::pair(true, rule.optional);
-  const bool contrary = rule.when.front() == '!';
-  const std::string_view key = contrary ? rule.when.substr(1) : rule.when;
+  const bool contrary = rule.when.front() == '!', may = rule.when.back() == '?';
+  std::string_view key = rule.when;
+  key.remove_prefix(contrary ? 1 : 0);
+  key.remove_suffix(may ? 1 : 0);
   const ConfigValue* value = config.find(key);
   if (value == nullptr || value->is_null()) return std::pair(true, rule.optional);
   if (const auto* list = std::get_if<ConfigList>(value)) {
@@ -43,15 +88,33 @@ Result<std::pair<bool, bool>> presence(const TensorRule& rule, std::int32_t laye
   if (flag == nullptr)
     return Error(ErrorCode::kMalformed, "a value of the configuration is neither true nor false")
         .of(std::string(key));
-  return std::pair(*flag != contrary, rule.optional);
+  return std::pair(*flag != contrary, may);
 }
 
 Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const Config& config) {
   QUERN_TRY(rows, evaluate_dimension(rule.rows, config));
   QUERN_TRY(cols, evaluate_dimension(rule.cols, config));
-  ExpectedTensor tensor{
-      &rule, layer, with_layer(rule.name, layer), {}, with_layer(rule.gguf, layer), rows,
-      cols,  false};
+  ExpectedTensor tensor{&rule,
+                        layer,
+                        with_layer(rule.name, layer),
+                        {},
+                        with_layer(rule.gguf, layer),
+                        rows,
+                        cols,
+                        1,
+                        false,
+                        {},
+                        {}};
+  if (!rule.count.empty()) {
+    QUERN_TRY(count, evaluate_dimension(rule.count, config));
+    tensor.count = count;
+  }
+  // The rows of a vector in the sense of a slice are its elements.
+  const std::int64_t sliced = rule.role == Role::kVector ? cols : rows;
+  QUERN_TRY(hf_rows, evaluate_slice(rule.hf_slice, sliced, config));
+  QUERN_TRY(gguf_rows, evaluate_slice(rule.gguf_slice, sliced, config));
+  tensor.hf_rows = hf_rows;
+  tensor.gguf_rows = gguf_rows;
   for (const std::string& name : rule.hf) tensor.hf_names.push_back(with_layer(name, layer));
   return tensor;
 }
@@ -59,21 +122,15 @@ Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const 
 }  // namespace
 
 Result<std::int64_t> evaluate_dimension(std::string_view expression, const Config& config) {
-  std::int64_t product = 1;
+  std::int64_t sum = 0;
   for (std::size_t at = 0; at <= expression.size();) {
-    const std::size_t star = std::min(expression.find('*', at), expression.size());
-    const std::string_view word = expression.substr(at, star - at);
-    QUERN_TRY(value, factor_value(word, config));
-    if (value < 1 || value > kMaxDimension || product > kMaxDimension / value) {
-      return Error(ErrorCode::kOutOfRange, "a dimension of the model is out of range")
-          .of(std::string(word))
-          .want("1 to 2^31 as a product")
-          .got(std::to_string(value));
-    }
-    product *= value;
-    at = star + 1;
+    const std::size_t plus = std::min(expression.find('+', at), expression.size());
+    QUERN_TRY(product, evaluate_product(expression.substr(at, plus - at), config));
+    sum += product;
+    at = plus + 1;
   }
-  return product;
+  if (sum < 1 || sum > kMaxDimension) return out_of_range(expression, sum);
+  return sum;
 }
 
 Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,

@@ -32,8 +32,31 @@ enum class Role : std::uint8_t {
   kTable,      ///< A small `[rows, cols]` looked up by row (positions, types, biases): stays float.
 };
 
+/// Which rows of a fused source tensor are ours: `run` rows from `first` on, then `run` rows every
+/// `stride` rows. Expressions like shapes; all empty: the whole tensor.
+struct RowSlice {
+  std::string_view first;
+  std::string_view run;
+  std::string_view stride;
+  std::string_view total;  ///< Rows of the fused tensor.
+  bool empty() const noexcept { return total.empty(); }
+};
+
+/// A RowSlice with its numbers filled in. Value type.
+struct RowRuns {
+  std::int64_t first = 0, run = 0, stride = 0;
+  std::int64_t total = 0;  ///< 0: the whole tensor.
+  bool whole() const noexcept { return total == 0; }
+  /// \return the source row that is our row `row`.
+  std::int64_t source(std::int64_t row) const noexcept {
+    return whole() ? row : first + row / run * stride + row % run;
+  }
+};
+
 /// One kind of tensor. `{}` in a name stands for the layer's number; a rule with it yields n_layers
-/// tensors. Shapes are products of canonical configuration keys: "n_heads*head_dim".
+/// tensors. `{e}` in a Hugging Face name stands for the number of an expert (or head) where each
+/// lies in a tensor of its own. Shapes are sums of products of canonical configuration keys:
+/// "n_heads*head_dim+2".
 struct TensorRule {
   std::string_view name;        ///< Canonical, e.g. "layers.{}.wq".
   std::vector<std::string> hf;  ///< Accepted Hugging Face names, without the base prefix
@@ -45,10 +68,16 @@ struct TensorRule {
   bool optional = false;  ///< Absence is no error (biases, an untied output).
   Transform hf_transform = Transform::kNone;
   Transform gguf_transform = Transform::kNone;
+  RowSlice hf_slice = {};
+  /// Rows [first, first + rows) of `gguf`. Rules that share a GGUF name follow one another, in the
+  /// order of its rows.
+  RowSlice gguf_slice = {};
   /// A boolean key, or a list of them with one per layer, that says whether the model has this
-  /// tensor; "!key" asks for the contrary. Where the configuration lacks the key `optional`
-  /// decides.
+  /// tensor; "!key" asks for the contrary, "key?" for a tensor that the model may have, and never
+  /// without. Where the configuration lacks the key `optional` decides.
   std::string_view when = {};
+  /// Number of equal matrices, one after the other (experts); empty: one.
+  std::string_view count = {};
 };
 
 /// One configuration key by its three names. An empty name: the source never has it.
@@ -57,6 +86,7 @@ struct ConfigKey {
   std::string_view hf;
   std::string_view gguf;  ///< Without the "<arch>." prefix.
   bool required = true;
+  ConfigValue fallback = {};  ///< What absence means; null: nothing is set.
 };
 
 using graph::WeightLookup;
@@ -68,7 +98,8 @@ struct Architecture {
   std::vector<std::string_view> gguf_names;  ///< `general.architecture`; the first is written.
   /// Source configuration (flat config.json, or GGUF metadata) → canonical. Refuses by name what is
   /// not implemented. The converter adds to GGUF metadata what only tensors tell: `vocab_size`
-  /// (rows of token_embd.weight) and `rope_freqs.weight` (its values, a list).
+  /// (rows of token_embd.weight), `rope_freqs.weight` (its values, a list; likewise other tensors
+  /// that begin with "rope_"), and true under the name of every tensor of the first layer.
   Result<Config> (*read_config)(const Config& source, SourceKind kind);
   /// Canonical → GGUF metadata (with the "<arch>." prefix). A list under `rope_freqs.weight` is to
   /// be written as that float32 tensor.
@@ -92,7 +123,9 @@ struct ExpectedTensor {
   std::vector<std::string> hf_names;  ///< In the order to try.
   std::string gguf_name;
   std::int64_t rows, cols;
+  std::int64_t count;  ///< Matrices of that shape.
   bool optional;
+  RowRuns hf_rows, gguf_rows;
 };
 
 /// Every tensor that `config` asks for (a false `when` leaves one out), in the order of use.
@@ -101,7 +134,7 @@ struct ExpectedTensor {
 Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
                                                      const Config& config);
 
-/// "a*b*2" over integer configuration keys; checked multiplication.
+/// "a*b+c*2" over integer configuration keys; checked arithmetic.
 Result<std::int64_t> evaluate_dimension(std::string_view expression, const Config& config);
 
 }  // namespace quern::models

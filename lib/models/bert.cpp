@@ -51,9 +51,7 @@ const std::vector<TensorRule>& tensors() {
                "embed_dim", Role::kTable)
         .norm({"embed_norm", "embeddings.LayerNorm", "token_embd_norm"}, "embed_dim");
     add_bert_layers(table);
-    table
-        .matrix({"pooler", "pooler.dense", "cls"}, "dim", "dim",
-                {.when = "!head.masked_lm", .optional = true})
+    table.matrix({"pooler", "pooler.dense", "cls"}, "dim", "dim", {.when = "!head.masked_lm?"})
         .matrix({"head.dense", "pooler.dense", ""}, "head_width", "dim", {.when = "head.sequence"})
         .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
                 {.when = "head.sequence", .base = false})

@@ -83,90 +83,118 @@ Result<DecoderDims> DecoderDims::read(const Config& config) {
                      std::move(windows)};
 }
 
+std::vector<bool> windowed_layers(const DecoderDims& dims) {
+  std::vector<bool> layers;
+  for (const std::int64_t window : dims.windows) layers.push_back(window > 0);
+  return layers;
+}
+
 std::string layer_name(std::int64_t layer, std::string_view name) {
   return "layers." + std::to_string(layer) + "." + std::string(name);
 }
 
-graph::ValueId norm_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
-                          graph::ValueId x, std::string_view name) {
-  return g.rms_norm(x, g.vector(layer_name(layer, name), dims.dim), dims.norm_eps, name);
+graph::ValueId norm_of(graph::GraphBuilder& g, NormKind kind, float eps, graph::ValueId x,
+                       const std::string& name) {
+  const std::int64_t n = g.cols(x);
+  const graph::WeightId weight = g.vector(name, n, true);  // Its absence is the loader's to judge.
+  if (kind == NormKind::kRms) return g.rms_norm(x, weight, eps, name);
+  return g.layer_norm(x, weight, g.vector(name + ".bias", n, true), eps, name);
 }
+
+graph::ValueId norm_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
+                          graph::ValueId x, std::string_view name, NormKind kind) {
+  return norm_of(g, kind, dims.norm_eps, x, layer_name(layer, name));
+}
+
+namespace {
+
+/// The norm of every head of queries or keys, or of all of them together.
+graph::ValueId qk_norm(graph::GraphBuilder& g, const DecoderDims& dims, graph::ValueId x,
+                       const std::string& name, const AttentionOptions& options) {
+  if (options.qk_norm == QkNorm::kRow)
+    return norm_of(g, options.qk_norm_kind, dims.norm_eps, x, name);
+  const std::int64_t n = options.qk_norm_per_head ? g.cols(x) : dims.head_dim;
+  const graph::WeightId weight = g.vector(name, n);
+  if (options.qk_norm_kind == NormKind::kRms)
+    return g.rms_norm_heads(x, weight, dims.norm_eps, dims.head_dim, name);
+  return g.layer_norm_heads(x, weight, g.vector(name + ".bias", n, true), dims.norm_eps,
+                            dims.head_dim, name);
+}
+
+graph::ValueId project(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
+                       std::int64_t rows, graph::ValueId residual = graph::kNone) {
+  const graph::WeightId bias = g.vector(name + ".bias", rows, true);
+  return g.linear(h, g.matrix(name, rows, g.cols(h)), name, bias, residual);
+}
+
+}  // namespace
 
 graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                                graph::ValueId h, graph::ValueId angles, graph::ValueId residual,
                                const AttentionOptions& options) {
-  const std::int64_t q_dim = dims.n_heads * dims.head_dim;
-  const std::int64_t kv_dim = dims.n_kv_heads * dims.head_dim;
   const auto name = [&](std::string_view part) { return layer_name(layer, part); };
-  const auto project = [&](std::string_view part, std::int64_t rows) {
-    const graph::WeightId bias = g.vector(name(part) + ".bias", rows, true);
-    return g.linear(h, g.matrix(name(part), rows, dims.dim), part, bias);
+  graph::ValueId q = project(g, h, name("wq"), dims.n_heads * dims.head_dim);
+  graph::ValueId k = project(g, h, name("wk"), dims.n_kv_heads * dims.head_dim);
+  graph::ValueId v = project(g, h, name("wv"), dims.n_kv_heads * dims.head_dim);
+  if (options.clip > 0.0F) {
+    q = g.clamp(q, options.clip, "q_clip");
+    k = g.clamp(k, options.clip, "k_clip");
+    v = g.clamp(v, options.clip, "v_clip");
+  }
+  const bool norm_last = options.qk_norm == QkNorm::kHeadsAfterRope;
+  const auto norms = [&] {
+    if (options.qk_norm == QkNorm::kNone) return;
+    q = qk_norm(g, dims, q, name("q_norm"), options);
+    k = qk_norm(g, dims, k, name("k_norm"), options);
   };
-  graph::ValueId q = project("wq", q_dim);
-  graph::ValueId k = project("wk", kv_dim);
-  const graph::ValueId v = project("wv", kv_dim);
-  if (options.qk_norm) {
-    q = g.rms_norm_heads(q, g.vector(name("q_norm"), dims.head_dim), dims.norm_eps, dims.head_dim,
-                         "q_norm");
-    k = g.rms_norm_heads(k, g.vector(name("k_norm"), dims.head_dim), dims.norm_eps, dims.head_dim,
-                         "k_norm");
-  }
+  if (!norm_last) norms();
   if (angles != graph::kNone) {
-    q = g.rope(q, angles, dims.head_dim, false, "q_rope");
-    k = g.rope(k, angles, dims.head_dim, false, "k_rope");
+    q = g.rope(q, angles, dims.head_dim, options.interleaved, "q_rope");
+    k = g.rope(k, angles, dims.head_dim, options.interleaved, "k_rope");
   }
-  const graph::StateId state = g.kv_state({dims.n_kv_heads, dims.head_dim, dims.head_dim,
-                                           dims.windows[static_cast<std::size_t>(layer)]});
+  if (norm_last) norms();
+  std::int64_t key_dim = dims.head_dim;
+  if (!options.rounded_slopes.empty()) {
+    q = g.position_column(q, key_dim, {}, "q_column");
+    k = g.position_column(k, key_dim, options.rounded_slopes, "k_column");
+    ++key_dim;
+  }
+  const graph::StateId state = g.kv_state(
+      {dims.n_kv_heads, key_dim, dims.head_dim, dims.windows[static_cast<std::size_t>(layer)]});
   const float scale =
       options.scale != 0.0F ? options.scale : 1.0F / std::sqrt(static_cast<float>(dims.head_dim));
-  const graph::ValueId heads =
-      g.attention({q, k, v, state, dims.n_heads, scale, options.softcap}, "attention");
-  return g.linear(heads, g.matrix(name("wo"), dims.dim, q_dim), "wo",
-                  g.vector(name("wo.bias"), dims.dim, true), residual);
+  const graph::ValueId heads = g.attention(
+      {q, k, v, state, dims.n_heads, scale, options.softcap, options.alibi_slopes}, "attention");
+  return project(g, heads, name("wo"), dims.dim, residual);
 }
 
 graph::ValueId gated_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                          graph::ValueId h, graph::ValueId residual) {
-  const auto name = [&](std::string_view part) { return layer_name(layer, part); };
-  const auto project = [&](std::string_view part) {
-    const graph::WeightId bias = g.vector(name(part) + ".bias", dims.ffn_dim, true);
-    return g.linear(h, g.matrix(name(part), dims.ffn_dim, dims.dim), part, bias);
-  };
-  const graph::ValueId gate = project("w_gate");
-  const graph::ValueId up = project("w_up");
+  const graph::ValueId gate = project(g, h, layer_name(layer, "w_gate"), dims.ffn_dim);
+  const graph::ValueId up = project(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
   const graph::ValueId product = g.glu(gate, up, dims.activation, "glu");
-  return g.linear(product, g.matrix(name("w_down"), dims.dim, dims.ffn_dim), "w_down",
-                  g.vector(name("w_down.bias"), dims.dim, true), residual);
+  return project(g, product, layer_name(layer, "w_down"), dims.dim, residual);
+}
+
+graph::ValueId plain_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
+                         graph::ValueId h, graph::ValueId residual) {
+  const graph::ValueId up = project(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
+  const graph::ValueId bent = g.activation(up, dims.activation, "activation");
+  return project(g, bent, layer_name(layer, "w_down"), dims.dim, residual);
 }
 
 void decoder_head(graph::GraphBuilder& g, const DecoderDims& dims, graph::WeightId embed,
-                  graph::ValueId x, float softcap) {
+                  graph::ValueId x, const DecoderLayout& layout) {
   g.set_layer(-1);
   x = g.select_rows(x, "outputs");
-  x = g.rms_norm(x, g.vector("norm", dims.dim), dims.norm_eps, "norm");
-  const graph::WeightId own = g.matrix("lm_head", dims.vocab_size, dims.dim, true);
-  x = g.linear(x, own != graph::kNone ? own : embed, "logits");
-  if (softcap > 0.0F) x = g.softcap(x, softcap, "softcap");
+  if (layout.final_norm) x = norm_of(g, layout.norm, dims.norm_eps, x, "norm");
+  if (layout.embed_dim > 0) x = project(g, x, "project_out", layout.embed_dim);
+  const graph::WeightId own = g.matrix("lm_head", dims.vocab_size, g.cols(x), true);
+  x = g.linear(x, own != graph::kNone ? own : embed, "logits",
+               g.vector("lm_head.bias", dims.vocab_size, true));
+  if (layout.logit_scale != 1.0F) x = g.scale(x, layout.logit_scale, "logit_scale");
+  if (layout.logit_softcap > 0.0F) x = g.softcap(x, layout.logit_softcap, "softcap");
   g.output("logits", x);
-}
-
-Result<graph::Graph> build_decoder(const Config& config, const WeightLookup& weights,
-                                   const AttentionOptions& attention) {
-  QUERN_TRY(dims, DecoderDims::read(config));
-  QUERN_TRY(frequencies, rope_frequencies(config, dims.head_dim));
-  graph::GraphBuilder g(weights, dims.vocab_size);
-  const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.dim);
-  graph::ValueId x = g.embedding(embed);
-  const graph::ValueId angles = g.rope_angles(std::move(frequencies), 1.0F, "angles");
-  for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
-    g.set_layer(static_cast<std::int32_t>(layer));
-    graph::ValueId h = norm_block(g, dims, layer, x, "attn_norm");
-    x = attention_block(g, dims, layer, h, angles, x, attention);
-    h = norm_block(g, dims, layer, x, "ffn_norm");
-    x = gated_mlp(g, dims, layer, h, x);
-  }
-  decoder_head(g, dims, embed, x);
-  return g.finish();
 }
 
 }  // namespace quern::models

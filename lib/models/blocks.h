@@ -22,19 +22,76 @@ struct DecoderDims {
   static Result<DecoderDims> read(const Config& config);
 };
 
+/// Per layer, whether it has a window.
+std::vector<bool> windowed_layers(const DecoderDims& dims);
+
 /// "layers.7.wq" from (7, "wq").
 std::string layer_name(std::int64_t layer, std::string_view name);
+
+enum class NormKind : std::uint8_t {
+  kRms,    ///< Zhang and Sennrich 2019, "Root Mean Square Layer Normalization".
+  kLayer,  ///< Ba et al. 2016, "Layer Normalization"; the bias where the file has one.
+};
+
+/// Norms of queries and keys.
+enum class QkNorm : std::uint8_t {
+  kNone,
+  kHeads,           ///< Each head, before rotary; one weight for all heads, or one each.
+  kHeadsAfterRope,  ///< Each head, after rotary.
+  kRow,             ///< All heads together, before rotary.
+};
 
 struct AttentionOptions {
   float scale = 0.0F;  ///< 0: 1/√head_dim.
   float softcap = 0.0F;
-  bool qk_norm = false;  ///< RMS norm of each query and key head before rotary.
+  QkNorm qk_norm = QkNorm::kNone;
+  NormKind qk_norm_kind = NormKind::kRms;
+  bool qk_norm_per_head = false;  ///< Every head has weights of its own.
+  bool interleaved = false;       ///< Rotary pairs are neighbours.
+  float clip = 0.0F;              ///< Queries, keys and values are clamped to ±clip; 0: not.
+  std::vector<float> alibi_slopes = {};    ///< Per head; empty: none.
+  std::vector<float> rounded_slopes = {};  ///< The same as Falcon rounds them; one KV head each.
 };
 
-/// RMS norm with the layer's weight `name` (Zhang and Sennrich 2019, "Root Mean Square Layer
-/// Normalization").
+/// Where the norms of a layer stand around attention and MLP.
+enum class NormPlacement : std::uint8_t {
+  kBefore,         ///< x + f(norm(x)).
+  kAfter,          ///< x + norm(f(x)).
+  kBoth,           ///< x + norm(f(norm(x))).
+  kAfterResidual,  ///< norm(x + f(x)).
+};
+
+/// How a decoder is put together, beyond its dimensions.
+struct DecoderLayout {
+  NormKind norm = NormKind::kRms;
+  NormPlacement placement = NormPlacement::kBefore;
+  /// Attention and MLP both read the layer's input; the MLP through `ffn_norm` where the file has
+  /// one, else through `attn_norm`. Only with kBefore.
+  bool parallel = false;
+  bool gated = true;                ///< Else a plain MLP of two matrices.
+  bool residual_from_norm = false;  ///< norm(x) + f(norm(x)) (BLOOM's option).
+  AttentionOptions attention = {};
+  bool scale_by_layer = false;  ///< Scores of layer i are divided by i + 1 too.
+  bool rotary = true;
+  std::vector<bool> rotary_layers = {};  ///< Per layer; empty: all.
+  float embed_scale = 1.0F;
+  float residual_scale = 1.0F;  ///< Of what attention and MLP add.
+  float logit_scale = 1.0F;
+  float logit_softcap = 0.0F;
+  std::int64_t position_rows = 0;    ///< Of the table of learned positions; 0: there is none.
+  std::int64_t position_offset = 0;  ///< Row of position 0.
+  bool embed_norm = false;
+  bool final_norm = true;
+  std::int64_t embed_dim = 0;  ///< Of the embeddings, if not dim: they are projected in and out.
+};
+
+/// The norm `name` of a value, of its whole row.
+graph::ValueId norm_of(graph::GraphBuilder& g, NormKind kind, float eps, graph::ValueId x,
+                       const std::string& name);
+
+/// The layer's norm `name`.
 graph::ValueId norm_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
-                          graph::ValueId x, std::string_view name);
+                          graph::ValueId x, std::string_view name, NormKind kind = NormKind::kRms);
 
 /// x + wo · attention(rope(wq·h), rope(wk·h), wv·h), biases where the file has them. `residual`
 /// kNone leaves x out. `angles` kNone: no rotary.
@@ -46,14 +103,17 @@ graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, 
 graph::ValueId gated_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                          graph::ValueId h, graph::ValueId residual);
 
+/// x + w_down · f(w_up·h).
+graph::ValueId plain_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
+                         graph::ValueId h, graph::ValueId residual);
+
 /// The last norm over the rows whose output was asked for, and the output matrix (the embedding
 /// where the file has no `lm_head`); makes the graph's output "logits".
 void decoder_head(graph::GraphBuilder& g, const DecoderDims& dims, graph::WeightId embed,
-                  graph::ValueId x, float softcap = 0.0F);
+                  graph::ValueId x, const DecoderLayout& layout);
 
-/// The whole decoder of the Llama kind: embedding, layers of norm, attention, norm, gated MLP,
-/// head.
+/// The whole decoder: embedding, layers of norms, attention and MLP, head.
 Result<graph::Graph> build_decoder(const Config& config, const WeightLookup& weights,
-                                   const AttentionOptions& attention);
+                                   const DecoderLayout& layout);
 
 }  // namespace quern::models

@@ -1,5 +1,6 @@
 #include "models/config_io.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -7,17 +8,35 @@
 namespace quern::models {
 namespace {
 
-constexpr std::array<ConfigKey, 9> kDecoderKeys = {{
-    {"vocab_size", "vocab_size", "vocab_size", false},
-    {"dim", "hidden_size", "embedding_length"},
-    {"n_layers", "num_hidden_layers", "block_count"},
-    {"n_heads", "num_attention_heads", "attention.head_count"},
-    {"n_kv_heads", "num_key_value_heads", "attention.head_count_kv", false},
-    {"head_dim", "head_dim", "attention.key_length", false},
-    {"ffn_dim", "intermediate_size", "feed_forward_length"},
-    {"max_seq_len", "max_position_embeddings", "context_length"},
-    {"norm_eps", "rms_norm_eps", "attention.layer_norm_rms_epsilon"},
-}};
+const std::vector<ConfigKey>& decoder_keys() {
+  static const std::vector<ConfigKey> kKeys = {
+      {"vocab_size", "vocab_size", "vocab_size", false},
+      {"dim", "hidden_size", "embedding_length"},
+      {"n_layers", "num_hidden_layers", "block_count"},
+      {"n_heads", "num_attention_heads", "attention.head_count"},
+      {"n_kv_heads", "num_key_value_heads", "attention.head_count_kv", false},
+      {"head_dim", "head_dim", "attention.key_length", false},
+      {"ffn_dim", "intermediate_size", "feed_forward_length"},
+      {"max_seq_len", "max_position_embeddings", "context_length"},
+      {"norm_eps", "rms_norm_eps", "attention.layer_norm_rms_epsilon"},
+  };
+  return kKeys;
+}
+
+/// The common keys, the family's in the place of those that it names anew.
+std::vector<ConfigKey> keys_of(const DecoderSpelling& spelling) {
+  std::vector<ConfigKey> keys = decoder_keys();
+  for (const ConfigKey& own : spelling.keys) {
+    const auto same = std::find_if(keys.begin(), keys.end(), [&](const ConfigKey& key) {
+      return key.canonical == own.canonical;
+    });
+    if (same != keys.end())
+      *same = own;
+    else
+      keys.push_back(own);
+  }
+  return keys;
+}
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kActivationNames = {{
     {"silu", "silu"},
@@ -56,6 +75,9 @@ Status complete(const Config& source, SourceKind kind, Config& config) {
     config.set("vocab_size", vocab_size);
   }
   QUERN_TRY(n_heads, config.integer("n_heads"));
+  QUERN_TRY(width, config.integer("dim"));
+  constexpr std::int64_t kMaxWidth = std::int64_t{1} << 24;
+  if (!config.has("ffn_dim") && width > 0 && width <= kMaxWidth) config.set("ffn_dim", 4 * width);
   if (!config.has("n_kv_heads")) config.set("n_kv_heads", n_heads);
   if (!config.has("head_dim")) {
     QUERN_TRY(dim, config.integer("dim"));
@@ -84,9 +106,12 @@ Result<Config> read_keys(std::span<const ConfigKey> keys, const Config& source, 
   Config config;
   for (const ConfigKey& key : keys) {
     const std::string name = source_name(key, kind, gguf_arch);
-    if (!name.empty() && source.has(name)) {
+    if (name.empty()) continue;
+    if (source.has(name)) {
       config.set(std::string(key.canonical), *source.find(name));
-    } else if (key.required && !name.empty()) {
+    } else if (!key.fallback.is_null()) {
+      config.set(std::string(key.canonical), key.fallback);
+    } else if (key.required) {
       return Error(ErrorCode::kMissing, "the configuration lacks a key").of(name);
     }
   }
@@ -104,13 +129,12 @@ Config write_gguf_keys(std::span<const ConfigKey> keys, const Config& config,
 }
 
 Result<Config> read_decoder_config(const Config& source, SourceKind kind,
-                                   std::string_view gguf_arch, std::string_view gguf_activation) {
-  QUERN_TRY(config, read_keys(kDecoderKeys, source, kind, gguf_arch));
+                                   const DecoderSpelling& spelling) {
+  QUERN_TRY(config, read_keys(keys_of(spelling), source, kind, spelling.gguf_arch));
   QUERN_CHECK(complete(source, kind, config));
-  std::string activation(gguf_activation);
-  if (kind == SourceKind::kHuggingFace) {
-    QUERN_TRY(hidden_act, source.string_or("hidden_act", "silu"));
-    QUERN_TRY(name, source.string_or("hidden_activation", hidden_act));
+  std::string activation(spelling.activation);
+  if (kind == SourceKind::kHuggingFace && source.has(spelling.hf_activation)) {
+    QUERN_TRY(name, source.string(spelling.hf_activation));
     QUERN_TRY(canonical, canonical_activation(name));
     activation = canonical;
   }
@@ -118,12 +142,44 @@ Result<Config> read_decoder_config(const Config& source, SourceKind kind,
   return config;
 }
 
-Config write_gguf_decoder_config(const Config& config, std::string_view gguf_arch) {
-  Config out = write_gguf_keys(kDecoderKeys, config, gguf_arch);
+Result<Config> write_gguf_decoder_config(const Config& config, const DecoderSpelling& spelling) {
+  QUERN_TRY(activation, config.string("activation"));
+  if (activation != spelling.activation) {
+    return Error(ErrorCode::kUnsupported, "GGUF knows this architecture with one activation only")
+        .of("activation")
+        .want(std::string(spelling.activation))
+        .got(activation);
+  }
+  Config out = write_gguf_keys(keys_of(spelling), config, spelling.gguf_arch);
   if (config.has("head_dim")) {
-    out.set(std::string(gguf_arch) + ".attention.value_length", *config.find("head_dim"));
+    out.set(std::string(spelling.gguf_arch) + ".attention.value_length", *config.find("head_dim"));
   }
   return out;
+}
+
+ConfigKey layer_norm_eps_key(std::string_view hf) {
+  return {"norm_eps", hf, "attention.layer_norm_epsilon", true, ConfigValue(1e-5)};
+}
+
+Status set_kv_group(Config& config) {
+  QUERN_TRY(n_heads, config.integer("n_heads"));
+  QUERN_TRY(n_kv_heads, config.integer("n_kv_heads"));
+  if (n_kv_heads < 1 || n_heads % n_kv_heads != 0) {
+    return Error(ErrorCode::kOutOfRange, "the number of heads is no multiple of that of KV heads")
+        .of("n_kv_heads")
+        .got(std::to_string(n_heads) + " / " + std::to_string(n_kv_heads));
+  }
+  config.set("kv_group", n_heads / n_kv_heads);
+  return {};
+}
+
+Status expect_value(const Config& source, std::string_view key, const ConfigValue& only) {
+  const ConfigValue* value = source.find(key);
+  if (value == nullptr || value->is_null() || *value == only) return {};
+  const auto* text = std::get_if<std::string>(value);
+  return Error(ErrorCode::kUnsupported, "a value of the configuration is not implemented")
+      .of(std::string(key))
+      .got(text != nullptr ? *text : "");
 }
 
 Result<std::string> canonical_activation(const std::string& name) {

@@ -72,35 +72,22 @@ ValueId project(GraphBuilder& g, std::int64_t layer, std::string_view part, Valu
                   residual);
 }
 
-struct Heads {
-  ValueId q, k, v;
-};
-
-/// Queries, keys and values by one matrix or by three.
-Heads project_heads(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h) {
-  const std::int64_t n = dims.dim;
-  if (g.matrix(layer_name(layer, "wqkv"), 3 * n, n, true) != kNone) {
-    const ValueId all = project(g, layer, "wqkv", h, 3 * n, n);
-    return {g.slice(all, 0, n, "q"), g.slice(all, n, n, "k"), g.slice(all, 2 * n, n, "v")};
-  }
-  return {project(g, layer, "wq", h, n, n), project(g, layer, "wk", h, n, n),
-          project(g, layer, "wv", h, n, n)};
-}
-
 }  // namespace
 
 ValueId encoder_attention(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h,
                           ValueId residual, const EncoderAttention& options) {
-  Heads heads = project_heads(g, dims, layer, h);
+  ValueId q = project(g, layer, "wq", h, dims.dim, dims.dim);
+  ValueId k = project(g, layer, "wk", h, dims.dim, dims.dim);
+  const ValueId v = project(g, layer, "wv", h, dims.dim, dims.dim);
   if (options.angles != kNone) {
-    heads.q = g.rope(heads.q, options.angles, dims.head_dim, false, "q_rope");
-    heads.k = g.rope(heads.k, options.angles, dims.head_dim, false, "k_rope");
+    q = g.rope(q, options.angles, dims.head_dim, false, "q_rope");
+    k = g.rope(k, options.angles, dims.head_dim, false, "k_rope");
   }
   const float scale =
       options.scale != 0.0F ? options.scale : 1.0F / std::sqrt(static_cast<float>(dims.head_dim));
-  const ValueId sums = g.encoder_attention({heads.q, heads.k, heads.v, dims.n_heads, scale,
-                                            options.window, options.bias, options.disentangled},
-                                           "attention");
+  const ValueId sums = g.encoder_attention(
+      {q, k, v, dims.n_heads, scale, options.window, options.bias, options.disentangled},
+      "attention");
   return project(g, layer, "wo", sums, dims.dim, dims.dim, residual);
 }
 
@@ -110,9 +97,6 @@ ValueId encoder_mlp(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer
   ValueId inner;
   if (!gated) {
     inner = g.activation(project(g, layer, "w_up", h, n, dims.dim), dims.activation, "activation");
-  } else if (g.matrix(layer_name(layer, "w_gate_up"), 2 * n, dims.dim, true) != kNone) {
-    const ValueId both = project(g, layer, "w_gate_up", h, 2 * n, dims.dim);
-    inner = g.glu(g.slice(both, 0, n, "gate"), g.slice(both, n, n, "up"), dims.activation, "glu");
   } else {
     const ValueId gate = project(g, layer, "w_gate", h, n, dims.dim);
     inner = g.glu(gate, project(g, layer, "w_up", h, n, dims.dim), dims.activation, "glu");

@@ -38,13 +38,12 @@ graph::ValueId encoder_norm(graph::GraphBuilder& g, const EncoderDims& dims, gra
 graph::ValueId encoder_embedding(graph::GraphBuilder& g, const EncoderDims& dims,
                                  graph::WeightId embed, bool positions);
 
-/// residual + wo · attention(wq·h, wk·h, wv·h); the three may be one matrix, `wqkv`.
+/// residual + wo · attention(wq·h, wk·h, wv·h).
 graph::ValueId encoder_attention(graph::GraphBuilder& g, const EncoderDims& dims,
                                  std::int64_t layer, graph::ValueId h, graph::ValueId residual,
                                  const EncoderAttention& options);
 
-/// residual + w_down · f(w_up·h), or with f(w_gate·h) · (w_up·h) inside; gate and up may be one
-/// matrix, `w_gate_up`.
+/// residual + w_down · f(w_up·h), or with f(w_gate·h) · (w_up·h) inside.
 graph::ValueId encoder_mlp(graph::GraphBuilder& g, const EncoderDims& dims, std::int64_t layer,
                            graph::ValueId h, graph::ValueId residual, bool gated);
 

@@ -30,7 +30,6 @@ EncoderTable& EncoderTable::matrix(const Names& names, std::string_view rows, st
       add(names.name, spellings(names.hf + ".weight", options.base),
           names.gguf.empty() ? "" : names.gguf + ".weight", rows, cols, Role::kMatrix);
   weight.when = options.when;
-  weight.optional = options.optional;
   if (!options.bias) return *this;
   return bias({own(std::string(names.name) + ".bias"), names.hf + ".bias",
                names.gguf.empty() ? "" : names.gguf + ".bias"},
@@ -49,7 +48,6 @@ EncoderTable& EncoderTable::norm(const Names& names, std::string_view n, const O
   TensorRule& weight = add(names.name, std::move(weights),
                            names.gguf.empty() ? "" : names.gguf + ".weight", "1", n, Role::kVector);
   weight.when = options.when;
-  weight.optional = options.optional;
   if (!options.bias) return *this;
   bias({own(std::string(names.name) + ".bias"), names.hf + ".bias",
         names.gguf.empty() ? "" : names.gguf + ".bias"},
@@ -69,6 +67,25 @@ EncoderTable& EncoderTable::or_named(const std::string& hf) {
   return *this;
 }
 
+EncoderTable& EncoderTable::rows_of(std::string_view first, std::string_view total) {
+  const bool bias = rules_.back().role == Role::kVector;
+  for (std::size_t i = rules_.size() - (bias ? 2 : 1); i < rules_.size(); ++i) {
+    rules_[i].hf_slice = {first, "", "", total};
+    if (!rules_[i].gguf.empty()) rules_[i].gguf_slice = rules_[i].hf_slice;
+  }
+  return *this;
+}
+
+EncoderTable& EncoderTable::fused_qkv(const std::string& hf, const std::string& gguf,
+                                      const Options& options) {
+  return matrix({"layers.{}.wq", hf, gguf}, "dim", "dim", options)
+      .rows_of("", "3*dim")
+      .matrix({"layers.{}.wk", hf, gguf}, "dim", "dim", options)
+      .rows_of("dim", "3*dim")
+      .matrix({"layers.{}.wv", hf, gguf}, "dim", "dim", options)
+      .rows_of("2*dim", "3*dim");
+}
+
 EncoderTable& EncoderTable::table(const Names& names, std::string_view rows, std::string_view cols,
                                   Role role, std::string_view when) {
   TensorRule& rule = add(names.name, spellings(names.hf + ".weight", true),
@@ -81,7 +98,6 @@ EncoderTable& EncoderTable::bias(const Names& names, std::string_view n, const O
   TensorRule& rule =
       add(names.name, spellings(names.hf, options.base), names.gguf, "1", n, Role::kVector);
   rule.when = options.bias_when.empty() ? options.when : options.bias_when;
-  rule.optional = options.optional;
   return *this;
 }
 
@@ -90,8 +106,7 @@ EncoderTable& EncoderTable::masked_word_output(std::string_view matrix_hf,
                                                std::string_view bias_when) {
   TensorRule& weight = add("lm_head", {std::string(matrix_hf) + ".weight"}, "", "vocab_size",
                            "head_width", Role::kMatrix);
-  weight.when = "head.masked_lm";
-  weight.optional = true;
+  weight.when = "head.masked_lm?";
   add("lm_head.bias", std::move(bias), "", "1", "vocab_size", Role::kVector).when = bias_when;
   return *this;
 }

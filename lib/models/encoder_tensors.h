@@ -27,7 +27,6 @@ class EncoderTable {
   };
   struct Options {
     std::string_view when = {};  ///< TensorRule::when, of weight and bias.
-    bool optional = false;
     bool bias = true;
     bool base = true;                 ///< Part of the base model, not of a head.
     std::string_view bias_when = {};  ///< The bias's own condition.
@@ -41,6 +40,10 @@ class EncoderTable {
   EncoderTable& norm(const Names& names, std::string_view n);
   /// A second Hugging Face name of the last matrix or norm and of its bias.
   EncoderTable& or_named(const std::string& hf);
+  /// The last matrix and its bias are rows of fused ones, from `first` on, in both kinds of source.
+  EncoderTable& rows_of(std::string_view first, std::string_view total);
+  /// wq, wk and wv, which the source keeps as the rows of one matrix in this order.
+  EncoderTable& fused_qkv(const std::string& hf, const std::string& gguf, const Options& options);
   /// A table that is looked up and has no bias. \param role kEmbedding, or kTable for a small one.
   EncoderTable& table(const Names& names, std::string_view rows, std::string_view cols, Role role,
                       std::string_view when = {});

@@ -13,17 +13,13 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "gemma3";
+const DecoderSpelling kSpelling{kGguf, "gelu_tanh", "hidden_activation"};
 constexpr std::int64_t kDefaultPattern = 6;  // Every sixth layer is full.
+constexpr double kDefaultTheta = 1000000.0;
 constexpr double kDefaultLocalTheta = 10000.0;
 constexpr std::int64_t kLayersOf27B = 62;
 
 Status read_hf(const Config& source, Config& config) {
-  QUERN_TRY(window, source.integer("sliding_window"));
-  QUERN_CHECK(read_layer_types(source, window, config));
-  if (!config.has("layer_windows")) {
-    QUERN_TRY(pattern, source.integer_or("sliding_window_pattern", kDefaultPattern));
-    QUERN_CHECK(set_periodic_windows(window, pattern, config));
-  }
   QUERN_TRY(old_local, source.number_or("rope_local_base_freq", kDefaultLocalTheta));
   QUERN_TRY(local, source.number_or("rope_parameters.sliding_attention.rope_theta", old_local));
   config.set("rope.local_theta", local);
@@ -40,9 +36,6 @@ Status read_hf(const Config& source, Config& config) {
 }
 
 Status read_gguf(const Config& source, Config& config) {
-  QUERN_TRY(window, source.integer("gemma3.attention.sliding_window"));
-  QUERN_TRY(pattern, source.integer_or("gemma3.attention.sliding_window_pattern", kDefaultPattern));
-  QUERN_CHECK(set_periodic_windows(window, pattern, config));
   QUERN_TRY(local, source.number_or("gemma3.rope.freq_base_swa", kDefaultLocalTheta));
   config.set("rope.local_theta", local);
   QUERN_TRY(n_layers, config.integer("n_layers"));
@@ -59,8 +52,9 @@ Status read_gguf(const Config& source, Config& config) {
 }
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
-  QUERN_TRY(config, read_decoder_config(source, kind, kGguf, "gelu_tanh"));
-  QUERN_CHECK(read_rope(source, kind, kGguf, "full_attention", config));
+  QUERN_TRY(config, read_decoder_config(source, kind, kSpelling));
+  QUERN_CHECK(read_rope(source, kind, {kGguf, "full_attention", kDefaultTheta}, config));
+  QUERN_CHECK(read_windows(source, kind, kGguf, kDefaultPattern, config));
   QUERN_CHECK(kind == SourceKind::kHuggingFace ? read_hf(source, config)
                                                : read_gguf(source, config));
   config.set("architecture", std::string("gemma3"));
@@ -68,12 +62,9 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 }
 
 Result<Config> write_gguf_config(const Config& config) {
-  Config out = write_gguf_decoder_config(config, kGguf);
+  QUERN_TRY(out, write_gguf_decoder_config(config, kSpelling));
   QUERN_CHECK(write_gguf_rope(config, kGguf, out));
-  QUERN_TRY(period, window_period(config));
-  const ConfigList windows = config.list("layer_windows");
-  if (!windows.empty()) out.set("gemma3.attention.sliding_window", windows.front());
-  if (period != kDefaultPattern) out.set("gemma3.attention.sliding_window_pattern", period);
+  QUERN_CHECK(write_gguf_windows(config, kGguf, kDefaultPattern, out));
   QUERN_TRY(local, config.number("rope.local_theta"));
   if (local != kDefaultLocalTheta) out.set("gemma3.rope.freq_base_swa", local);
   QUERN_TRY(scale, config.number("attention_scale"));
@@ -83,42 +74,35 @@ Result<Config> write_gguf_config(const Config& config) {
 
 const std::vector<TensorRule>& tensors() {
   static const std::vector<TensorRule> kRules = [] {
-    std::vector<TensorRule> own = qk_norm_tensors(Transform::kAddOne);
-    own.push_back(norm_rule("layers.{}.attn_post_norm", "layers.{}.post_attention_layernorm.weight",
-                            "blk.{}.post_attention_norm.weight", "dim"));
-    own.push_back(norm_rule("layers.{}.ffn_post_norm",
-                            "layers.{}.post_feedforward_layernorm.weight",
-                            "blk.{}.post_ffw_norm.weight", "dim"));
-    std::vector<TensorRule> rules = decoder_tensors(Transform::kNone, own);
-    for (TensorRule& rule : rules) {
-      if (rule.name == "layers.{}.ffn_norm")
-        rule.hf = {"layers.{}.pre_feedforward_layernorm.weight"};
-      // Hugging Face stores every norm minus one; GGUF stores it as it is used.
-      if (rule.name.ends_with("norm")) rule.hf_transform = Transform::kAddOne;
-    }
-    return rules;
+    // Hugging Face stores every norm minus one; GGUF stores it as it is used.
+    return decoder_tensors({.attn_post_norm = "layers.{}.post_attention_layernorm",
+                            .ffn_norm = "layers.{}.pre_feedforward_layernorm",
+                            .ffn_post_norm = "layers.{}.post_feedforward_layernorm",
+                            .hf_norm = Transform::kAddOne},
+                           qk_norm_tensors(Transform::kAddOne));
   }();
   return kRules;
 }
 
 Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
   QUERN_TRY(dims, DecoderDims::read(config));
-  QUERN_TRY(global, rope_frequencies(config, dims.head_dim));
+  QUERN_TRY(global, rope_angles(config, dims.head_dim));
   QUERN_TRY(local_theta, config.number("rope.local_theta"));
   QUERN_TRY(scale, config.number("attention_scale"));
   QUERN_TRY(softcap, config.number_or("attention_softcap", 0.0));
   QUERN_TRY(logit_softcap, config.number_or("logit_softcap", 0.0));
   if (!(local_theta > 0))
     return Error(ErrorCode::kOutOfRange, "rope theta is not positive").of("rope.local_theta");
-  const AttentionOptions attention{
-      .scale = static_cast<float>(scale), .softcap = static_cast<float>(softcap), .qk_norm = true};
+  const AttentionOptions attention{.scale = static_cast<float>(scale),
+                                   .softcap = static_cast<float>(softcap),
+                                   .qk_norm = QkNorm::kHeads};
 
   graph::GraphBuilder g(weights, dims.vocab_size);
   const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.dim);
   graph::ValueId x = g.embedding(embed, std::sqrt(static_cast<float>(dims.dim)));
-  const graph::ValueId global_angles = g.rope_angles(std::move(global), 1.0F, "angles");
+  const graph::ValueId global_angles = g.rope_angles(std::move(global), "angles");
   const graph::ValueId local_angles =
-      g.rope_angles(plain_frequencies(local_theta, dims.head_dim), 1.0F, "local_angles");
+      g.rope_angles({plain_frequencies(local_theta, dims.head_dim)}, "local_angles");
   for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
     g.set_layer(static_cast<std::int32_t>(layer));
     const bool local = dims.windows[static_cast<std::size_t>(layer)] > 0;
@@ -129,7 +113,7 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
     h = gated_mlp(g, dims, layer, norm_block(g, dims, layer, x, "ffn_norm"), graph::kNone);
     x = g.add(norm_block(g, dims, layer, h, "ffn_post_norm"), x, "ffn_residual");
   }
-  decoder_head(g, dims, embed, x, static_cast<float>(logit_softcap));
+  decoder_head(g, dims, embed, x, {.logit_softcap = static_cast<float>(logit_softcap)});
   return g.finish();
 }
 

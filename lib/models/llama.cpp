@@ -11,8 +11,8 @@ namespace {
 constexpr std::string_view kGguf = "llama";
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
-  QUERN_TRY(config, read_decoder_config(source, kind, kGguf, "silu"));
-  QUERN_CHECK(read_rope(source, kind, kGguf, "", config));
+  QUERN_TRY(config, read_decoder_config(source, kind, {kGguf}));
+  QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
   const bool hf = kind == SourceKind::kHuggingFace;
   if (!hf)
     QUERN_CHECK(
@@ -24,7 +24,7 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 }
 
 Result<Config> write_gguf_config(const Config& config) {
-  Config out = write_gguf_decoder_config(config, kGguf);
+  QUERN_TRY(out, write_gguf_decoder_config(config, {kGguf}));
   QUERN_CHECK(write_gguf_rope(config, kGguf, out));
   if (config.has("window")) out.set("llama.attention.sliding_window", *config.find("window"));
   return out;
@@ -32,7 +32,7 @@ Result<Config> write_gguf_config(const Config& config) {
 
 const std::vector<TensorRule>& tensors() {
   // GGUF stores the rows of wq and wk as neighbouring pairs.
-  static const std::vector<TensorRule> kRules = decoder_tensors(Transform::kRopeRows);
+  static const std::vector<TensorRule> kRules = decoder_tensors({.gguf_qk = Transform::kRopeRows});
   return kRules;
 }
 

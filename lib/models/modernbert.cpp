@@ -22,10 +22,13 @@ const std::vector<TensorRule>& tensors() {
         .norm({"embed_norm", "embeddings.norm", ""}, "embed_dim", norm)
         .norm({"layers.{}.attn_norm", "layers.{}.attn_norm", ""}, "dim",
               {.when = "attn_norms", .bias_when = "attn_norm_biases"})
-        .matrix({"layers.{}.wqkv", "layers.{}.attn.Wqkv", ""}, "3*dim", "dim", attention)
+        .fused_qkv("layers.{}.attn.Wqkv", "", attention)
         .matrix({"layers.{}.wo", "layers.{}.attn.Wo", ""}, "dim", "dim", attention)
         .norm({"layers.{}.ffn_norm", "layers.{}.mlp_norm", ""}, "dim", norm)
-        .matrix({"layers.{}.w_gate_up", "layers.{}.mlp.Wi", ""}, "2*ffn_dim", "dim", mlp)
+        .matrix({"layers.{}.w_gate", "layers.{}.mlp.Wi", ""}, "ffn_dim", "dim", mlp)
+        .rows_of("", "2*ffn_dim")
+        .matrix({"layers.{}.w_up", "layers.{}.mlp.Wi", ""}, "ffn_dim", "dim", mlp)
+        .rows_of("ffn_dim", "2*ffn_dim")
         .matrix({"layers.{}.w_down", "layers.{}.mlp.Wo", ""}, "dim", "ffn_dim", mlp)
         .norm({"norm", "final_norm", ""}, "dim", norm)
         .matrix({"head.dense", "head.dense", ""}, "head_width", "dim",
@@ -53,10 +56,9 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
   const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.embed_dim);
   graph::ValueId x = encoder_embedding(g, dims, embed, false);
   x = encoder_norm(g, dims, x, "embed_norm", dims.embed_dim);
-  const graph::ValueId angles =
-      g.rope_angles(plain_frequencies(theta, dims.head_dim), 1.0F, "angles");
+  const graph::ValueId angles = g.rope_angles({plain_frequencies(theta, dims.head_dim)}, "angles");
   const graph::ValueId local_angles =
-      g.rope_angles(plain_frequencies(local_theta, dims.head_dim), 1.0F, "local_angles");
+      g.rope_angles({plain_frequencies(local_theta, dims.head_dim)}, "local_angles");
   for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
     g.set_layer(static_cast<std::int32_t>(layer));
     const std::int64_t window = windows[static_cast<std::size_t>(layer)];

@@ -50,9 +50,7 @@ const std::vector<TensorRule>& tensors() {
         .table({"rel_bias", "encoder.relative_attention_bias", ""}, "n_buckets", "n_heads",
                Role::kTable);
     add_layers(table);
-    table
-        .matrix({"pooler", "pooler.dense", ""}, "dim", "dim",
-                {.when = "!head.masked_lm", .optional = true})
+    table.matrix({"pooler", "pooler.dense", ""}, "dim", "dim", {.when = "!head.masked_lm?"})
         .matrix({"head.dense", "classifier.dense", ""}, "head_width", "dim",
                 {.when = "head.sequence", .base = false})
         .matrix({"head.out", "classifier.out_proj", ""}, "n_labels", "head_width",

@@ -27,9 +27,7 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
         .of("head_dim")
         .want(std::to_string(own))
         .got(std::to_string(head_dim));
-  QUERN_CHECK(read_rope(source, kind, kGguf, "", config));
-  if (hf && !source.has("rope_theta") && !source.has("rope_parameters.rope_theta"))
-    config.set("rope.theta", kDefaultTheta);
+  QUERN_CHECK(read_rope(source, kind, {.gguf_arch = kGguf, .theta = kDefaultTheta}, config));
   if (!hf) QUERN_CHECK(read_gguf_pooling(source, kGguf, config));
   QUERN_CHECK(read_head(source, config));
   QUERN_TRY(masked_lm, config.boolean("head.masked_lm"));
@@ -65,7 +63,7 @@ const std::vector<TensorRule>& tensors() {
         .table({"type_embed", "embeddings.token_type_embeddings", "token_types"}, "n_types",
                "embed_dim", Role::kTable)
         .norm({"embed_norm", "emb_ln", "token_embd_norm"}, "embed_dim")
-        .matrix({"layers.{}.wqkv", layer + "attn.Wqkv", "blk.{}.attn_qkv"}, "3*dim", "dim", plain)
+        .fused_qkv(layer + "attn.Wqkv", "blk.{}.attn_qkv", plain)
         .matrix({"layers.{}.wo", layer + "attn.out_proj", "blk.{}.attn_output"}, "dim", "dim",
                 plain)
         .norm({"layers.{}.attn_post_norm", layer + "norm1", "blk.{}.attn_output_norm"}, "dim")
@@ -74,8 +72,7 @@ const std::vector<TensorRule>& tensors() {
         .matrix({"layers.{}.w_up", layer + "mlp.fc11", "blk.{}.ffn_up"}, "ffn_dim", "dim", plain)
         .matrix({"layers.{}.w_down", layer + "mlp.fc2", "blk.{}.ffn_down"}, "dim", "ffn_dim", plain)
         .norm({"layers.{}.ffn_post_norm", layer + "norm2", "blk.{}.layer_output_norm"}, "dim")
-        .matrix({"pooler", "pooler.dense", ""}, "dim", "dim",
-                {.when = "!head.masked_lm", .optional = true})
+        .matrix({"pooler", "pooler.dense", ""}, "dim", "dim", {.when = "!head.masked_lm?"})
         .matrix({"head.dense", "pooler.dense", ""}, "head_width", "dim", {.when = "head.sequence"})
         .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
                 {.when = "head.sequence", .base = false})
@@ -96,12 +93,12 @@ const std::vector<TensorRule>& tensors() {
 
 Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
   QUERN_TRY(dims, EncoderDims::read(config));
-  QUERN_TRY(frequencies, rope_frequencies(config, dims.head_dim));
+  QUERN_TRY(rope, rope_angles(config, dims.head_dim));
   graph::GraphBuilder g(weights, dims.vocab_size);
   const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.embed_dim);
   graph::ValueId x = encoder_embedding(g, dims, embed, false);
   x = encoder_norm(g, dims, x, "embed_norm", dims.embed_dim);
-  const EncoderAttention attention{.angles = g.rope_angles(std::move(frequencies), 1.0F, "angles")};
+  const EncoderAttention attention{.angles = g.rope_angles(std::move(rope), "angles")};
   for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
     g.set_layer(static_cast<std::int32_t>(layer));
     x = post_norm_layer(g, dims, layer, x, attention, true);

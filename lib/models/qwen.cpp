@@ -27,8 +27,8 @@ Status read_window(const Config& source, Config& config) {
 }  // namespace
 
 Result<Config> read_qwen_config(const Config& source, SourceKind kind, std::string_view gguf_arch) {
-  QUERN_TRY(config, read_decoder_config(source, kind, gguf_arch, "silu"));
-  QUERN_CHECK(read_rope(source, kind, gguf_arch, "", config));
+  QUERN_TRY(config, read_decoder_config(source, kind, {gguf_arch}));
+  QUERN_CHECK(read_rope(source, kind, {gguf_arch}, config));
   if (kind == SourceKind::kHuggingFace) QUERN_CHECK(read_window(source, config));
   return config;
 }
@@ -40,7 +40,7 @@ Result<Config> write_gguf_qwen_config(const Config& config, std::string_view ggu
           .of("layer_windows");
     }
   }
-  Config out = write_gguf_decoder_config(config, gguf_arch);
+  QUERN_TRY(out, write_gguf_decoder_config(config, {gguf_arch}));
   QUERN_CHECK(write_gguf_rope(config, gguf_arch, out));
   return out;
 }

@@ -20,7 +20,7 @@ Result<Config> write_gguf_config(const Config& config) {
 }
 
 const std::vector<TensorRule>& tensors() {
-  static const std::vector<TensorRule> kRules = decoder_tensors(Transform::kNone);
+  static const std::vector<TensorRule> kRules = decoder_tensors({});
   return kRules;
 }
 

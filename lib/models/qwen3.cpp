@@ -20,13 +20,12 @@ Result<Config> write_gguf_config(const Config& config) {
 }
 
 const std::vector<TensorRule>& tensors() {
-  static const std::vector<TensorRule> kRules =
-      decoder_tensors(Transform::kNone, qk_norm_tensors());
+  static const std::vector<TensorRule> kRules = decoder_tensors({}, qk_norm_tensors());
   return kRules;
 }
 
 Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
-  return build_decoder(config, weights, {.qk_norm = true});
+  return build_decoder(config, weights, {.attention = {.qk_norm = QkNorm::kHeads}});
 }
 
 }  // namespace

@@ -9,7 +9,32 @@ namespace quern::models {
 extern const Architecture kLlama;
 extern const Architecture kQwen2;
 extern const Architecture kQwen3;
+extern const Architecture kGemma;
+extern const Architecture kGemma2;
 extern const Architecture kGemma3;
+extern const Architecture kGpt2;
+extern const Architecture kGptj;
+extern const Architecture kGptNeox;
+extern const Architecture kGptBigcode;
+extern const Architecture kStarcoder2;
+extern const Architecture kGranite;
+extern const Architecture kPhi;
+extern const Architecture kPhi3;
+extern const Architecture kOlmo2;
+extern const Architecture kFalcon;
+extern const Architecture kMpt;
+extern const Architecture kBloom;
+extern const Architecture kOpt;
+extern const Architecture kStablelm;
+extern const Architecture kCohere;
+extern const Architecture kCohere2;
+extern const Architecture kSmollm3;
+extern const Architecture kGlm4;
+extern const Architecture kNemotron;
+extern const Architecture kExaone4;
+extern const Architecture kErnie45;
+extern const Architecture kHunyuanDense;
+extern const Architecture kSeedOss;
 extern const Architecture kBert;
 extern const Architecture kRoberta;
 extern const Architecture kDistilBert;
@@ -21,9 +46,13 @@ extern const Architecture kNomicBert;
 
 namespace {
 
-constexpr std::array kAll = {&kLlama, &kQwen2,     &kQwen3,      &kGemma3,
-                             &kBert,  &kRoberta,   &kDistilBert, &kElectra,
-                             &kMpNet, &kDebertaV2, &kModernBert, &kNomicBert};
+constexpr std::array kAll = {
+    &kLlama,      &kQwen2,    &kQwen3,      &kGemma,      &kGemma2,  &kGemma3,   &kGpt2,
+    &kGptj,       &kGptNeox,  &kGptBigcode, &kStarcoder2, &kGranite, &kPhi,      &kPhi3,
+    &kOlmo2,      &kFalcon,   &kMpt,        &kBloom,      &kOpt,     &kStablelm, &kCohere,
+    &kCohere2,    &kSmollm3,  &kGlm4,       &kNemotron,   &kExaone4, &kErnie45,  &kHunyuanDense,
+    &kSeedOss,    &kBert,     &kRoberta,    &kDistilBert, &kElectra, &kMpNet,    &kDebertaV2,
+    &kModernBert, &kNomicBert};
 
 template <class Matches>
 const Architecture* find(Matches matches) noexcept {

@@ -1,7 +1,9 @@
 /// \file
 /// Which layers see only a window of positions: the canonical list `layer_windows`, 0 for full
-/// attention.
+/// attention, or `window` for all of them.
 #pragma once
+
+#include <string_view>
 
 #include "models/architecture.h"
 
@@ -16,7 +18,14 @@ Status read_layer_types(const Config& source, std::int64_t window, Config& confi
 /// positions.
 Status set_periodic_windows(std::int64_t window, std::int64_t pattern, Config& config);
 
-/// The reverse; kUnsupported where the windows have no period.
-Result<std::int64_t> window_period(const Config& config);
+/// Hugging Face: `sliding_window` and `layer_types`; without the latter every `pattern`-th layer is
+/// full (0: none is). GGUF: `<arch>.attention.sliding_window` and its `_pattern`, a period or a
+/// flag per layer. Nothing where there is no window.
+Status read_windows(const Config& source, SourceKind kind, std::string_view gguf_arch,
+                    std::int64_t pattern, Config& config);
+
+/// The reverse for GGUF; `pattern` is what the architecture implies there.
+Status write_gguf_windows(const Config& config, std::string_view gguf_arch, std::int64_t pattern,
+                          Config& out);
 
 }  // namespace quern::models

@@ -56,7 +56,7 @@ Status Session::Impl::extend(TokenId id, bool speculate, Speculation& state) {
     count += guesses.size();
     tokens.pop_back();
   }
-  QUERN_CHECK(run_chunk(std::span(rows).first(count), static_cast<std::int64_t>(count)));
+  QUERN_CHECK(run_chunk(std::span(rows).first(count), static_cast<std::int64_t>(count), 0));
   state.row = 0;
   state.rows = static_cast<std::int64_t>(count);
   ++state.valid;

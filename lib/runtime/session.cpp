@@ -36,7 +36,8 @@ Status Session::Impl::check_step(std::span<const TokenId> ids) const {
   return {};
 }
 
-Status Session::Impl::run_chunk(std::span<const TokenId> ids, std::int64_t outputs) {
+Status Session::Impl::run_chunk(std::span<const TokenId> ids, std::int64_t outputs,
+                                std::int64_t length) {
   const std::size_t rows = ids.size(), wanted = static_cast<std::size_t>(outputs);
   std::iota(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(rows),
             static_cast<std::int64_t>(tokens.size()));
@@ -47,6 +48,10 @@ Status Session::Impl::run_chunk(std::span<const TokenId> ids, std::int64_t outpu
   binding.positions = std::span(positions).first(rows);
   binding.sequences = std::span(sequences).first(rows);
   binding.output_rows = std::span(output_rows).first(wanted);
+  if (length > 0) {
+    std::fill_n(lengths.begin(), rows, length);
+    binding.lengths = std::span(lengths).first(rows);
+  }
   {
     const std::lock_guard lock(*run_mutex);
     QUERN_CHECK(program->run(binding));
@@ -57,10 +62,11 @@ Status Session::Impl::run_chunk(std::span<const TokenId> ids, std::int64_t outpu
 
 Result<bool> Session::Impl::append(std::span<const TokenId> ids, const std::atomic<bool>* cancel) {
   const auto rows = static_cast<std::size_t>(options.batch_rows);
+  const auto length = static_cast<std::int64_t>(tokens.size() + ids.size());
   while (!ids.empty()) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
     const std::size_t now = std::min(rows, ids.size());
-    QUERN_CHECK(run_chunk(ids.first(now), now == ids.size() ? 1 : 0));
+    QUERN_CHECK(run_chunk(ids.first(now), now == ids.size() ? 1 : 0, length));
     ids = ids.subspan(now);
   }
   return true;
@@ -70,10 +76,11 @@ Status Session::Impl::step_all(
     std::span<const TokenId> ids,
     const std::function<Status(std::int64_t, std::span<const float>)>& sink) {
   const auto rows = static_cast<std::size_t>(std::min(options.batch_rows, options.output_rows));
+  const auto length = static_cast<std::int64_t>(tokens.size() + ids.size());
   std::int64_t first = 0;
   while (!ids.empty()) {
     const std::size_t now = std::min(rows, ids.size());
-    QUERN_CHECK(run_chunk(ids.first(now), static_cast<std::int64_t>(now)));
+    QUERN_CHECK(run_chunk(ids.first(now), static_cast<std::int64_t>(now), length));
     QUERN_CHECK(sink(first, logits()));
     first += static_cast<std::int64_t>(now);
     ids = ids.subspan(now);
@@ -123,6 +130,7 @@ Result<Session> Session::create(const Model& model, const SessionOptions& option
     impl->tokens.reserve(static_cast<std::size_t>(resolved.context));
     impl->positions.resize(rows);
     impl->output_rows.resize(rows);
+    impl->lengths.resize(rows);
     impl->sequences.assign(rows, impl->sequence.get());
     return Session(std::move(impl));
   });

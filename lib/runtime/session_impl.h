@@ -39,13 +39,16 @@ struct Session::Impl {
   std::vector<std::int64_t> positions;
   std::vector<backends::SequenceState*> sequences;
   std::vector<std::int32_t> output_rows;
+  std::vector<std::int64_t> lengths;
 
   /// Refuses ids outside the vocabulary, and none at all.
   Status check_ids(std::span<const TokenId> ids) const;
   /// The same, and kLimit for more than fit; before anything changes.
   Status check_step(std::span<const TokenId> ids) const;
   /// Evaluates at most batch_rows ids with logits of the last `outputs` rows. \pre checked.
-  Status run_chunk(std::span<const TokenId> ids, std::int64_t outputs);
+  /// `length`: of the sequence once all of the call's ids are evaluated; 0: every row stands for
+  /// itself, as if it had come alone.
+  Status run_chunk(std::span<const TokenId> ids, std::int64_t outputs, std::int64_t length);
   /// Appends `ids` chunk by chunk; afterwards `logits()` are those of the last one.
   /// \return false where `cancel` was seen set (then only whole chunks have been appended).
   Result<bool> append(std::span<const TokenId> ids, const std::atomic<bool>* cancel);

@@ -44,14 +44,17 @@ Result<quant::TensorView> view_of(const formats::TensorEntry& entry,
 Status check_tensor(const models::ExpectedTensor& expected, const formats::TensorEntry& entry,
                     const formats::QuernFile& file) {
   QUERN_TRY(view, view_of(entry, file));
-  if (view.batch != 1 || view.rows != expected.rows || view.cols != expected.cols)
+  const bool vector = expected.rule->role == models::Role::kVector;
+  // The parts of a vector lie in one row.
+  const std::int64_t batch = vector ? 1 : expected.count;
+  const std::int64_t cols = vector ? expected.count * expected.cols : expected.cols;
+  if (view.batch != batch || view.rows != expected.rows || view.cols != cols)
     return Error(ErrorCode::kMismatch, "a tensor's shape contradicts the configuration")
         .in_file(file.path())
         .of(expected.name)
-        .want(shape_text(1, expected.rows, expected.cols))
+        .want(shape_text(batch, expected.rows, cols))
         .got(shape_text(view.batch, view.rows, view.cols));
   const EncodingInfo* info = find_encoding(view.encoding);
-  const bool vector = expected.rule->role == models::Role::kVector;
   const bool fits = vector ? view.encoding == Encoding::kF32 && view.layout == Layout::kPlain
                            : info != nullptr && info->weight;
   if (!fits)

@@ -32,7 +32,7 @@ class ToyModel {
                           shape.vocab);
     const auto embed = matrix(g, "embed", shape.vocab, shape.dim);
     auto x = g.embedding(embed);
-    const auto angles = g.rope_angles({1.0F, 0.3F, 0.1F, 0.03F}, 1.0F, "angles");
+    const auto angles = g.rope_angles({{1.0F, 0.3F, 0.1F, 0.03F}}, "angles");
     auto h = g.rms_norm(x, graph::kNone, 1e-5F, "norm");
     const auto rope = [&](graph::ValueId v, const char* name) {
       return g.rope(v, angles, shape.head_dim, false, name);

@@ -36,6 +36,8 @@ std::vector<Operation> operations() {
                  float* y) { k.mul(a, b, n, y); }},
       {"scale", [](const KernelTable& k, Input a, Input, Input, std::int64_t n,
                    float* y) { k.scale(a, 0.37f, n, y); }},
+      {"clamp", [](const KernelTable& k, Input a, Input, Input, std::int64_t n,
+                   float* y) { k.clamp(a, 0.5f, n, y); }},
       {"softcap", [](const KernelTable& k, Input a, Input, Input, std::int64_t n,
                      float* y) { k.softcap(a, 3.0f, n, y); }},
       {"softmax",

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 #include "formats/json.h"
 #include "golden_model.h"
@@ -64,6 +65,8 @@ TEST_CASE("every golden decoder gives transformers' logits") {
   for_each_golden([](const std::string& directory, const auto& golden, const auto& about) {
     for (const char* config : {"config.json", "config_v4.json"}) {
       CAPTURE(config);
+      // Where the spellings do not differ there is one.
+      if (!std::filesystem::exists(directory + "/" + config)) continue;
       const GoldenModel model = must(GoldenModel::load(directory, config));
       const double bound = kTolerance * about["output_std"].number();
       Runner runner = must(Runner::create(model, {}));
@@ -101,13 +104,16 @@ TEST_CASE(
       const GoldenModel model = must(GoldenModel::load(directory, "config.json", encoding));
       Runner whole = must(Runner::create(model, {}));
       const std::vector<float> reference = must(whole.step(ids, 64));
-      for (const int threads : {1, 2, 3, 8}) {
-        for (const std::int64_t chunk : {1, 7, 64}) {
-          CAPTURE(threads);
-          CAPTURE(chunk);
-          Runner runner = must(Runner::create(model, {.threads = threads}));
-          CHECK(same_bits(must(runner.step(ids, chunk)), reference));
-        }
+      // Every number of threads and every chunking, not every pair of them: single rows on more
+      // threads than processors take long and show nothing new.
+      using Pair = std::pair<int, std::int64_t>;
+      for (const Pair& run : {Pair(1, 1), Pair(1, 7), Pair(2, 7), Pair(3, 64), Pair(8, 64)}) {
+        const int threads = run.first;
+        const std::int64_t chunk = run.second;
+        CAPTURE(threads);
+        CAPTURE(chunk);
+        Runner runner = must(Runner::create(model, {.threads = threads}));
+        CHECK(same_bits(must(runner.step(ids, chunk)), reference));
       }
     }
   });

@@ -21,47 +21,91 @@ float read_float(const formats::SafeTensor& tensor, std::size_t index) {
   return value;
 }
 
+/// One tensor of the canonical table as the safetensors file has it: which file tensor each part
+/// lies in, and where in it an element is.
+class GoldenTensor {
+ public:
+  GoldenTensor(const formats::SafetensorsFile& file, const models::ExpectedTensor& expected)
+      : expected_(expected), vector_(expected.rule->role == models::Role::kVector) {
+    for (std::int64_t part = 0; part < expected.count; ++part) {
+      for (std::string name : expected.hf_names) {
+        const std::size_t at = name.find("{e}");
+        stacked_ = at == std::string::npos;
+        if (!stacked_) name.replace(at, 3, std::to_string(part));
+        for (const char* prefix : {"", "model.", "transformer.", "gpt_neox.", "model.decoder.",
+                                   "backbone.", "model.language_model."}) {
+          const formats::SafeTensor* found = file.find(prefix + name);
+          if (found != nullptr && parts_.size() == static_cast<std::size_t>(part))
+            parts_.push_back(found);
+        }
+      }
+    }
+  }
+
+  bool found() const { return parts_.size() == static_cast<std::size_t>(expected_.count); }
+  Encoding encoding() const { return *parts_.front()->dtype->encoding; }
+  std::uint64_t rows() const {
+    return static_cast<std::uint64_t>(vector_ ? expected_.cols : expected_.rows);
+  }
+  std::uint64_t cols() const { return static_cast<std::uint64_t>(vector_ ? 1 : expected_.cols); }
+
+  float at(std::uint64_t part, std::uint64_t row, std::uint64_t col) const {
+    const auto& slice = expected_.hf_rows;
+    const auto from = static_cast<std::uint64_t>(slice.source(static_cast<std::int64_t>(row)));
+    const std::uint64_t total = slice.whole() ? rows() : static_cast<std::uint64_t>(slice.total);
+    const bool transposed = expected_.rule->hf_transform == models::Transform::kTranspose;
+    const std::uint64_t place = transposed ? col * total + from : from * cols() + col;
+    const float plus = expected_.rule->hf_transform == models::Transform::kAddOne ? 1.0F : 0.0F;
+    return read_float(*parts_[part], (stacked_ ? part * total * cols() : 0) + place) + plus;
+  }
+
+ private:
+  const models::ExpectedTensor& expected_;
+  bool vector_, stacked_ = true;
+  std::vector<const formats::SafeTensor*> parts_;
+};
+
 }  // namespace
 
 Result<quant::TensorView> GoldenModel::load_tensor(const formats::SafetensorsFile& file,
                                                    const models::ExpectedTensor& expected,
                                                    Encoding encoding) {
-  const formats::SafeTensor* source = nullptr;
-  for (const std::string& name : expected.hf_names) {
-    for (const char* prefix : {"", "model."}) {
-      if (source == nullptr) source = file.find(prefix + name);
-    }
-  }
-  if (source == nullptr) {
+  const GoldenTensor source(file, expected);
+  if (!source.found()) {
     if (expected.optional) return quant::TensorView{};
     return Error(ErrorCode::kMissing, "a tensor is missing").of(expected.name);
   }
   const bool vector = expected.rule->role == models::Role::kVector;
   const bool stays = expected.rule->role == models::Role::kTable;
-  if (encoding == kKeep || vector || stays)
-    encoding = vector ? Encoding::kF32 : *source->dtype->encoding;
+  if (encoding == kKeep || vector || stays) encoding = vector ? Encoding::kF32 : source.encoding();
   const EncodingInfo& info = *find_encoding(encoding);
-  quant::TensorView view{
-      encoding, vector ? Layout::kPlain : Layout::kPanel16, 1, expected.rows, expected.cols,
-      nullptr};
-  const auto rows = static_cast<std::uint64_t>(view.rows);
-  const auto cols = static_cast<std::uint64_t>(view.cols);
-  Storage& storage =
-      storage_->emplace_back((*tensor_bytes(info, view.layout, rows, cols) + 63) / 64);
+  const std::uint64_t rows = source.rows(), cols = source.cols();
+  const auto parts = static_cast<std::uint64_t>(expected.count);
+  quant::TensorView view{encoding,
+                         vector ? Layout::kPlain : Layout::kPanel16,
+                         vector ? 1 : expected.count,
+                         expected.rows,
+                         vector ? expected.cols * expected.count : expected.cols,
+                         nullptr};
+  const std::uint64_t bytes =
+      vector ? rows * sizeof(float) : *tensor_bytes(info, Layout::kPanel16, rows, cols);
+  Storage& storage = storage_->emplace_back((parts * bytes + 63) / 64);
   auto* out = reinterpret_cast<std::byte*>(storage.data());
   view.data = out;
-  const float plus = expected.rule->hf_transform == models::Transform::kAddOne ? 1.0F : 0.0F;
   std::vector<float> rows16(16 * cols);
-  for (std::uint64_t first = 0; first < rows; first += 16) {
-    std::fill(rows16.begin(), rows16.end(), 0.0F);
-    for (std::uint64_t i = first * cols; i < std::min(rows, first + 16) * cols; ++i) {
-      rows16[i - first * cols] = read_float(*source, i) + plus;
-    }
-    if (vector) {
-      std::memcpy(out, rows16.data(), cols * sizeof(float));
-    } else {
-      quant::find_ops(encoding)->quantize_panel(rows16.data(), view.cols, {},
-                                                out + first / 16 * *panel_bytes(info, cols));
+  for (std::uint64_t part = 0; part < parts; ++part) {
+    for (std::uint64_t first = 0; first < rows; first += 16) {
+      std::fill(rows16.begin(), rows16.end(), 0.0F);
+      const std::uint64_t n = std::min<std::uint64_t>(16, rows - first);
+      for (std::uint64_t i = 0; i < n * cols; ++i)
+        rows16[i] = source.at(part, first + i / cols, i % cols);
+      if (vector) {
+        std::memcpy(out + part * bytes + first * sizeof(float), rows16.data(), n * sizeof(float));
+      } else {
+        quant::find_ops(encoding)->quantize_panel(
+            rows16.data(), view.cols, {},
+            out + part * bytes + first / 16 * *panel_bytes(info, cols));
+      }
     }
   }
   return view;
@@ -85,7 +129,7 @@ Result<GoldenModel> GoldenModel::load(const std::string& directory, const std::s
   const auto lookup = [&](std::string_view wanted, bool optional) -> Result<quant::TensorView> {
     const auto it = std::find_if(expected.begin(), expected.end(),
                                  [&](const models::ExpectedTensor& e) { return e.name == wanted; });
-    if (it == expected.end() && optional) return quant::TensorView{};
+    if (it == expected.end() && optional) return quant::TensorView{};  // This model has none.
     if (it == expected.end()) return Error(ErrorCode::kInternal, "no rule").of(std::string(wanted));
     return model.load_tensor(file, *it, encoding);
   };
@@ -112,6 +156,7 @@ Result<Runner> Runner::create(const GoldenModel& model, const Options& options) 
 
 Result<std::vector<float>> Runner::step(const std::vector<std::int32_t>& ids, std::int64_t chunk) {
   std::vector<float> logits;
+  const std::int64_t length = position_ + static_cast<std::int64_t>(ids.size());
   for (std::size_t first = 0; first < ids.size(); first += static_cast<std::size_t>(chunk)) {
     const std::size_t n = std::min(ids.size() - first, static_cast<std::size_t>(chunk));
     std::vector<std::int64_t> positions(n);
@@ -121,7 +166,8 @@ Result<std::vector<float>> Runner::step(const std::vector<std::int32_t>& ids, st
       rows[i] = static_cast<std::int32_t>(i);
     }
     const std::vector<backends::SequenceState*> sequences(n, state_.get());
-    QUERN_CHECK(program_->run({{ids.data() + first, n}, positions, sequences, rows}));
+    const std::vector<std::int64_t> lengths(n, length);
+    QUERN_CHECK(program_->run({{ids.data() + first, n}, positions, sequences, rows, lengths}));
     const auto out = program_->output("logits");
     logits.insert(logits.end(), out.begin(), out.end());
   }

@@ -20,6 +20,8 @@ struct AttentionShape {
   graph::StateId state;
   std::int64_t n_heads, n_kv_heads, head_dim, value_dim, window;
   float scale, softcap;
+  const float* alibi_slopes;  ///< Per head, or nullptr.
+  const float* sinks;         ///< Per head, or nullptr.
   KvType kv;
   std::int64_t max_spans;
 
@@ -47,6 +49,7 @@ struct QueryTile {
   std::array<const float*, kernels::kMaxQueries> q;
   std::array<std::int64_t, kernels::kMaxQueries> begin, end;
   std::array<float*, kernels::kMaxQueries> out;
+  std::array<float, kernels::kMaxQueries> slope, sink;
   std::int64_t queries = 0;
   std::int64_t first_row = 0, rows = 0, first_head = 0;
   std::int64_t first_block = 0, last_block = 0;  ///< Of all queries, last exclusive.
@@ -104,13 +107,16 @@ struct Items {
       const auto i = static_cast<std::size_t>(tile.queries++);
       tile.q[i] = context.floats(shape.q) + (row * shape.n_heads + head) * shape.head_dim;
       tile.out[i] = context.floats(shape.out) + (row * shape.n_heads + head) * shape.value_dim;
+      tile.slope[i] = shape.alibi_slopes != nullptr ? shape.alibi_slopes[head] : 0.0F;
+      tile.sink[i] = shape.sinks != nullptr ? shape.sinks[head] : 0.0F;
       tile.begin[i] = begin;
       tile.end[i] = pos + 1;
     }
   }
 };
 
-/// The state of blocks [block_begin, block_end) from nothing.
+/// The state of blocks [block_begin, block_end) from nothing; a tile's first ones begin with its
+/// sinks.
 void attend(const AttentionShape& shape, const StepContext& context, const QueryTile& tile,
             std::int64_t block_begin, std::int64_t block_end, float* state, std::byte* scratch) {
   kernels::AttentionArgs args{};
@@ -125,6 +131,8 @@ void attend(const AttentionShape& shape, const StepContext& context, const Query
   args.block_end = block_end;
   args.scale = shape.scale;
   args.softcap = shape.softcap;
+  if (shape.alibi_slopes != nullptr) args.alibi_slope = tile.slope.data();
+  if (shape.sinks != nullptr && block_begin == tile.first_block) args.sink = tile.sink.data();
   args.state = state;
   args.scratch = scratch;
   context.kernels.attention[static_cast<std::size_t>(shape.kv)](args);
@@ -263,6 +271,8 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   shape.window = state.window;
   shape.scale = attention.scale;
   shape.softcap = attention.softcap;
+  if (!attention.alibi_slopes.empty()) shape.alibi_slopes = attention.alibi_slopes.data();
+  if (attention.sinks != graph::kNone) shape.sinks = lowering.weight(attention.sinks).view.f32();
   shape.kv = lowering.kv();
   shape.max_spans = ceil_div(lowering.options().max_positions, kSpanPositions);
   shape.out = lowering.allocate(out);

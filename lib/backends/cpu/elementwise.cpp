@@ -70,6 +70,14 @@ Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out) 
                               std::int64_t n, float* y) { k.scale(x, factor, n, y); });
 }
 
+Status lower_clamp(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& clamp = *std::get_if<graph::ClampOp>(&op);
+  return lower_elementwise(
+      lowering, clamp.x, clamp.x, out,
+      [limit = clamp.limit](const kernels::KernelTable& k, const float* x, const float*,
+                            std::int64_t n, float* y) { k.clamp(x, limit, n, y); });
+}
+
 Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& softcap = *std::get_if<graph::SoftcapOp>(&op);
   return lower_elementwise(

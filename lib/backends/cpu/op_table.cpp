@@ -7,25 +7,16 @@ namespace {
 
 /// In the order of graph::Op.
 constexpr std::array<LowerFn, std::variant_size_v<graph::Op>> kLowerings = {
-    lower_embedding,
-    lower_linear,
-    lower_rms_norm,
-    lower_layer_norm,
-    lower_rope_angles,
-    lower_rope,
-    lower_attention,
-    lower_glu,
-    lower_activation,
-    lower_add,
-    lower_scale,
-    lower_softcap,
-    lower_select_rows,
-    lower_position_embedding,
-    lower_type_embedding,
-    lower_constant_rows,
-    lower_encoder_attention,
-    lower_pool,
-    lower_slice,
+    lower_embedding,      lower_position_embedding,
+    lower_type_embedding, lower_constant_rows,
+    lower_linear,         lower_rms_norm,
+    lower_layer_norm,     lower_rope_angles,
+    lower_rope,           lower_position_column,
+    lower_attention,      lower_encoder_attention,
+    lower_pool,           lower_glu,
+    lower_activation,     lower_add,
+    lower_scale,          lower_clamp,
+    lower_softcap,        lower_select_rows,
 };
 
 }  // namespace

@@ -10,23 +10,25 @@ namespace quern::backends::cpu {
 using LowerFn = Status (*)(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 
 Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_position_column(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_clamp(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_slice(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 
 /// The lowering of an op by Op::index(); nullptr where the CPU has none.

@@ -1,27 +1,31 @@
 #include <cstring>
 
 #include "backends/cpu/ops.h"
+#include "quant/registry.h"
 
 namespace quern::backends::cpu {
 namespace {
 
 class RopeAnglesStep final : public Step {
  public:
-  RopeAnglesStep(std::vector<float> inv_freq, float factor, BufferId out)
-      : inv_freq_(std::move(inv_freq)), factor_(factor), out_(out) {}
+  RopeAnglesStep(graph::RopeAnglesOp op, BufferId out) : op_(std::move(op)), out_(out) {}
 
   void run(const StepContext& context) const override {
-    const auto n = static_cast<std::int64_t>(inv_freq_.size());
+    const auto n = static_cast<std::int64_t>(op_.inv_freq.size());
     for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
       float* cos = context.floats(out_) + row * 2 * n;
-      kernels::rope_angles(context.step.positions[static_cast<std::size_t>(row)], inv_freq_.data(),
-                           n, factor_, cos, cos + n);
+      kernels::rope_angles(context.step.positions[static_cast<std::size_t>(row)],
+                           frequencies(context, row).data(), n, op_.factor, cos, cos + n);
     }
   }
 
  private:
-  std::vector<float> inv_freq_;
-  float factor_;
+  const std::vector<float>& frequencies(const StepContext& context, std::int64_t row) const {
+    const bool is_long = op_.long_after > 0 && context.step.length_of(row) > op_.long_after;
+    return is_long ? op_.long_inv_freq : op_.inv_freq;
+  }
+
+  graph::RopeAnglesOp op_;
   BufferId out_;
 };
 
@@ -51,13 +55,43 @@ class RopeStep final : public Step {
   Shape shape_;
 };
 
+class PositionColumnStep final : public Step {
+ public:
+  PositionColumnStep(graph::PositionColumnOp op, BufferId x, BufferId out, std::int64_t cols)
+      : op_(std::move(op)), x_(x), out_(out), heads_(cols / op_.head_dim) {}
+
+  void run(const StepContext& context) const override {
+    const std::int64_t from = op_.head_dim, to = op_.head_dim + 1;
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      const auto position =
+          static_cast<float>(context.step.positions[static_cast<std::size_t>(row)]);
+      for (std::int64_t head = 0; head < heads_; ++head) {
+        float* out = context.floats(out_) + (row * heads_ + head) * to;
+        std::memcpy(out, context.floats(x_) + (row * heads_ + head) * from,
+                    static_cast<std::size_t>(from) * sizeof(float));
+        out[from] = column(head, position);
+      }
+    }
+  }
+
+ private:
+  float column(std::int64_t head, float position) const {
+    if (op_.slopes.empty()) return 1.0F;
+    const auto rounded = [](float x) { return quant::bf16_to_f32(quant::f32_to_bf16(x)); };
+    return rounded(rounded(op_.slopes[static_cast<std::size_t>(head)]) * rounded(position));
+  }
+
+  graph::PositionColumnOp op_;
+  BufferId x_, out_;
+  std::int64_t heads_;
+};
+
 }  // namespace
 
 Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& angles = *std::get_if<graph::RopeAnglesOp>(&op);
   const BufferId id = lowering.allocate(out);
-  lowering.add(std::make_unique<RopeAnglesStep>(angles.inv_freq, angles.factor, id),
-               {Split::kRows, {}, {id}});
+  lowering.add(std::make_unique<RopeAnglesStep>(angles, id), {Split::kRows, {}, {id}});
   return {};
 }
 
@@ -73,6 +107,16 @@ Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
                               rope.interleaved};
   lowering.add(std::make_unique<RopeStep>(shape),
                {Split::kRows, {shape.x, shape.angles}, {result}});
+  return {};
+}
+
+Status lower_position_column(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& column = *std::get_if<graph::PositionColumnOp>(&op);
+  const BufferId result = lowering.allocate(out);
+  const BufferId x = lowering.buffer(column.x);
+  lowering.add(
+      std::make_unique<PositionColumnStep>(column, x, result, lowering.value(column.x).cols),
+      {Split::kRows, {x}, {result}});
   return {};
 }
 

@@ -1,4 +1,4 @@
-// Ops that move rows: selection, columns, pooling.
+// Ops that move rows: selection, pooling.
 #include <algorithm>
 #include <cstring>
 
@@ -23,24 +23,6 @@ class SelectRowsStep final : public Step {
  private:
   BufferId x_, out_;
   std::int64_t cols_;
-};
-
-/// Copies a range of columns.
-class SliceStep final : public Step {
- public:
-  SliceStep(BufferId x, BufferId out, std::int64_t stride, std::int64_t begin, std::int64_t cols)
-      : x_(x), out_(out), stride_(stride), begin_(begin), cols_(cols) {}
-
-  void run(const StepContext& context) const override {
-    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
-      std::memcpy(context.floats(out_) + row * cols_, context.floats(x_) + row * stride_ + begin_,
-                  static_cast<std::size_t>(cols_) * sizeof(float));
-    }
-  }
-
- private:
-  BufferId x_, out_;
-  std::int64_t stride_, begin_, cols_;
 };
 
 /// One row per sequence. The mean adds rows in their order, then multiplies by 1/n.
@@ -78,16 +60,6 @@ Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<SelectRowsStep>(lowering.buffer(x), id, lowering.value(x).cols),
                {Split::kOutputs, {lowering.buffer(x)}, {id}});
-  return {};
-}
-
-Status lower_slice(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& slice = *std::get_if<graph::SliceOp>(&op);
-  const graph::Value& value = lowering.value(slice.x);
-  const BufferId x = lowering.buffer(slice.x);
-  const BufferId id = lowering.allocate(out);
-  lowering.add(std::make_unique<SliceStep>(x, id, value.cols, slice.begin, slice.cols),
-               by_rows_of(value, {x}, {id}));
   return {};
 }
 

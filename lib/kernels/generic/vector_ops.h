@@ -111,6 +111,14 @@ struct VectorOps {
     const V factor = V::all(s);
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return factor * lanes(x); });
   }
+  static void clamp(const float* x, float limit, std::int64_t n, float* y) {
+    const V low = V::all(-limit), high = V::all(limit);
+    map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA {
+      const V v = lanes(x);
+      const V above = select(less(v, low), low, v);
+      return select(less(high, above), high, above);
+    });
+  }
   static void softcap(const float* x, float cap, std::int64_t n, float* y) {
     const V c = V::all(cap);
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return c * tanh_of(lanes(x) / c); });
@@ -220,6 +228,7 @@ struct VectorOps {
     table.add = add;
     table.mul = mul;
     table.scale = scale;
+    table.clamp = clamp;
     table.softcap = softcap;
     table.softmax = softmax;
     table.dot = dot;

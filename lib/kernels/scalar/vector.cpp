@@ -67,6 +67,12 @@ void mul(const float* a, const float* b, std::int64_t n, float* y) {
 void scale(const float* x, float s, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = s * x[i];
 }
+void clamp(const float* x, float limit, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float v = x[i] < -limit ? -limit : x[i];
+    y[i] = limit < v ? limit : v;
+  }
+}
 void softcap(const float* x, float cap, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = cap * tanh_scalar(x[i] / cap);
 }
@@ -136,6 +142,7 @@ void install_scalar_vector(KernelTable& table) {
   table.add = add;
   table.mul = mul;
   table.scale = scale;
+  table.clamp = clamp;
   table.softcap = softcap;
   table.softmax = softmax;
   table.dot = dot;

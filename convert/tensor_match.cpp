@@ -1,0 +1,196 @@
+#include "convert/tensor_match.h"
+
+#include <algorithm>
+
+#include "formats/byte_reader.h"
+#include "quant/registry.h"
+#include "quern/checked.h"
+
+namespace quern::convert {
+namespace {
+
+using models::ExpectedTensor;
+using models::Role;
+using models::Transform;
+using Shape = std::vector<std::uint64_t>;
+
+/// Prefixes under which published files keep the base model.
+constexpr std::string_view kPrefixes[] = {"",
+                                          "model.",
+                                          "transformer.",
+                                          "gpt_neox.",
+                                          "backbone.",
+                                          "model.decoder.",
+                                          "decoder.",
+                                          "language_model.model.",
+                                          "model.language_model.",
+                                          "language_model."};
+constexpr std::string_view kPart = "{e}";
+
+std::string show_shape(std::span<const std::uint64_t> shape) {
+  std::string text = "[";
+  for (const auto n : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(n);
+  return text + "]";
+}
+
+bool names_parts(std::string_view name) { return name.find(kPart) != std::string_view::npos; }
+
+std::string with_part(std::string name, std::int64_t part) {
+  const std::size_t at = name.find(kPart);
+  if (at != std::string::npos) name.replace(at, kPart.size(), std::to_string(part));
+  return name;
+}
+
+/// \return the tensor of part `part`; for a name without parts that of all of them.
+const SourceTensor* find_source(const SourceModel& source, const ExpectedTensor& expected,
+                                std::int64_t part, bool& stacked) {
+  stacked = true;
+  if (source.naming() == Naming::kCanonical) return source.find(expected.name);
+  if (source.naming() == Naming::kGguf) return source.find(expected.gguf_name);
+  for (const std::string& name : expected.hf_names) {
+    stacked = !names_parts(name);
+    const std::string wanted = with_part(name, part);
+    for (const auto prefix : kPrefixes) {
+      if (const auto* found = source.find(std::string(prefix) + wanted)) return found;
+    }
+  }
+  return nullptr;
+}
+
+Error missing_tensor(const SourceModel& source, const ExpectedTensor& expected, std::int64_t part) {
+  std::string wanted = expected.gguf_name;
+  if (source.naming() == Naming::kCanonical) wanted = expected.name;
+  if (source.naming() == Naming::kHuggingFace) {
+    wanted.clear();
+    for (const auto& name : expected.hf_names)
+      wanted += (wanted.empty() ? "" : " or ") + with_part(name, part);
+  }
+  return Error(ErrorCode::kMissing, "the model lacks a tensor")
+      .in_file(source.path())
+      .of(expected.name)
+      .want(wanted + " of shape " +
+            show_shape(Shape{static_cast<std::uint64_t>(expected.rows),
+                             static_cast<std::uint64_t>(expected.cols)}));
+}
+
+/// Leading dimensions of 1 carry nothing.
+std::span<const std::uint64_t> without_ones(std::span<const std::uint64_t> shape,
+                                            std::size_t keep) {
+  while (shape.size() > keep && shape.front() == 1) shape = shape.subspan(1);
+  return shape;
+}
+
+/// What one matrix of the source looks like.
+struct SourceShape {
+  std::int64_t rows, cols;
+  bool vector, transposed;
+};
+
+SourceShape source_shape(const SourceModel& source, const ExpectedTensor& expected) {
+  const bool vector = expected.rule->role == Role::kVector;
+  SourceShape shape{vector ? expected.cols : expected.rows, vector ? 1 : expected.cols, vector,
+                    source_transform(source, *expected.rule) == Transform::kTranspose};
+  const models::RowRuns slice = source_slice(source, expected);
+  if (!slice.whole()) shape.rows = slice.total;
+  return shape;
+}
+
+Status check_shape(const SourceModel& source, const SourceTensor& tensor, const SourceShape& shape,
+                   std::int64_t parts) {
+  Shape want{static_cast<std::uint64_t>(shape.rows)};
+  if (!shape.vector) want.push_back(static_cast<std::uint64_t>(shape.cols));
+  if (shape.transposed) std::reverse(want.begin(), want.end());
+  const Shape flat{static_cast<std::uint64_t>(parts) * want.front()};
+  if (parts > 1) want.insert(want.begin(), static_cast<std::uint64_t>(parts));
+  const auto matches = [&](const Shape& wanted) {
+    const auto have = without_ones(tensor.shape, wanted.size());
+    return std::equal(have.begin(), have.end(), wanted.begin(), wanted.end());
+  };
+  if (matches(want) || (shape.vector && matches(flat))) return {};
+  return Error(ErrorCode::kMismatch, "a tensor's shape disagrees with the configuration")
+      .in_file(source.path())
+      .of(formats::quote(tensor.name))
+      .want(show_shape(want))
+      .got(show_shape(tensor.shape));
+}
+
+/// Whether the type can be read at all, and lies there in the size that the shape needs.
+Status check_type(const SourceModel& source, const SourceTensor& tensor, const SourceShape& shape,
+                  std::int64_t parts) {
+  const bool only_floats = shape.vector || shape.transposed;
+  const auto* info = tensor.encoding ? find_encoding(*tensor.encoding) : nullptr;
+  const auto* ops = tensor.encoding ? quant::find_ops(*tensor.encoding) : nullptr;
+  const bool block = info != nullptr && info->streams[0].k_step != 1;
+  if (info == nullptr || ops == nullptr || !info->weight || (only_floats && block)) {
+    return Error(ErrorCode::kUnsupported, "quern cannot read this tensor's type")
+        .in_file(source.path())
+        .of(formats::quote(tensor.name))
+        .want(only_floats ? "F32, F16 or BF16" : "a float type or a block encoding of GGUF")
+        .got(formats::quote(tensor.type_name));
+  }
+  const auto rows = static_cast<std::uint64_t>(shape.rows),
+             cols = static_cast<std::uint64_t>(shape.cols);
+  auto bytes = tensor_bytes(*info, tensor.layout, rows, cols);
+  if (tensor.layout == Layout::kPlain)
+    bytes = checked_mul(rows, ops->foreign_row_bytes(shape.cols));
+  if (bytes) bytes = checked_mul(*bytes, static_cast<std::uint64_t>(parts));
+  if (bytes == tensor.data.size()) return {};
+  return Error(ErrorCode::kMismatch, "a tensor has another size than its shape and type say")
+      .in_file(source.path())
+      .of(formats::quote(tensor.name))
+      .want(bytes ? std::to_string(*bytes) + " bytes" : "a size that can be counted")
+      .got(std::to_string(tensor.data.size()));
+}
+
+}  // namespace
+
+Transform source_transform(const SourceModel& source, const models::TensorRule& rule) {
+  switch (source.naming()) {
+    case Naming::kCanonical:
+      return Transform::kNone;
+    case Naming::kGguf:
+      return rule.gguf_transform;
+    case Naming::kHuggingFace:
+      break;
+  }
+  return rule.hf_transform;
+}
+
+models::RowRuns source_slice(const SourceModel& source, const ExpectedTensor& expected) {
+  switch (source.naming()) {
+    case Naming::kCanonical:
+      return {};
+    case Naming::kGguf:
+      return expected.gguf_rows;
+    case Naming::kHuggingFace:
+      break;
+  }
+  return expected.hf_rows;
+}
+
+Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
+                                                const ExpectedTensor& expected) {
+  std::vector<SourceMatrix> matrices;
+  bool stacked = true;
+  const SourceTensor* tensor = find_source(source, expected, 0, stacked);
+  if (tensor == nullptr) {
+    if (expected.optional) return matrices;
+    return missing_tensor(source, expected, 0);
+  }
+  const SourceShape shape = source_shape(source, expected);
+  const std::int64_t parts = stacked ? expected.count : 1;
+  for (std::int64_t i = 0; i < expected.count; ++i) {
+    if (!stacked) tensor = find_source(source, expected, i, stacked);
+    if (tensor == nullptr) return missing_tensor(source, expected, i);
+    if (i == 0 || !stacked) {
+      QUERN_CHECK(check_shape(source, *tensor, shape, parts));
+      QUERN_CHECK(check_type(source, *tensor, shape, parts));
+    }
+    const std::size_t bytes = tensor->data.size() / static_cast<std::size_t>(parts);
+    const std::size_t at = stacked ? static_cast<std::size_t>(i) * bytes : 0;
+    matrices.push_back({tensor, tensor->data.subspan(at, bytes), shape.rows});
+  }
+  return matrices;
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,33 @@
+/// \file
+/// From a tensor that the architecture expects to the source's bytes that it is made from.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "convert/source_model.h"
+#include "models/architecture.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// One matrix of a source: a tensor of it, or one expert's part of a stacked tensor.
+struct SourceMatrix {
+  const SourceTensor* tensor;
+  std::span<const std::byte> data;
+  std::int64_t rows;  ///< Of the source matrix, before any slice.
+};
+
+/// Finds the sources of all `expected.count` matrices and checks their shapes and types. Empty
+/// where an optional tensor is absent.
+/// Errors: kMissing, kMismatch (shape, size), kUnsupported (a type that cannot be read), naming the
+/// tensor.
+Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
+                                                const models::ExpectedTensor& expected);
+
+/// What the source did to the tensor, and which of its rows are ours.
+models::Transform source_transform(const SourceModel& source, const models::TensorRule& rule);
+models::RowRuns source_slice(const SourceModel& source, const models::ExpectedTensor& expected);
+
+}  // namespace quern::convert

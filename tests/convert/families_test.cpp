@@ -1,0 +1,103 @@
+// Every family with a golden through the converter: logits as transformers has them, and the same
+// ones after a way through GGUF, where GGUF knows the family.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "fixtures.h"
+#include "formats/json.h"
+#include "formats/safetensors_reader.h"
+#include "models/architecture.h"
+#include "quern/model.h"
+#include "quern/session.h"
+
+namespace quern::convert::test {
+namespace {
+
+constexpr double kTolerance = 2e-4;  // Of the logits' standard deviation.
+
+/// The folders of decoders whose class is in the registry.
+std::vector<std::string> decoder_folders() {
+  std::vector<std::string> folders;
+  const auto any = golden("llama2");
+  if (!any) return folders;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(*any).parent_path())) {
+    const auto about = formats::read_json_file(entry.path() / "golden.json");
+    if (!about.ok() || about->value("kind", "") != "decoder") continue;
+    if (models::find_by_hf_class(about->value("model_class", "")) == nullptr) continue;
+    folders.push_back(entry.path().string());
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
+}
+
+/// int64 or float32 elements of a golden's tensor.
+template <class Stored, class T>
+std::vector<T> golden_values(const formats::SafetensorsFile& file, const char* name) {
+  std::vector<T> values;
+  const formats::SafeTensor* tensor = file.find(name);
+  REQUIRE(tensor != nullptr);
+  for (std::size_t at = 0; at < tensor->data.size(); at += sizeof(Stored)) {
+    Stored value;
+    std::memcpy(&value, tensor->data.data() + at, sizeof value);
+    values.push_back(static_cast<T>(value));
+  }
+  return values;
+}
+
+std::vector<float> logits_of(const std::string& path, const std::vector<TokenId>& ids) {
+  const auto model = Model::open(path);
+  REQUIRE_MESSAGE(model.ok(), (model.ok() ? "" : model.error().describe()));
+  SessionOptions options;
+  options.context = static_cast<std::int64_t>(ids.size());
+  auto session = Session::create(*model, options);
+  REQUIRE_MESSAGE(session.ok(), (session.ok() ? "" : session.error().describe()));
+  std::vector<float> logits;
+  const auto done = session->step_all(ids, [&](std::int64_t, std::span<const float> rows) {
+    logits.insert(logits.end(), rows.begin(), rows.end());
+    return Status();
+  });
+  REQUIRE(done.ok());
+  return logits;
+}
+
+void convert_or_fail(const std::string& from, const std::string& to) {
+  const auto report = convert(from, to, plain_options());
+  REQUIRE_MESSAGE(report.ok(), (report.ok() ? "" : report.error().describe()));
+}
+
+TEST_CASE("every golden decoder keeps its logits through the converter and through GGUF") {
+  for (const std::string& folder : decoder_folders()) {
+    CAPTURE(folder);
+    const TempFolder temp;
+    convert_or_fail(folder, temp.file("a.quern"));
+    const auto golden_file = formats::SafetensorsFile::open(folder + "/golden.safetensors");
+    const auto about = formats::read_json_file(folder + "/golden.json");
+    REQUIRE(golden_file.ok());
+    const auto ids = golden_values<std::int64_t, TokenId>(*golden_file, "input_ids");
+    const auto expected = golden_values<float, float>(*golden_file, "logits");
+    const std::vector<float> logits = logits_of(temp.file("a.quern"), ids);
+    REQUIRE(logits.size() == expected.size());
+    double worst = 0;
+    for (std::size_t i = 0; i < logits.size(); ++i)
+      worst = std::max(worst, std::fabs(static_cast<double>(logits[i]) - expected[i]));
+    CHECK(worst <= kTolerance * about->value("output_std", 0.0));
+
+    const auto gguf = convert(temp.file("a.quern"), temp.file("b.gguf"), plain_options());
+    if (!gguf.ok()) {
+      // GGUF has no name for the family, or no place for this configuration: said so.
+      CHECK(gguf.error().code == ErrorCode::kUnsupported);
+      MESSAGE(folder << ": " << gguf.error().describe());
+      continue;
+    }
+    convert_or_fail(temp.file("b.gguf"), temp.file("c.quern"));
+    CHECK(logits_of(temp.file("c.quern"), ids) == logits);
+  }
+}
+
+}  // namespace
+}  // namespace quern::convert::test
