@@ -97,7 +97,7 @@ void split_factors(Config& metadata, GgufSections& sections) {
 Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPlan& plan) {
   const models::Architecture& architecture = *source.architecture();
   if (architecture.gguf_names.empty() || architecture.write_gguf_config == nullptr) {
-    return Error(ErrorCode::kUnsupported, "GGUF has no name for this architecture")
+    return Error(ErrorCode::kUnsupported, "this architecture cannot be written as GGUF")
         .in_file(source.path())
         .of("architecture")
         .got(std::string(architecture.name));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/scalar_math.h"
 #include "quern/checked.h"
 
 namespace quern::convert {
@@ -206,6 +207,11 @@ void PanelEncoder::store_floats(std::int64_t panel, std::byte* out) {
   if (job_.layout == Layout::kPlain) write_rows(panel, packed, out);
 }
 
+void PanelEncoder::change_value(float& value) const {
+  value += job_.change.add;
+  if (job_.change.negate_exp) value = -static_cast<float>(base::exp(static_cast<double>(value)));
+}
+
 Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
   if (job_.keeps_bits()) {
     copy_bits(panel, out);
@@ -214,8 +220,7 @@ Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
   read_floats(panel);
   if (job_.change.changes_values()) {
     const std::int64_t count = rows_of(panel) * job_.cols;
-    for (std::int64_t i = 0; i < count; ++i)
-      values_[static_cast<std::size_t>(i)] += job_.change.add;
+    for (std::int64_t i = 0; i < count; ++i) change_value(values_[static_cast<std::size_t>(i)]);
   }
   QUERN_CHECK(check_floats(panel));
   store_floats(panel, out);

@@ -75,6 +75,7 @@ class PanelEncoder {
   void gather_transposed(std::int64_t panel, Rows& rows);
   void gather_interleaved(std::int64_t panel, Rows& rows);
   void read_floats(std::int64_t panel);
+  void change_value(float& value) const;
   Status check_floats(std::int64_t panel) const;
   void copy_bits(std::int64_t panel, std::byte* out);
   void store_floats(std::int64_t panel, std::byte* out);

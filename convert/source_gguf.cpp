@@ -140,7 +140,7 @@ class GgufSource final : public SourceModel {
           .got(std::to_string(parts));
     }
     QUERN_TRY(name, file_.config().string("general.architecture"));
-    architecture_ = models::find_by_gguf_name(name);
+    architecture_ = models::find_by_gguf_name(name, file_.config());
     if (architecture_ == nullptr) return unknown_architecture(path_, name);
     QUERN_TRY(source, architecture_config(file_));
     auto config = architecture_->read_config(source, models::SourceKind::kGguf);

@@ -106,7 +106,12 @@ Status check_shape(const SourceModel& source, const SourceTensor& tensor, const 
     const auto have = without_ones(tensor.shape, wanted.size());
     return std::equal(have.begin(), have.end(), wanted.begin(), wanted.end());
   };
-  if (matches(want) || (shape.vector && matches(flat))) return {};
+  const Shape row(want.begin() + (want.size() > 1 && want.front() == 1 ? 1 : 0), want.end());
+  // The elements of a small tensor (a convolution's kernels) are one vector.
+  std::uint64_t elements = 1;
+  for (const std::uint64_t n : tensor.shape) elements *= n;
+  const bool small = shape.vector && tensor.shape.size() > 1 && elements == flat.front();
+  if (matches(want) || matches(row) || (shape.vector && matches(flat)) || small) return {};
   return Error(ErrorCode::kMismatch, "a tensor's shape disagrees with the configuration")
       .in_file(source.path())
       .of(formats::quote(tensor.name))

@@ -80,9 +80,8 @@ class Planner {
     matrix.from = *sources.front().tensor->encoding;
     matrix.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
     if (!vector) {
-      // Small tables stay as they are: they cost next to nothing and every row of them matters.
-      const bool table = expected.rule->role == Role::kTable;
-      QUERN_TRY(choice, choose_encoding(table ? EncodingPolicy{} : policy_, matrix.from,
+      const bool exact = expected.rule->role == Role::kExact;
+      QUERN_TRY(choice, choose_encoding(exact ? EncodingPolicy{} : policy_, matrix.from,
                                         matrix.cols, output_));
       matrix.to = choice.encoding;
       if (!choice.note.empty()) plan_.shown.warnings.push_back(matrix.name + ": " + choice.note);

@@ -37,8 +37,9 @@ Result<TensorChange> make_change(Transform source, Transform output, std::int64_
   if (source == Transform::kAddOne) change.add += 1.0F;
   if (output == Transform::kAddOne) change.add -= 1.0F;
   change.transpose = source == Transform::kTranspose;
-  if (output == Transform::kTranspose) {
-    return Error(ErrorCode::kUnsupported, "the output's format stores this tensor transposed");
+  change.negate_exp = source == Transform::kNegExp && output != Transform::kNegExp;
+  if (output == Transform::kTranspose || (output == Transform::kNegExp && source != output)) {
+    return Error(ErrorCode::kUnsupported, "the output's format stores this tensor in another form");
   }
   return change;
 }
@@ -51,6 +52,7 @@ std::string describe_change(const TensorChange& change) {
   if (change.transpose) add("transpose");
   if (!change.slice.whole()) add("slice");
   if (change.first.identity() != change.second.identity()) add("rope permutation");
+  if (change.negate_exp) add("negate the exponential");
   if (change.add > 0) add("add one");
   if (change.add < 0) add("subtract one");
   return text;

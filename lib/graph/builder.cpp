@@ -20,8 +20,8 @@ void GraphBuilder::fail(Error error) {
   if (status_.ok()) status_ = std::move(error);
 }
 
-WeightId GraphBuilder::weight(std::string_view name, std::int64_t rows, std::int64_t cols,
-                              bool optional, bool vector) {
+WeightId GraphBuilder::weight(std::string_view name, std::int64_t count, std::int64_t rows,
+                              std::int64_t cols, bool optional, bool vector) {
   if (!status_.ok()) return kNone;
   auto found = lookup_(name, optional);
   if (!found.ok()) {
@@ -31,7 +31,7 @@ WeightId GraphBuilder::weight(std::string_view name, std::int64_t rows, std::int
   const quant::TensorView& view = *found;
   if (view.empty()) return kNone;
   const bool plain_floats = view.encoding == Encoding::kF32 && view.layout == Layout::kPlain;
-  if (view.rows != rows || view.cols != cols) {
+  if (view.batch != count || view.rows != rows || view.cols != cols) {
     fail(Error(ErrorCode::kMismatch, "a tensor has the wrong shape")
              .of(std::string(name))
              .want(shape_text(rows, cols))
@@ -50,11 +50,16 @@ WeightId GraphBuilder::weight(std::string_view name, std::int64_t rows, std::int
 
 WeightId GraphBuilder::matrix(std::string_view name, std::int64_t rows, std::int64_t cols,
                               bool optional) {
-  return weight(name, rows, cols, optional, false);
+  return weight(name, 1, rows, cols, optional, false);
+}
+
+WeightId GraphBuilder::matrices(std::string_view name, std::int64_t count, std::int64_t rows,
+                                std::int64_t cols) {
+  return weight(name, count, rows, cols, false, false);
 }
 
 WeightId GraphBuilder::vector(std::string_view name, std::int64_t n, bool optional) {
-  return weight(name, 1, n, optional, true);
+  return weight(name, 1, 1, n, optional, true);
 }
 
 bool GraphBuilder::has(std::string_view name) {
@@ -126,6 +131,9 @@ ValueId GraphBuilder::position_column(ValueId x, std::int64_t head_dim, std::vec
                                       std::string_view name) {
   return append(PositionColumnOp{x, head_dim, std::move(slopes)}, name);
 }
+ValueId GraphBuilder::join_heads(const JoinHeadsOp& op, std::string_view name) {
+  return append(op, name);
+}
 ValueId GraphBuilder::attention(const AttentionOp& op, std::string_view name) {
   return append(op, name);
 }
@@ -138,6 +146,13 @@ ValueId GraphBuilder::pool(ValueId x, Pooling pooling, std::string_view name) {
 ValueId GraphBuilder::glu(ValueId gate, ValueId up, Activation kind, std::string_view name) {
   return append(GluOp{gate, up, kind}, name);
 }
+ValueId GraphBuilder::route(const RouteOp& op, std::string_view name) { return append(op, name); }
+ValueId GraphBuilder::experts(const ExpertsOp& op, std::string_view name) {
+  return append(op, name);
+}
+ValueId GraphBuilder::scale_rows(ValueId x, ValueId factor, std::string_view name) {
+  return append(ScaleRowsOp{x, factor}, name);
+}
 ValueId GraphBuilder::activation(ValueId x, Activation kind, std::string_view name) {
   return append(ActivationOp{x, kind}, name);
 }
@@ -146,6 +161,22 @@ ValueId GraphBuilder::add(ValueId a, ValueId b, std::string_view name) {
 }
 ValueId GraphBuilder::scale(ValueId x, float factor, std::string_view name) {
   return append(ScaleOp{x, factor}, name);
+}
+ValueId GraphBuilder::mul(ValueId a, ValueId b, std::string_view name) {
+  return append(MulOp{a, b}, name);
+}
+StateId GraphBuilder::rolling_state(std::int64_t floats) {
+  graph_.rolling.push_back({floats});
+  return static_cast<StateId>(graph_.rolling.size() - 1);
+}
+ValueId GraphBuilder::causal_conv(CausalConvOp op, std::string_view name) {
+  if (status_.ok()) op.state = rolling_state((op.kernel - 1) * cols(op.x));
+  return append(op, name);
+}
+ValueId GraphBuilder::scan(ScanOp op, std::string_view name) {
+  if (status_.ok() && op.groups > 0)
+    op.state = rolling_state(cols(op.x) * (cols(op.b) / op.groups));
+  return append(op, name);
 }
 ValueId GraphBuilder::clamp(ValueId x, float limit, std::string_view name) {
   return append(ClampOp{x, limit}, name);

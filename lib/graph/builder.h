@@ -23,6 +23,9 @@ class GraphBuilder {
   /// The weight `name` as a matrix `[rows, cols]`; kNone for an absent optional one.
   WeightId matrix(std::string_view name, std::int64_t rows, std::int64_t cols,
                   bool optional = false);
+  /// The weight `name` as `count` matrices `[rows, cols]`.
+  WeightId matrices(std::string_view name, std::int64_t count, std::int64_t rows,
+                    std::int64_t cols);
   /// The weight `name` as a float32 vector of `n`.
   WeightId vector(std::string_view name, std::int64_t n, bool optional = false);
   /// Whether there is a weight `name`.
@@ -47,13 +50,21 @@ class GraphBuilder {
                std::string_view name);
   ValueId position_column(ValueId x, std::int64_t head_dim, std::vector<float> slopes,
                           std::string_view name);
+  ValueId join_heads(const JoinHeadsOp& op, std::string_view name);
   ValueId attention(const AttentionOp& op, std::string_view name);
   ValueId encoder_attention(const EncoderAttentionOp& op, std::string_view name);
   ValueId pool(ValueId x, Pooling pooling, std::string_view name);
   ValueId glu(ValueId gate, ValueId up, Activation activation, std::string_view name);
+  ValueId route(const RouteOp& op, std::string_view name);
+  ValueId experts(const ExpertsOp& op, std::string_view name);
+  ValueId scale_rows(ValueId x, ValueId factor, std::string_view name);
   ValueId activation(ValueId x, Activation activation, std::string_view name);
   ValueId add(ValueId a, ValueId b, std::string_view name);
   ValueId scale(ValueId x, float factor, std::string_view name);
+  ValueId mul(ValueId a, ValueId b, std::string_view name);
+  /// With a state of its own.
+  ValueId causal_conv(CausalConvOp op, std::string_view name);
+  ValueId scan(ScanOp op, std::string_view name);
   ValueId clamp(ValueId x, float limit, std::string_view name);
   ValueId softcap(ValueId x, float cap, std::string_view name);
   ValueId select_rows(ValueId x, std::string_view name);
@@ -68,8 +79,9 @@ class GraphBuilder {
 
  private:
   void fail(Error error);
-  WeightId weight(std::string_view name, std::int64_t rows, std::int64_t cols, bool optional,
-                  bool vector);
+  StateId rolling_state(std::int64_t floats);
+  WeightId weight(std::string_view name, std::int64_t count, std::int64_t rows, std::int64_t cols,
+                  bool optional, bool vector);
   /// Checks the op against its row of the shape rules and appends it.
   ValueId append(Op op, std::string_view name);
 

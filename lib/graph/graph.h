@@ -46,6 +46,11 @@ struct KvState {
   std::int64_t window;  ///< 0: all positions; else only the last `window` are ever visible.
 };
 
+/// Numbers of a sequence that every row of it changes; all zero before the first row.
+struct RollingState {
+  std::int64_t floats;
+};
+
 enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2, kTanh, kSigmoid };
 
 // ---- The ops. Shapes: T rows; each struct names its inputs; `out` is in Node. ----
@@ -114,6 +119,12 @@ struct PositionColumnOp {
   std::int64_t head_dim;
   std::vector<float> slopes = {};  ///< Per head, or empty.
 };
+/// Every head of out `[T, n·(a_dim + b_dim)]` is a head of a, then one of b; b `[T, n·b_dim]`. An a
+/// `[T, a_dim]` is every head's.
+struct JoinHeadsOp {
+  ValueId a, b;
+  std::int64_t a_dim, b_dim;
+};
 /// Scaled dot-product attention with cache: appends k and v at the rows' positions, then attends.
 /// q `[T, n_heads·head_dim]`, k `[T, n_kv_heads·head_dim]`, v `[T, n_kv_heads·value_dim]`, out
 /// `[T, n_heads·value_dim]`. Causal; window w: a row sees itself and w − 1 before it.
@@ -166,6 +177,37 @@ struct GluOp {
   ValueId gate, up;
   Activation activation;
 };
+/// How a router's scores become weights.
+enum class Scoring : std::uint8_t { kSoftmax, kSigmoid };
+/// Chooses `n_used` of the experts whose scores are x `[T, n_experts]`: out `[T, 2·n_used]`, first
+/// their numbers, best first, then their weights (Shazeer et al. 2017, "Outrageously Large Neural
+/// Networks"). `bias` `[n_experts]` is added for the choice alone. With groups, only experts of the
+/// best `n_used_groups` of `n_groups` equal groups of neighbours are in the choice.
+struct RouteOp {
+  ValueId x;
+  std::int64_t n_used;
+  Scoring scoring = Scoring::kSoftmax;
+  bool normalise = false;  ///< Divides the weights by their sum.
+  float scale = 1.0F;      ///< Of the weights.
+  WeightId bias = kNone;
+  std::int64_t n_groups = 1, n_used_groups = 1;
+  bool group_by_two = false;  ///< A group counts as its best two together, else as its best.
+};
+/// out = Σ weight · down[e](f(gate[e]·x) · up[e]·x) over the experts e that `route` chose for the
+/// row. gate, up: n_experts matrices `[ffn_dim, dim]`, down `[dim, ffn_dim]`; biases
+/// `[n_experts, …]`. With a `limit` (gpt-oss) gate and up are clamped to it and the product is
+/// gate·sigmoid(alpha·gate)·(up + 1).
+struct ExpertsOp {
+  ValueId x, route;
+  WeightId gate, up, down;
+  Activation activation = Activation::kSilu;
+  WeightId gate_bias = kNone, up_bias = kNone, down_bias = kNone;
+  float limit = 0.0F, alpha = 1.0F;
+};
+/// out[t] = factor[t] · x[t]; factor `[T, 1]`.
+struct ScaleRowsOp {
+  ValueId x, factor;
+};
 struct ActivationOp {
   ValueId x;
   Activation activation;
@@ -176,6 +218,33 @@ struct AddOp {
 struct ScaleOp {
   ValueId x;
   float factor;
+};
+/// out = a · b.
+struct MulOp {
+  ValueId a, b;
+};
+/// Causal convolution of every column with its own `kernel` numbers: out[t, c] = Σ_j weight[c, j] ·
+/// x[t − kernel + 1 + j, c] + bias[c], rows before the sequence being zero. weight `[cols·kernel]`,
+/// bias `[cols]`; the state holds the last kernel − 1 rows.
+struct CausalConvOp {
+  ValueId x;
+  WeightId weight;
+  WeightId bias = kNone;
+  StateId state = kNone;
+  std::int64_t kernel = 0;
+};
+/// State-space scan (Gu and Dao 2023, "Mamba"; Dao and Gu 2024, "Transformers are SSMs"), for heads
+/// of `head_dim` columns and `state_dim` numbers for each: d = clamp(softplus(dt + dt_bias)),
+/// s ← exp(d·a)·s + (d·b)·x, out = Σ s·c + skip·x. x `[T, heads·head_dim]`, dt `[T, heads]`, b and
+/// c
+/// `[T, groups·state_dim]`, a `[heads]` or `[heads·state_dim]`, skip `[heads]`.
+struct ScanOp {
+  ValueId x, dt, b, c;
+  WeightId a, skip;
+  WeightId dt_bias = kNone;
+  StateId state = kNone;
+  std::int64_t head_dim = 1, groups = 1;
+  float dt_min = 0.0F, dt_max = 0.0F;  ///< Equal: not clamped.
 };
 /// out = min(max(x, −limit), limit).
 struct ClampOp {
@@ -193,9 +262,10 @@ struct SelectRowsOp {
 };
 
 using Op = std::variant<EmbeddingOp, PositionEmbeddingOp, TypeEmbeddingOp, ConstantRowsOp, LinearOp,
-                        RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, PositionColumnOp, AttentionOp,
-                        EncoderAttentionOp, PoolOp, GluOp, ActivationOp, AddOp, ScaleOp, ClampOp,
-                        SoftcapOp, SelectRowsOp>;
+                        RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, PositionColumnOp, JoinHeadsOp,
+                        AttentionOp, EncoderAttentionOp, PoolOp, GluOp, RouteOp, ExpertsOp,
+                        ScaleRowsOp, ActivationOp, AddOp, MulOp, CausalConvOp, ScanOp, ScaleOp,
+                        ClampOp, SoftcapOp, SelectRowsOp>;
 
 struct Node {
   Op op;
@@ -213,6 +283,7 @@ struct Graph {
   std::vector<Value> values;
   std::vector<Weight> weights;
   std::vector<KvState> states;
+  std::vector<RollingState> rolling;  ///< StateIds of their own.
   std::vector<Node> nodes;
   std::vector<Output> outputs;
   std::int64_t vocab_size = 0;  ///< Valid token ids are 0 … vocab_size − 1.

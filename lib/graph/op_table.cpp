@@ -113,6 +113,16 @@ Result<Value> infer(const PositionColumnOp& op, const Graph& graph) {
   return shaped(x, heads * (op.head_dim + 1));
 }
 
+std::vector<ValueId> inputs(const JoinHeadsOp& op) { return {op.a, op.b}; }
+Result<Value> infer(const JoinHeadsOp& op, const Graph& graph) {
+  const Value &a = value(graph, op.a), &b = value(graph, op.b);
+  if (op.a_dim <= 0 || op.b_dim <= 0 || b.cols % op.b_dim != 0)
+    return mismatch("join_heads", "columns of b", b.cols, op.b_dim);
+  const std::int64_t heads = b.cols / op.b_dim;
+  if (a.cols != op.a_dim) QUERN_CHECK(same("join_heads", "columns of a", heads * op.a_dim, a.cols));
+  return shaped(b, heads * (op.a_dim + op.b_dim));
+}
+
 std::vector<ValueId> inputs(const AttentionOp& op) { return {op.q, op.k, op.v}; }
 Result<Value> infer(const AttentionOp& op, const Graph& graph) {
   const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
@@ -174,10 +184,86 @@ Result<Value> infer(const GluOp& op, const Graph& graph) {
   return shaped(value(graph, op.gate), value(graph, op.gate).cols);
 }
 
+std::vector<ValueId> inputs(const RouteOp& op) { return {op.x}; }
+Result<Value> infer(const RouteOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  if (x.rows != Rows::kStep || op.n_used < 1 || op.n_used > x.cols)
+    return mismatch("route", "experts that are used", x.cols, op.n_used);
+  if (op.n_groups < 1 || x.cols % op.n_groups != 0 || op.n_used_groups < 1 ||
+      op.n_used_groups > op.n_groups || op.n_used > x.cols / op.n_groups * op.n_used_groups)
+    return mismatch("route", "groups of experts", x.cols, op.n_groups);
+  if (op.bias != kNone) QUERN_CHECK(same("route", "bias", x.cols, weight(graph, op.bias).cols));
+  return shaped(x, 2 * op.n_used);
+}
+
+Status check_expert_bias(const char* what, WeightId bias, const quant::TensorView& w,
+                         const Graph& graph) {
+  if (bias == kNone) return {};
+  return same("experts", what, w.batch * w.rows, weight(graph, bias).cols);
+}
+
+std::vector<ValueId> inputs(const ExpertsOp& op) { return {op.x, op.route}; }
+Result<Value> infer(const ExpertsOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  const auto &gate = weight(graph, op.gate), &up = weight(graph, op.up),
+             &down = weight(graph, op.down);
+  QUERN_CHECK(same("experts", "columns of x", gate.cols, x.cols));
+  QUERN_CHECK(same("experts", "columns of up", gate.cols, up.cols));
+  QUERN_CHECK(same("experts", "rows of up", gate.rows, up.rows));
+  QUERN_CHECK(same("experts", "columns of down", gate.rows, down.cols));
+  QUERN_CHECK(same("experts", "rows of down", gate.cols, down.rows));
+  QUERN_CHECK(same("experts", "experts of up", gate.batch, up.batch));
+  QUERN_CHECK(same("experts", "experts of down", gate.batch, down.batch));
+  QUERN_CHECK(check_expert_bias("bias of gate", op.gate_bias, gate, graph));
+  QUERN_CHECK(check_expert_bias("bias of up", op.up_bias, up, graph));
+  QUERN_CHECK(check_expert_bias("bias of down", op.down_bias, down, graph));
+  return shaped(x, x.cols);
+}
+
+std::vector<ValueId> inputs(const ScaleRowsOp& op) { return {op.x, op.factor}; }
+Result<Value> infer(const ScaleRowsOp& op, const Graph& graph) {
+  QUERN_CHECK(same("scale_rows", "factor", 1, value(graph, op.factor).cols));
+  return shaped(value(graph, op.x), value(graph, op.x).cols);
+}
+
 std::vector<ValueId> inputs(const AddOp& op) { return {op.a, op.b}; }
 Result<Value> infer(const AddOp& op, const Graph& graph) {
   QUERN_CHECK(same("add", "b", value(graph, op.a).cols, value(graph, op.b).cols));
   return shaped(value(graph, op.a), value(graph, op.a).cols);
+}
+
+std::vector<ValueId> inputs(const MulOp& op) { return {op.a, op.b}; }
+Result<Value> infer(const MulOp& op, const Graph& graph) {
+  QUERN_CHECK(same("mul", "b", value(graph, op.a).cols, value(graph, op.b).cols));
+  return shaped(value(graph, op.a), value(graph, op.a).cols);
+}
+
+std::vector<ValueId> inputs(const CausalConvOp& op) { return {op.x}; }
+Result<Value> infer(const CausalConvOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  constexpr std::int64_t kMaxKernel = 64;
+  if (op.kernel < 2 || op.kernel > kMaxKernel)
+    return mismatch("causal_conv", "length of the kernel", kMaxKernel, op.kernel);
+  QUERN_CHECK(same("causal_conv", "weight", x.cols * op.kernel, weight(graph, op.weight).cols));
+  if (op.bias != kNone)
+    QUERN_CHECK(same("causal_conv", "bias", x.cols, weight(graph, op.bias).cols));
+  return shaped(x, x.cols);
+}
+
+std::vector<ValueId> inputs(const ScanOp& op) { return {op.x, op.dt, op.b, op.c}; }
+Result<Value> infer(const ScanOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  const std::int64_t heads = value(graph, op.dt).cols, b_cols = value(graph, op.b).cols;
+  if (op.head_dim < 1 || op.groups < 1 || heads % op.groups != 0 || b_cols % op.groups != 0)
+    return mismatch("scan", "groups", heads, op.groups);
+  QUERN_CHECK(same("scan", "columns of x", heads * op.head_dim, x.cols));
+  QUERN_CHECK(same("scan", "c", b_cols, value(graph, op.c).cols));
+  const std::int64_t a = weight(graph, op.a).cols;
+  if (a != heads) QUERN_CHECK(same("scan", "a", heads * (b_cols / op.groups), a));
+  QUERN_CHECK(same("scan", "skip", heads, weight(graph, op.skip).cols));
+  if (op.dt_bias != kNone)
+    QUERN_CHECK(same("scan", "bias of dt", heads, weight(graph, op.dt_bias).cols));
+  return shaped(x, x.cols);
 }
 
 std::vector<ValueId> inputs(const SelectRowsOp& op) { return {op.x}; }
@@ -212,12 +298,19 @@ constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<RopeAnglesOp>("rope_angles"),
     row<RopeOp>("rope"),
     row<PositionColumnOp>("position_column"),
+    row<JoinHeadsOp>("join_heads"),
     row<AttentionOp>("attention"),
     row<EncoderAttentionOp>("encoder_attention"),
     row<PoolOp>("pool"),
     row<GluOp>("glu"),
+    row<RouteOp>("route"),
+    row<ExpertsOp>("experts"),
+    row<ScaleRowsOp>("scale_rows"),
     row<ActivationOp>("activation"),
     row<AddOp>("add"),
+    row<MulOp>("mul"),
+    row<CausalConvOp>("causal_conv"),
+    row<ScanOp>("scan"),
     row<ScaleOp>("scale"),
     row<ClampOp>("clamp"),
     row<SoftcapOp>("softcap"),

@@ -56,6 +56,21 @@ struct WeightsOf {
     if (!op.alibi_slopes.empty()) text += " alibi";
     append_weight(text, graph, op.sinks);
   }
+  void operator()(const RouteOp& op) const {
+    text += " used=" + std::to_string(op.n_used);
+    append_weight(text, graph, op.bias);
+  }
+  void operator()(const ExpertsOp& op) const {
+    for (const WeightId id : {op.gate, op.gate_bias, op.up, op.up_bias, op.down, op.down_bias})
+      append_weight(text, graph, id);
+  }
+  void operator()(const CausalConvOp& op) const {
+    append_weight(text, graph, op.weight);
+    append_weight(text, graph, op.bias);
+  }
+  void operator()(const ScanOp& op) const {
+    for (const WeightId id : {op.a, op.skip, op.dt_bias}) append_weight(text, graph, id);
+  }
   template <class T>
   void operator()(const T&) const {}
 };

@@ -23,13 +23,15 @@ enum class Transform : std::uint8_t {
   kRopeRows,   ///< Rows of each head are stored as neighbour pairs (GGUF's Llama); ours are halves.
   kAddOne,     ///< Stored minus one (Gemma's norms in Hugging Face form).
   kTranspose,  ///< Stored `[in, out]`.
+  kNegExp,     ///< Stored as the logarithm of what is negated (a scan's decay rates).
 };
 
 enum class Role : std::uint8_t {
   kMatrix,     ///< `[rows, cols]` of a linear layer: panels, may be quantized.
   kEmbedding,  ///< The same, looked up by row (and perhaps tied to the output).
   kVector,     ///< Norm weights and biases: plain float32.
-  kTable,      ///< A small `[rows, cols]` looked up by row (positions, types, biases): stays float.
+  kExact,  ///< `[rows, cols]` that is never quantized: small tables looked up by row (positions,
+           ///< types), routers, whose choices are not continuous.
 };
 
 /// Which rows of a fused source tensor are ours: `run` rows from `first` on, then `run` rows every
@@ -107,13 +109,16 @@ struct Architecture {
   const std::vector<TensorRule>& (*tensors)();
   /// Canonical configuration and weights → graph, shapes checked.
   Result<graph::Graph> (*build)(const Config& config, const WeightLookup& weights);
+  /// A key that a GGUF file must hold, other than 0, to be of this architecture; empty: the name
+  /// tells.
+  std::string_view gguf_mark = {};
 };
 
 std::span<const Architecture* const> all_architectures() noexcept;
-/// By canonical name, Hugging Face class, or GGUF name; nullptr where unknown.
+/// By canonical name, Hugging Face class, or GGUF name and metadata; nullptr where unknown.
 const Architecture* find_architecture(std::string_view canonical) noexcept;
 const Architecture* find_by_hf_class(std::string_view class_name) noexcept;
-const Architecture* find_by_gguf_name(std::string_view name) noexcept;
+const Architecture* find_by_gguf_name(std::string_view name, const Config& metadata) noexcept;
 
 /// A concrete tensor of a model: a rule with its layer filled in and its shape evaluated.
 struct ExpectedTensor {

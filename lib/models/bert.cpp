@@ -46,9 +46,9 @@ const std::vector<TensorRule>& tensors() {
         .table({"embed", "embeddings.word_embeddings", "token_embd"}, "vocab_size", "embed_dim",
                Role::kEmbedding)
         .table({"pos_embed", "embeddings.position_embeddings", "position_embd"}, "n_positions",
-               "embed_dim", Role::kTable)
+               "embed_dim", Role::kExact)
         .table({"type_embed", "embeddings.token_type_embeddings", "token_types"}, "n_types",
-               "embed_dim", Role::kTable)
+               "embed_dim", Role::kExact)
         .norm({"embed_norm", "embeddings.LayerNorm", "token_embd_norm"}, "embed_dim");
     add_bert_layers(table);
     table.matrix({"pooler", "pooler.dense", "cls"}, "dim", "dim", {.when = "!head.masked_lm?"})

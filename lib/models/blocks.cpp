@@ -124,7 +124,8 @@ graph::ValueId qk_norm(graph::GraphBuilder& g, const DecoderDims& dims, graph::V
 graph::ValueId project(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
                        std::int64_t rows, graph::ValueId residual = graph::kNone) {
   const graph::WeightId bias = g.vector(name + ".bias", rows, true);
-  return g.linear(h, g.matrix(name, rows, g.cols(h)), name, bias, residual);
+  const std::string part = name.substr(name.rfind('.') + 1);  // The graph knows the layer.
+  return g.linear(h, g.matrix(name, rows, g.cols(h)), part, bias, residual);
 }
 
 }  // namespace
@@ -136,11 +137,6 @@ graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, 
   graph::ValueId q = project(g, h, name("wq"), dims.n_heads * dims.head_dim);
   graph::ValueId k = project(g, h, name("wk"), dims.n_kv_heads * dims.head_dim);
   graph::ValueId v = project(g, h, name("wv"), dims.n_kv_heads * dims.head_dim);
-  if (options.clip > 0.0F) {
-    q = g.clamp(q, options.clip, "q_clip");
-    k = g.clamp(k, options.clip, "k_clip");
-    v = g.clamp(v, options.clip, "v_clip");
-  }
   const bool norm_last = options.qk_norm == QkNorm::kHeadsAfterRope;
   const auto norms = [&] {
     if (options.qk_norm == QkNorm::kNone) return;
@@ -148,6 +144,11 @@ graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, 
     k = qk_norm(g, dims, k, name("k_norm"), options);
   };
   if (!norm_last) norms();
+  if (options.clip > 0.0F) {
+    q = g.clamp(q, options.clip, "q_clip");
+    k = g.clamp(k, options.clip, "k_clip");
+    v = g.clamp(v, options.clip, "v_clip");
+  }
   if (angles != graph::kNone) {
     q = g.rope(q, angles, dims.head_dim, options.interleaved, "q_rope");
     k = g.rope(k, angles, dims.head_dim, options.interleaved, "k_rope");
@@ -163,8 +164,9 @@ graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, 
       {dims.n_kv_heads, key_dim, dims.head_dim, dims.windows[static_cast<std::size_t>(layer)]});
   const float scale =
       options.scale != 0.0F ? options.scale : 1.0F / std::sqrt(static_cast<float>(dims.head_dim));
-  const graph::ValueId heads = g.attention(
-      {q, k, v, state, dims.n_heads, scale, options.softcap, options.alibi_slopes}, "attention");
+  graph::AttentionOp op{q, k, v, state, dims.n_heads, scale, options.softcap, options.alibi_slopes};
+  if (options.sinks) op.sinks = g.vector(name("sinks"), dims.n_heads);
+  const graph::ValueId heads = g.attention(op, "attention");
   return project(g, heads, name("wo"), dims.dim, residual);
 }
 

@@ -2,6 +2,7 @@
 /// The blocks that decoders share. An architecture's file puts them together.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,7 @@ struct AttentionOptions {
   QkNorm qk_norm = QkNorm::kNone;
   NormKind qk_norm_kind = NormKind::kRms;
   bool qk_norm_per_head = false;  ///< Every head has weights of its own.
+  bool sinks = false;             ///< Heads have attention sinks.
   bool interleaved = false;       ///< Rotary pairs are neighbours.
   float clip = 0.0F;              ///< Queries, keys and values are clamped to ±clip; 0: not.
   std::vector<float> alibi_slopes = {};    ///< Per head; empty: none.
@@ -61,6 +63,29 @@ enum class NormPlacement : std::uint8_t {
   kAfterResidual,  ///< norm(x + f(x)).
 };
 
+/// A mixture of experts (Shazeer et al. 2017, "Outrageously Large Neural Networks").
+struct Mixture {
+  std::int64_t n_experts = 0;  ///< 0: none.
+  std::int64_t n_used = 0, ffn_dim = 0;
+  std::int64_t shared_ffn_dim = 0;   ///< Of the expert that every row takes; 0: none.
+  bool normalise = false;            ///< The chosen weights add up to 1.
+  graph::RouteOp route = {};         ///< Scoring, groups, scale; the rest is filled in.
+  std::vector<bool> layers = {};     ///< Which layers have one; empty: all.
+  float limit = 0.0F, alpha = 1.0F;  ///< graph::ExpertsOp's.
+
+  bool in_layer(std::int64_t layer) const {
+    return n_experts > 0 && (layers.empty() || layers[static_cast<std::size_t>(layer)]);
+  }
+};
+
+/// Latent attention (DeepSeek-AI 2024, "DeepSeek-V2", section 2.1): queries and keys of two parts,
+/// one that is rotated and one that is not; keys and values come from a narrow latent.
+struct Latent {
+  std::int64_t kv_rank = 0;  ///< 0: ordinary attention.
+  std::int64_t q_rank = 0;   ///< 0: queries come from the layer's input.
+  std::int64_t plain_dim = 0, rotated_dim = 0, value_dim = 0;
+};
+
 /// How a decoder is put together, beyond its dimensions.
 struct DecoderLayout {
   NormKind norm = NormKind::kRms;
@@ -68,10 +93,17 @@ struct DecoderLayout {
   /// Attention and MLP both read the layer's input; the MLP through `ffn_norm` where the file has
   /// one, else through `attn_norm`. Only with kBefore.
   bool parallel = false;
+  Mixture mixture = {};
   bool gated = true;                ///< Else a plain MLP of two matrices.
   bool residual_from_norm = false;  ///< norm(x) + f(norm(x)) (BLOOM's option).
   AttentionOptions attention = {};
   bool scale_by_layer = false;  ///< Scores of layer i are divided by i + 1 too.
+  Latent latent = {};
+  /// Layers without attention have this in its place: (layer, norm(x), residual) → x'.
+  std::function<graph::ValueId(graph::GraphBuilder& g, std::int64_t layer, graph::ValueId h,
+                               graph::ValueId residual)>
+      mixer = {};
+  std::vector<bool> attention_layers = {};  ///< Which layers have attention; empty: all.
   bool rotary = true;
   std::vector<bool> rotary_layers = {};  ///< Per layer; empty: all.
   float embed_scale = 1.0F;
@@ -98,6 +130,11 @@ graph::ValueId norm_block(graph::GraphBuilder& g, const DecoderDims& dims, std::
 graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                                graph::ValueId h, graph::ValueId angles, graph::ValueId residual,
                                const AttentionOptions& options);
+
+/// The same with latent attention.
+graph::ValueId latent_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
+                            graph::ValueId h, graph::ValueId angles, graph::ValueId residual,
+                            const AttentionOptions& options, const Latent& latent);
 
 /// x + w_down · (f(w_gate·h) · (w_up·h)) (Shazeer 2020, "GLU Variants Improve Transformer").
 graph::ValueId gated_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,

@@ -33,13 +33,13 @@ const std::vector<TensorRule>& tensors() {
         .table({"embed", "embeddings.word_embeddings", ""}, "vocab_size", "embed_dim",
                Role::kEmbedding)
         .table({"pos_embed", "embeddings.position_embeddings", ""}, "n_positions", "embed_dim",
-               Role::kTable, "has_positions")
+               Role::kExact, "has_positions")
         .table({"type_embed", "embeddings.token_type_embeddings", ""}, "n_types", "embed_dim",
-               Role::kTable, "has_types")
+               Role::kExact, "has_types")
         .matrix({"embed_proj", "embeddings.embed_proj", ""}, "dim", "embed_dim",
                 {.when = "has_embed_proj", .bias = false})
         .norm({"embed_norm", "embeddings.LayerNorm", ""}, "dim")
-        .table({"rel_embed", "encoder.rel_embeddings", ""}, "2*relative.span", "dim", Role::kTable,
+        .table({"rel_embed", "encoder.rel_embeddings", ""}, "2*relative.span", "dim", Role::kExact,
                "relative")
         .norm({"rel_norm", "encoder.LayerNorm", ""}, "dim", {.when = "relative.norm"});
     add_layers(table);

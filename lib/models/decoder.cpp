@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "models/blocks.h"
+#include "models/mixture.h"
 #include "models/rope_config.h"
 
 namespace quern::models {
@@ -26,6 +27,8 @@ class DecoderBuilder {
   using Block = graph::ValueId (DecoderBuilder::*)(graph::ValueId h, graph::ValueId residual);
 
   graph::ValueId attention(graph::ValueId h, graph::ValueId residual) {
+    if (layout_.mixer && !layout_.attention_layers[static_cast<std::size_t>(layer_)])
+      return layout_.mixer(g_, layer_, h, residual);
     const bool rotates =
         layout_.rotary_layers.empty() || layout_.rotary_layers[static_cast<std::size_t>(layer_)];
     AttentionOptions options = layout_.attention;
@@ -35,11 +38,15 @@ class DecoderBuilder {
                             : 1.0F / std::sqrt(static_cast<float>(dims_.head_dim));
       options.scale = own / static_cast<float>(layer_ + 1);
     }
+    if (layout_.latent.kv_rank > 0)
+      return latent_block(g_, dims_, layer_, h, angles_, residual, options, layout_.latent);
     return attention_block(g_, dims_, layer_, h, rotates ? angles_ : graph::kNone, residual,
                            options);
   }
 
   graph::ValueId mlp(graph::ValueId h, graph::ValueId residual) {
+    if (layout_.mixture.in_layer(layer_))
+      return mixture_mlp(g_, dims_, layer_, h, residual, layout_.mixture);
     return layout_.gated ? gated_mlp(g_, dims_, layer_, h, residual)
                          : plain_mlp(g_, dims_, layer_, h, residual);
   }
@@ -101,6 +108,10 @@ Result<graph::Graph> build_decoder(const Config& config, const WeightLookup& wei
       layout.rotary_layers.size() != static_cast<std::size_t>(dims.n_layers)) {
     return Error(ErrorCode::kMismatch, "a list of the configuration has not one value per layer")
         .of("rotary_layers");
+  }
+  if (layout.mixer && layout.attention_layers.size() != static_cast<std::size_t>(dims.n_layers)) {
+    return Error(ErrorCode::kMismatch, "a list of the configuration has not one value per layer")
+        .of("attention_layers");
   }
   graph::GraphBuilder g(weights, dims.vocab_size);
   const std::int64_t embed_dim = layout.embed_dim > 0 ? layout.embed_dim : dims.dim;

@@ -46,7 +46,7 @@ const std::vector<TensorRule>& tensors() {
         .table({"embed", "embeddings.word_embeddings", ""}, "vocab_size", "embed_dim",
                Role::kEmbedding)
         .table({"pos_embed", "embeddings.position_embeddings", ""}, "n_positions", "embed_dim",
-               Role::kTable)
+               Role::kExact)
         .norm({"embed_norm", "embeddings.LayerNorm", ""}, "embed_dim");
     add_layers(table);
     table

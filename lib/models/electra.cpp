@@ -31,9 +31,9 @@ const std::vector<TensorRule>& tensors() {
         .table({"embed", "embeddings.word_embeddings", ""}, "vocab_size", "embed_dim",
                Role::kEmbedding)
         .table({"pos_embed", "embeddings.position_embeddings", ""}, "n_positions", "embed_dim",
-               Role::kTable)
+               Role::kExact)
         .table({"type_embed", "embeddings.token_type_embeddings", ""}, "n_types", "embed_dim",
-               Role::kTable)
+               Role::kExact)
         .norm({"embed_norm", "embeddings.LayerNorm", ""}, "embed_dim")
         .matrix({"embed_proj", "embeddings_project", ""}, "dim", "embed_dim",
                 {.when = "has_embed_proj"});

@@ -44,7 +44,7 @@ class EncoderTable {
   EncoderTable& rows_of(std::string_view first, std::string_view total);
   /// wq, wk and wv, which the source keeps as the rows of one matrix in this order.
   EncoderTable& fused_qkv(const std::string& hf, const std::string& gguf, const Options& options);
-  /// A table that is looked up and has no bias. \param role kEmbedding, or kTable for a small one.
+  /// A table that is looked up and has no bias. \param role kEmbedding, or kExact for a small one.
   EncoderTable& table(const Names& names, std::string_view rows, std::string_view cols, Role role,
                       std::string_view when = {});
   /// One bias vector by its whole name.

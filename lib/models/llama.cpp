@@ -14,9 +14,6 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, {kGguf}));
   QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
   const bool hf = kind == SourceKind::kHuggingFace;
-  if (!hf)
-    QUERN_CHECK(
-        refuse(source, "llama.expert_count", "experts are not implemented for this architecture"));
   QUERN_TRY(window, source.integer_or(hf ? "sliding_window" : "llama.attention.sliding_window", 0));
   if (window > 0) config.set("window", window);
   config.set("architecture", std::string("llama"));

@@ -45,10 +45,10 @@ const std::vector<TensorRule>& tensors() {
         .table({"embed", "embeddings.word_embeddings", ""}, "vocab_size", "embed_dim",
                Role::kEmbedding)
         .table({"pos_embed", "embeddings.position_embeddings", ""}, "n_positions", "embed_dim",
-               Role::kTable)
+               Role::kExact)
         .norm({"embed_norm", "embeddings.LayerNorm", ""}, "embed_dim")
         .table({"rel_bias", "encoder.relative_attention_bias", ""}, "n_buckets", "n_heads",
-               Role::kTable);
+               Role::kExact);
     add_layers(table);
     table.matrix({"pooler", "pooler.dense", ""}, "dim", "dim", {.when = "!head.masked_lm?"})
         .matrix({"head.dense", "classifier.dense", ""}, "head_width", "dim",

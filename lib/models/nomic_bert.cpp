@@ -61,7 +61,7 @@ const std::vector<TensorRule>& tensors() {
         .table({"embed", "embeddings.word_embeddings", "token_embd"}, "vocab_size", "embed_dim",
                Role::kEmbedding)
         .table({"type_embed", "embeddings.token_type_embeddings", "token_types"}, "n_types",
-               "embed_dim", Role::kTable)
+               "embed_dim", Role::kExact)
         .norm({"embed_norm", "emb_ln", "token_embd_norm"}, "embed_dim")
         .fused_qkv(layer + "attn.Wqkv", "blk.{}.attn_qkv", plain)
         .matrix({"layers.{}.wo", layer + "attn.out_proj", "blk.{}.attn_output"}, "dim", "dim",

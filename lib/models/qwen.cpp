@@ -33,16 +33,38 @@ Result<Config> read_qwen_config(const Config& source, SourceKind kind, std::stri
   return config;
 }
 
-Result<Config> write_gguf_qwen_config(const Config& config, std::string_view gguf_arch) {
+Result<Config> write_gguf_qwen_config(const Config& config, const DecoderSpelling& spelling) {
   for (const ConfigValue& window : config.list("layer_windows")) {
     if (window != ConfigValue(std::int64_t{0})) {
       return Error(ErrorCode::kUnsupported, "GGUF has no place for this model's sliding windows")
           .of("layer_windows");
     }
   }
-  QUERN_TRY(out, write_gguf_decoder_config(config, {gguf_arch}));
-  QUERN_CHECK(write_gguf_rope(config, gguf_arch, out));
+  QUERN_TRY(out, write_gguf_decoder_config(config, spelling));
+  QUERN_CHECK(write_gguf_rope(config, spelling.gguf_arch, out));
   return out;
+}
+
+Result<Config> write_gguf_qwen_config(const Config& config, std::string_view gguf_arch) {
+  return write_gguf_qwen_config(config, DecoderSpelling{gguf_arch});
+}
+
+Status read_qwen_moe_windows(const Config& source, SourceKind kind, bool alternating,
+                             Config& config) {
+  QUERN_TRY(use_window, source.boolean_or("use_sliding_window", false));
+  QUERN_TRY(window, source.integer_or("sliding_window", 0));
+  if (kind == SourceKind::kGguf || !use_window || window <= 0) return {};
+  QUERN_CHECK(read_layer_types(source, window, config));
+  QUERN_TRY(n_layers, config.integer("n_layers"));
+  if (config.has("layer_windows") || n_layers < 1 || n_layers > 4096) return {};
+  QUERN_TRY(last, source.integer_or("max_window_layers", 28));
+  ConfigList windows;
+  for (std::int64_t i = 0; i < n_layers; ++i) {
+    const bool slides = !alternating || (i % 2 == 0 && i < last);
+    windows.emplace_back(slides ? window : std::int64_t{0});
+  }
+  config.set("layer_windows", std::move(windows));
+  return {};
 }
 
 }  // namespace quern::models

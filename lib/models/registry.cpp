@@ -35,6 +35,18 @@ extern const Architecture kExaone4;
 extern const Architecture kErnie45;
 extern const Architecture kHunyuanDense;
 extern const Architecture kSeedOss;
+extern const Architecture kMixtral;
+extern const Architecture kQwen2Moe;
+extern const Architecture kQwen3Moe;
+extern const Architecture kOlmoe;
+extern const Architecture kGranitemoe;
+extern const Architecture kGptOss;
+extern const Architecture kLfm2;
+extern const Architecture kMamba;
+extern const Architecture kMamba2;
+extern const Architecture kGranitemoehybrid;
+extern const Architecture kDeepseekV2;
+extern const Architecture kDeepseekV3;
 extern const Architecture kBert;
 extern const Architecture kRoberta;
 extern const Architecture kDistilBert;
@@ -46,13 +58,24 @@ extern const Architecture kNomicBert;
 
 namespace {
 
-constexpr std::array kAll = {
-    &kLlama,      &kQwen2,    &kQwen3,      &kGemma,      &kGemma2,  &kGemma3,   &kGpt2,
-    &kGptj,       &kGptNeox,  &kGptBigcode, &kStarcoder2, &kGranite, &kPhi,      &kPhi3,
-    &kOlmo2,      &kFalcon,   &kMpt,        &kBloom,      &kOpt,     &kStablelm, &kCohere,
-    &kCohere2,    &kSmollm3,  &kGlm4,       &kNemotron,   &kExaone4, &kErnie45,  &kHunyuanDense,
-    &kSeedOss,    &kBert,     &kRoberta,    &kDistilBert, &kElectra, &kMpNet,    &kDebertaV2,
-    &kModernBert, &kNomicBert};
+// Of two with one GGUF name the marked one comes first.
+constexpr std::array kAll = {&kMixtral,    &kLlama,        &kQwen2,
+                             &kQwen3,      &kGemma,        &kGemma2,
+                             &kGemma3,     &kGpt2,         &kGptj,
+                             &kGptNeox,    &kGptBigcode,   &kStarcoder2,
+                             &kGranite,    &kPhi,          &kPhi3,
+                             &kOlmo2,      &kFalcon,       &kMpt,
+                             &kBloom,      &kOpt,          &kStablelm,
+                             &kCohere,     &kCohere2,      &kSmollm3,
+                             &kGlm4,       &kNemotron,     &kExaone4,
+                             &kErnie45,    &kHunyuanDense, &kSeedOss,
+                             &kQwen2Moe,   &kQwen3Moe,     &kOlmoe,
+                             &kGranitemoe, &kGptOss,       &kLfm2,
+                             &kMamba,      &kMamba2,       &kGranitemoehybrid,
+                             &kDeepseekV2, &kDeepseekV3,   &kBert,
+                             &kRoberta,    &kDistilBert,   &kElectra,
+                             &kMpNet,      &kDebertaV2,    &kModernBert,
+                             &kNomicBert};
 
 template <class Matches>
 const Architecture* find(Matches matches) noexcept {
@@ -77,8 +100,15 @@ const Architecture* find_by_hf_class(std::string_view class_name) noexcept {
   return find([&](const Architecture& a) { return contains(a.hf_classes, class_name); });
 }
 
-const Architecture* find_by_gguf_name(std::string_view name) noexcept {
-  return find([&](const Architecture& a) { return contains(a.gguf_names, name); });
+const Architecture* find_by_gguf_name(std::string_view name, const Config& metadata) noexcept {
+  const auto is_marked = [&](std::string_view key) {
+    const ConfigValue* value = key.empty() ? nullptr : metadata.find(key);
+    const auto* number = value == nullptr ? nullptr : std::get_if<std::int64_t>(value);
+    return key.empty() || (number != nullptr && *number != 0);
+  };
+  return find([&](const Architecture& a) {
+    return contains(a.gguf_names, name) && is_marked(a.gguf_mark);
+  });
 }
 
 }  // namespace quern::models

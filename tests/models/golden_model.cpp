@@ -1,6 +1,7 @@
 #include "golden_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
@@ -56,7 +57,10 @@ class GoldenTensor {
     const bool transposed = expected_.rule->hf_transform == models::Transform::kTranspose;
     const std::uint64_t place = transposed ? col * total + from : from * cols() + col;
     const float plus = expected_.rule->hf_transform == models::Transform::kAddOne ? 1.0F : 0.0F;
-    return read_float(*parts_[part], (stacked_ ? part * total * cols() : 0) + place) + plus;
+    const float value =
+        read_float(*parts_[part], (stacked_ ? part * total * cols() : 0) + place) + plus;
+    const bool log = expected_.rule->hf_transform == models::Transform::kNegExp;
+    return log ? -std::exp(value) : value;
   }
 
  private:
@@ -76,8 +80,8 @@ Result<quant::TensorView> GoldenModel::load_tensor(const formats::SafetensorsFil
     return Error(ErrorCode::kMissing, "a tensor is missing").of(expected.name);
   }
   const bool vector = expected.rule->role == models::Role::kVector;
-  const bool stays = expected.rule->role == models::Role::kTable;
-  if (encoding == kKeep || vector || stays) encoding = vector ? Encoding::kF32 : source.encoding();
+  const bool exact = expected.rule->role == models::Role::kExact;
+  if (encoding == kKeep || vector || exact) encoding = vector ? Encoding::kF32 : source.encoding();
   const EncodingInfo& info = *find_encoding(encoding);
   const std::uint64_t rows = source.rows(), cols = source.cols();
   const auto parts = static_cast<std::uint64_t>(expected.count);

@@ -112,6 +112,27 @@ TEST_CASE("rewinding brings back the bits of the shorter sequence") {
   }
 }
 
+TEST_CASE("a recurrent model goes back to its beginning or not at all") {
+  for (const char* name : {"mamba", "lfm2", "granitemoehybrid"}) {
+    const auto path = golden_model(name);
+    if (!path) return;
+    const Model& model = opened(*path);
+    const auto ids = golden_ids(*path, "input_ids");
+    Session session = new_session(model);
+    const auto first = session.step(ids);
+    REQUIRE(first.ok());
+    const std::vector<float> expected(first->begin(), first->end());
+    const Status rewound = session.rewind(3);
+    REQUIRE_FALSE(rewound.ok());
+    CHECK(rewound.error().code == ErrorCode::kUnsupported);
+    CHECK(session.position() == static_cast<std::int64_t>(ids.size()));
+    REQUIRE(session.rewind(0).ok());
+    const auto again = session.step(ids);
+    REQUIRE(again.ok());
+    CHECK(std::vector<float>(again->begin(), again->end()) == expected);
+  }
+}
+
 TEST_CASE("a step that does not fit, or holds no or foreign tokens, changes nothing") {
   const auto path = golden_model("llama3");
   if (!path) return;

@@ -58,7 +58,7 @@ Result<ProgramPlan> CpuBackend::plan(const graph::Graph& graph, const CompileOpt
   const KvType kv = resolve(options.kv, graph);
   QUERN_TRY(lowered, Lowering::lower(graph, options, kv, *table));
   return ProgramPlan{CpuProgram::memory_bytes(lowered, options.executor->threads()),
-                     KvLayout(graph.states, kv, capacity).bytes()};
+                     KvLayout(graph, kv, capacity).bytes()};
 }
 
 }  // namespace quern::backends::cpu

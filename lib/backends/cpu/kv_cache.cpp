@@ -1,6 +1,7 @@
 #include "backends/cpu/kv_cache.h"
 
 #include <cstring>
+#include <string>
 
 namespace quern::backends::cpu {
 namespace {
@@ -11,15 +12,20 @@ std::int64_t blocks_for(std::int64_t positions) {
 
 }  // namespace
 
-KvLayout::KvLayout(std::span<const graph::KvState> states, KvType type, std::int64_t capacity)
+KvLayout::KvLayout(const graph::Graph& graph, KvType type, std::int64_t capacity)
     : blocks_(blocks_for(capacity)), type_(type) {
-  layers_.reserve(states.size());
-  for (const graph::KvState& state : states) {
+  layers_.reserve(graph.states.size());
+  for (const graph::KvState& state : graph.states) {
     const Layer layer{bytes_, state.n_kv_heads, kernels::kv_key_block_bytes(type, state.head_dim),
                       kernels::kv_value_block_bytes(type, state.value_dim)};
     bytes_ += static_cast<std::uint64_t>(layer.heads * blocks_ *
                                          (layer.k_block_bytes + layer.v_block_bytes));
     layers_.push_back(layer);
+  }
+  rolling_begin_ = bytes_;
+  for (const graph::RollingState& state : graph.rolling) {
+    rolling_.push_back(bytes_);
+    bytes_ += (static_cast<std::uint64_t>(state.floats) * sizeof(float) + 63) / 64 * 64;
   }
 }
 
@@ -31,9 +37,9 @@ kernels::KvHead KvLayout::head(std::byte* base, graph::StateId state,
   return {k, k + blocks_ * layer.k_block_bytes, layer.k_block_bytes, layer.v_block_bytes};
 }
 
-Result<std::unique_ptr<SequenceState>> KvCache::create(std::span<const graph::KvState> states,
-                                                       KvType type, std::int64_t capacity) {
-  KvLayout layout(states, type, capacity);
+Result<std::unique_ptr<SequenceState>> KvCache::create(const graph::Graph& graph, KvType type,
+                                                       std::int64_t capacity) {
+  KvLayout layout(graph, type, capacity);
   QUERN_TRY(memory, base::PageBuffer::allocate(layout.bytes()));
   return std::unique_ptr<SequenceState>(new KvCache(std::move(layout), std::move(memory)));
 }
@@ -42,6 +48,14 @@ Status KvCache::rewind(std::int64_t position) {
   if (position < 0 || position > capacity()) {
     return Error(ErrorCode::kOutOfRange, "a position lies outside the sequence").of("position");
   }
+  const auto [begin, bytes] = layout_.rolling_part();
+  if (bytes > 0 && position > 0) {
+    return Error(ErrorCode::kUnsupported, "a recurrent model cannot go back but to the beginning")
+        .of("position")
+        .want("0")
+        .got(std::to_string(position));
+  }
+  if (bytes > 0) std::memset(memory_.data() + begin, 0, static_cast<std::size_t>(bytes));
   return {};  // Positions are overwritten when they are written again; nothing after them is read.
 }
 
@@ -51,6 +65,12 @@ Status KvCache::copy_from(const SequenceState& other, std::int64_t position) {
       source.layout_.states() != layout_.states() || source.layout_.type() != layout_.type()) {
     return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
   }
+  const auto [rolling, rolling_bytes] = layout_.rolling_part();
+  if (rolling_bytes != source.layout_.rolling_part().second) {
+    return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
+  }
+  std::memcpy(memory_.data() + rolling, source.memory_.data() + source.layout_.rolling_part().first,
+              static_cast<std::size_t>(rolling_bytes));
   const std::int64_t blocks = blocks_for(position);
   for (std::size_t i = 0; i < layout_.states(); ++i) {
     const auto state = static_cast<graph::StateId>(i);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "backends/backend.h"
@@ -16,7 +17,7 @@ namespace quern::backends::cpu {
 class KvLayout {
  public:
   /// \param capacity positions, rounded up to whole blocks of 64.
-  KvLayout(std::span<const graph::KvState> states, KvType type, std::int64_t capacity);
+  KvLayout(const graph::Graph& graph, KvType type, std::int64_t capacity);
 
   std::int64_t capacity() const noexcept { return blocks_ * kernels::kKvBlock; }
   std::uint64_t bytes() const noexcept { return bytes_; }
@@ -24,6 +25,14 @@ class KvLayout {
 
   /// Blocks of `head` of state `state` in a cache that begins at `base`.
   kernels::KvHead head(std::byte* base, graph::StateId state, std::int64_t head) const noexcept;
+  /// Numbers of rolling state `state`.
+  float* rolling(std::byte* base, graph::StateId state) const noexcept {
+    return reinterpret_cast<float*>(base + rolling_[static_cast<std::size_t>(state)]);
+  }
+  /// Where all of them lie, at the end: {offset, bytes}; none: 0 bytes.
+  std::pair<std::uint64_t, std::uint64_t> rolling_part() const noexcept {
+    return {rolling_begin_, bytes_ - rolling_begin_};
+  }
   std::size_t states() const noexcept { return layers_.size(); }
   std::int64_t heads(graph::StateId state) const noexcept {
     return layers_[static_cast<std::size_t>(state)].heads;
@@ -35,24 +44,32 @@ class KvLayout {
     std::int64_t heads, k_block_bytes, v_block_bytes;
   };
   std::vector<Layer> layers_;
+  std::vector<std::uint64_t> rolling_;
+  std::uint64_t rolling_begin_ = 0;
   std::int64_t blocks_;
   std::uint64_t bytes_ = 0;
   KvType type_;
 };
 
-/// Owns the memory of one sequence: pages are taken when positions are first written.
+/// Owns the memory of one sequence: pages are taken when positions are first written. Where the
+/// model has rolling states the sequence cannot go back but to its beginning, and is copied whole:
+/// `copy_from`'s position must be the other's end.
 class KvCache final : public SequenceState {
  public:
-  static Result<std::unique_ptr<SequenceState>> create(std::span<const graph::KvState> states,
-                                                       KvType type, std::int64_t capacity);
+  static Result<std::unique_ptr<SequenceState>> create(const graph::Graph& graph, KvType type,
+                                                       std::int64_t capacity);
 
   std::int64_t capacity() const noexcept override { return layout_.capacity(); }
   std::uint64_t bytes() const noexcept override { return layout_.bytes(); }
+  bool rewinds() const noexcept override { return layout_.rolling_part().second == 0; }
   Status rewind(std::int64_t position) override;
   Status copy_from(const SequenceState& other, std::int64_t position) override;
 
   kernels::KvHead head(graph::StateId state, std::int64_t index) const noexcept {
     return layout_.head(memory_.data(), state, index);
+  }
+  float* rolling(graph::StateId state) const noexcept {
+    return layout_.rolling(memory_.data(), state);
   }
 
  private:

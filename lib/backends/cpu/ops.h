@@ -17,10 +17,17 @@ Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId 
 Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_position_column(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_join_heads(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_route(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_experts(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_mul(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_clamp(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out);

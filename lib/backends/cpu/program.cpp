@@ -169,7 +169,7 @@ std::span<const float> CpuProgram::output(std::string_view name) const {
 }
 
 Result<std::unique_ptr<SequenceState>> CpuProgram::new_sequence(std::int64_t capacity) const {
-  return KvCache::create(graph_->states, kv_, capacity);
+  return KvCache::create(*graph_, kv_, capacity);
 }
 
 }  // namespace quern::backends::cpu

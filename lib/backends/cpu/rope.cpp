@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "backends/cpu/ops.h"
@@ -86,7 +87,46 @@ class PositionColumnStep final : public Step {
   std::int64_t heads_;
 };
 
+class JoinHeadsStep final : public Step {
+ public:
+  struct Shape {
+    BufferId a, b, out;
+    std::int64_t a_cols, a_dim, b_dim, heads;
+  };
+  explicit JoinHeadsStep(const Shape& shape) : s_(shape) {}
+
+  void run(const StepContext& context) const override {
+    const std::int64_t a_step = s_.a_cols == s_.a_dim ? 0 : s_.a_dim;
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      const float* a = context.floats(s_.a) + row * s_.a_cols;
+      const float* b = context.floats(s_.b) + row * s_.heads * s_.b_dim;
+      float* out = context.floats(s_.out) + row * s_.heads * (s_.a_dim + s_.b_dim);
+      for (std::int64_t head = 0; head < s_.heads; ++head) {
+        out = std::copy_n(a + head * a_step, s_.a_dim, out);
+        out = std::copy_n(b + head * s_.b_dim, s_.b_dim, out);
+      }
+    }
+  }
+
+ private:
+  Shape s_;
+};
+
 }  // namespace
+
+Status lower_join_heads(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& join = *std::get_if<graph::JoinHeadsOp>(&op);
+  const JoinHeadsStep::Shape shape{lowering.buffer(join.a),
+                                   lowering.buffer(join.b),
+                                   lowering.allocate(out),
+                                   lowering.value(join.a).cols,
+                                   join.a_dim,
+                                   join.b_dim,
+                                   lowering.value(join.b).cols / join.b_dim};
+  lowering.add(std::make_unique<JoinHeadsStep>(shape),
+               {Split::kRows, {shape.a, shape.b}, {shape.out}});
+  return {};
+}
 
 Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& angles = *std::get_if<graph::RopeAnglesOp>(&op);

@@ -1,0 +1,319 @@
+// A mixture's MLP: rows are sorted by expert, so that every expert is one matrix product over the
+// rows that chose it. A row's product does not depend on its companions, and its experts' results
+// are added in the order of its choice: so the bits do not depend on who shares a step.
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/ops.h"
+#include "backends/cpu/unsupported.h"
+
+namespace quern::backends::cpu {
+namespace {
+
+/// A *slot* is one (row, choice); slots are sorted by expert. All in int32.
+struct SlotTable {
+  std::int32_t* begin;  ///< `[n_experts + 1]`: first sorted slot of each expert.
+  std::int32_t* tile;   ///< `[n_experts]`: first row tile of its packed rows.
+  std::int32_t* row;    ///< Of each sorted slot.
+  std::int32_t* place;  ///< Sorted place of each slot, by row and choice.
+
+  static std::int64_t bytes(std::int64_t n_experts, std::int64_t slots) {
+    return (2 * n_experts + 1 + 2 * slots) * static_cast<std::int64_t>(sizeof(std::int32_t));
+  }
+  static SlotTable at(std::byte* memory, std::int64_t n_experts, std::int64_t slots) {
+    auto* begin = reinterpret_cast<std::int32_t*>(memory);
+    return {begin, begin + n_experts + 1, begin + 2 * n_experts + 1,
+            begin + 2 * n_experts + 1 + slots};
+  }
+};
+
+struct ExpertsShape {
+  std::int64_t n_experts, n_used, dim, ffn_dim;
+  BufferId x, route, table, sorted, packed_x, gate, up, packed_h, down, out;
+
+  std::int64_t slots(std::int64_t rows) const noexcept { return rows * n_used; }
+  SlotTable slot_table(const StepContext& context) const {
+    return SlotTable::at(context.bytes(table), n_experts, slots(context.rows()));
+  }
+  /// Row tiles that `rows` rows of the step can need: each expert's last one may be ragged.
+  std::int64_t tiles(std::int64_t rows) const noexcept {
+    const std::int64_t n = slots(rows);
+    return n / kernels::kRowTile + std::min(n_experts, n);
+  }
+};
+
+std::int64_t tile_bytes(RowFormat format, std::int64_t cols) {
+  return kernels::packed_rows_bytes(format, kernels::kRowTile, cols);
+}
+
+/// Sorts the slots by expert. One thread: there are few.
+class SortSlotsStep final : public Step {
+ public:
+  explicit SortSlotsStep(const ExpertsShape& shape) : shape_(shape) {}
+
+  void run(const StepContext& context) const override {
+    if (context.thread != 0) return;
+    const SlotTable table = shape_.slot_table(context);
+    const float* route = context.floats(shape_.route);
+    const auto expert = [&](std::int64_t row, std::int64_t i) {
+      return static_cast<std::int32_t>(route[row * 2 * shape_.n_used + i]);
+    };
+    std::fill_n(table.begin, shape_.n_experts + 1, 0);
+    for (std::int64_t row = 0; row < context.rows(); ++row) {
+      for (std::int64_t i = 0; i < shape_.n_used; ++i) ++table.begin[expert(row, i) + 1];
+    }
+    std::int32_t tiles = 0;
+    for (std::int64_t e = 0; e < shape_.n_experts; ++e) {
+      table.tile[e] = tiles;
+      tiles += (table.begin[e + 1] + 7) / static_cast<std::int32_t>(kernels::kRowTile);
+      table.begin[e + 1] += table.begin[e];
+    }
+    for (std::int64_t row = 0; row < context.rows(); ++row) {
+      for (std::int64_t i = 0; i < shape_.n_used; ++i) {
+        const std::int32_t at = table.begin[expert(row, i)]++;
+        table.row[at] = static_cast<std::int32_t>(row);
+        table.place[row * shape_.n_used + i] = at;
+      }
+    }
+    // Each begin now is the next expert's.
+    std::copy_backward(table.begin, table.begin + shape_.n_experts,
+                       table.begin + shape_.n_experts + 1);
+    table.begin[0] = 0;
+  }
+
+ private:
+  ExpertsShape shape_;
+};
+
+/// Packs every expert's rows; threads take experts. The rows are gathered first where `gathered`.
+class PackSlotsStep final : public Step {
+ public:
+  PackSlotsStep(const ExpertsShape& shape, RowFormat format, bool gathers)
+      : shape_(shape), format_(format), gathers_(gathers) {}
+
+  void run(const StepContext& context) const override {
+    const SlotTable table = shape_.slot_table(context);
+    const std::int64_t cols = gathers_ ? shape_.dim : shape_.ffn_dim;
+    float* from = context.floats(gathers_ ? shape_.sorted : shape_.gate);
+    std::byte* to = context.bytes(gathers_ ? shape_.packed_x : shape_.packed_h);
+    for (std::int64_t e = context.thread; e < shape_.n_experts; e += context.threads) {
+      const std::int64_t begin = table.begin[e], n = table.begin[e + 1] - begin;
+      if (n == 0) continue;
+      if (gathers_) gather(context, table, begin, n);
+      context.kernels.pack_rows[static_cast<std::size_t>(format_)](
+          {from + begin * cols, cols, n, cols, 0, (n + kernels::kRowTile - 1) / kernels::kRowTile,
+           to + table.tile[e] * tile_bytes(format_, cols)});
+    }
+  }
+
+ private:
+  void gather(const StepContext& context, const SlotTable& table, std::int64_t begin,
+              std::int64_t n) const {
+    for (std::int64_t i = begin; i < begin + n; ++i) {
+      std::memcpy(context.floats(shape_.sorted) + i * shape_.dim,
+                  context.floats(shape_.x) + table.row[i] * shape_.dim,
+                  static_cast<std::size_t>(shape_.dim) * sizeof(float));
+    }
+  }
+
+  ExpertsShape shape_;
+  RowFormat format_;
+  bool gathers_;
+};
+
+/// The products of every expert with its rows; threads take panels of each.
+class ExpertLinearStep final : public Step {
+ public:
+  struct Matrices {
+    quant::TensorView weight;
+    const float* bias;  ///< `[n_experts, rows]` or nullptr.
+    BufferId packed, out;
+  };
+  ExpertLinearStep(const ExpertsShape& shape, const Matrices& matrices)
+      : shape_(shape),
+        m_(matrices),
+        info_(*find_encoding(matrices.weight.encoding)),
+        matrix_bytes_(tensor_bytes(info_, Layout::kPanel16,
+                                   static_cast<std::uint64_t>(matrices.weight.rows),
+                                   static_cast<std::uint64_t>(matrices.weight.cols))
+                          .value_or(0)) {}
+
+  void run(const StepContext& context) const override {
+    const SlotTable table = shape_.slot_table(context);
+    const std::int64_t rows = m_.weight.rows, cols = m_.weight.cols;
+    const auto [begin, end] = context.share((rows + kernels::kPanelRows - 1) / kernels::kPanelRows);
+    if (begin == end) return;
+    const auto linear = context.kernels.linear[static_cast<std::size_t>(m_.weight.encoding)];
+    for (std::int64_t e = 0; e < shape_.n_experts; ++e) {
+      const std::int64_t first = table.begin[e], n = table.begin[e + 1] - first;
+      if (n == 0) continue;
+      linear({m_.weight.data + static_cast<std::uint64_t>(e) * matrix_bytes_, rows, cols, begin,
+              end, context.bytes(m_.packed) + table.tile[e] * tile_bytes(info_.rows, cols), n,
+              m_.bias == nullptr ? nullptr : m_.bias + e * rows,
+              context.floats(m_.out) + first * rows, rows, false, context.scratch});
+    }
+  }
+
+ private:
+  ExpertsShape shape_;
+  Matrices m_;
+  const EncodingInfo& info_;
+  std::uint64_t matrix_bytes_;
+};
+
+/// gate ← f(gate) · up, for all slots.
+class ExpertGluStep final : public Step {
+ public:
+  ExpertGluStep(const ExpertsShape& shape, const graph::ExpertsOp& op)
+      : shape_(shape),
+        activation_(static_cast<std::size_t>(op.activation)),
+        limit_(op.limit),
+        alpha_(op.alpha) {}
+
+  void run(const StepContext& context) const override {
+    const auto [begin, end] = context.share(shape_.slots(context.rows()));
+    if (limit_ > 0.0F) return clamped(context, begin * shape_.ffn_dim, end * shape_.ffn_dim);
+    float* gate = context.floats(shape_.gate) + begin * shape_.ffn_dim;
+    const float* up = context.floats(shape_.up) + begin * shape_.ffn_dim;
+    context.kernels.glu[activation_](gate, up, (end - begin) * shape_.ffn_dim, gate);
+  }
+
+ private:
+  /// gate' = min(gate, limit), up' = clamp(up, ±limit); gate'·sigmoid(alpha·gate')·(up' + 1).
+  void clamped(const StepContext& context, std::int64_t begin, std::int64_t end) const {
+    const kernels::KernelTable& k = context.kernels;
+    float* gate = context.floats(shape_.gate) + begin;
+    float* up = context.floats(shape_.up) + begin;
+    const std::int64_t n = end - begin;
+    k.clamp(up, limit_, n, up);
+    for (std::int64_t i = 0; i < n; ++i) {
+      gate[i] = limit_ < gate[i] ? limit_ : gate[i];
+      up[i] = gate[i] * (up[i] + 1.0F);
+    }
+    k.scale(gate, alpha_, n, gate);
+    k.glu[static_cast<std::size_t>(graph::Activation::kSigmoid)](gate, up, n, gate);
+  }
+
+  ExpertsShape shape_;
+  std::size_t activation_;
+  float limit_, alpha_;
+};
+
+/// out = Σ weight · result, in the order of the row's choice.
+class CombineStep final : public Step {
+ public:
+  explicit CombineStep(const ExpertsShape& shape) : shape_(shape) {}
+
+  void run(const StepContext& context) const override {
+    const SlotTable table = shape_.slot_table(context);
+    const auto [begin, end] = context.share(context.rows());
+    for (std::int64_t row = begin; row < end; ++row) {
+      const float* weights = context.floats(shape_.route) + row * 2 * shape_.n_used + shape_.n_used;
+      float* out = context.floats(shape_.out) + row * shape_.dim;
+      for (std::int64_t i = 0; i < shape_.n_used; ++i) {
+        float* y = context.floats(shape_.down) + table.place[row * shape_.n_used + i] * shape_.dim;
+        context.kernels.scale(y, weights[i], shape_.dim, i == 0 ? out : y);
+        if (i > 0) context.kernels.add(out, y, shape_.dim, out);
+      }
+    }
+  }
+
+ private:
+  ExpertsShape shape_;
+};
+
+/// Lowers one op. Used once.
+class ExpertsLowering {
+ public:
+  ExpertsLowering(Lowering& lowering, const graph::ExpertsOp& op, graph::ValueId out)
+      : lowering_(lowering), op_(op) {
+    shape_.n_experts = view(op.gate).batch;
+    shape_.n_used = lowering.value(op.route).cols / 2;
+    shape_.dim = lowering.value(op.x).cols;
+    shape_.ffn_dim = view(op.gate).rows;
+    shape_.x = lowering.buffer(op.x);
+    shape_.route = lowering.buffer(op.route);
+    shape_.table = buffer(
+        [&](std::int64_t rows) { return SlotTable::bytes(shape_.n_experts, shape_.slots(rows)); });
+    shape_.sorted = floats(shape_.dim);
+    shape_.gate = floats(shape_.ffn_dim);
+    shape_.up = floats(shape_.ffn_dim);
+    shape_.down = floats(shape_.dim);
+    shape_.packed_x = packed(format(op.gate), shape_.dim);
+    shape_.packed_h = packed(format(op.down), shape_.ffn_dim);
+    shape_.out = lowering.allocate(out);
+  }
+
+  void lower() {
+    const auto other = [](std::vector<BufferId> reads, std::vector<BufferId> writes) {
+      return StepInfo{Split::kOther, std::move(reads), std::move(writes)};
+    };
+    lowering_.add(std::make_unique<SortSlotsStep>(shape_), other({shape_.route}, {shape_.table}));
+    lowering_.add(std::make_unique<PackSlotsStep>(shape_, format(op_.gate), true),
+                  other({shape_.x, shape_.table}, {shape_.sorted, shape_.packed_x}));
+    linear(op_.gate, op_.gate_bias, shape_.packed_x, shape_.gate);
+    linear(op_.up, op_.up_bias, shape_.packed_x, shape_.up);
+    lowering_.add(std::make_unique<ExpertGluStep>(shape_, op_),
+                  other({shape_.gate, shape_.up}, {shape_.gate}));
+    lowering_.add(std::make_unique<PackSlotsStep>(shape_, format(op_.down), false),
+                  other({shape_.gate, shape_.table}, {shape_.packed_h}));
+    linear(op_.down, op_.down_bias, shape_.packed_h, shape_.down);
+    lowering_.add(std::make_unique<CombineStep>(shape_),
+                  other({shape_.down, shape_.table, shape_.route}, {shape_.out}));
+  }
+
+ private:
+  const quant::TensorView& view(graph::WeightId id) const { return lowering_.weight(id).view; }
+  RowFormat format(graph::WeightId id) const { return find_encoding(view(id).encoding)->rows; }
+
+  template <class Bytes>
+  BufferId buffer(Bytes bytes) {
+    const graph::Value& x = lowering_.value(op_.x);
+    return lowering_.new_buffer(bytes(lowering_.max_rows(x)), bytes(lowering_.few_rows(x)));
+  }
+  BufferId floats(std::int64_t cols) {
+    return buffer([&](std::int64_t rows) {
+      return shape_.slots(rows) * cols * static_cast<std::int64_t>(sizeof(float));
+    });
+  }
+  BufferId packed(RowFormat format, std::int64_t cols) {
+    return buffer([&](std::int64_t rows) { return shape_.tiles(rows) * tile_bytes(format, cols); });
+  }
+
+  void linear(graph::WeightId weight, graph::WeightId bias, BufferId packed, BufferId out) {
+    const float* values = bias == graph::kNone ? nullptr : view(bias).f32();
+    lowering_.add(std::make_unique<ExpertLinearStep>(
+                      shape_, ExpertLinearStep::Matrices{view(weight), values, packed, out}),
+                  {Split::kOther,
+                   {packed, shape_.table},
+                   {out},
+                   kernels::linear_scratch_bytes(view(weight).encoding, view(weight).cols)});
+  }
+
+  Lowering& lowering_;
+  const graph::ExpertsOp& op_;
+  ExpertsShape shape_{};
+};
+
+}  // namespace
+
+Status lower_experts(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& experts = *std::get_if<graph::ExpertsOp>(&op);
+  for (const graph::WeightId id : {experts.gate, experts.up, experts.down}) {
+    const graph::Weight& weight = lowering.weight(id);
+    const auto slot = static_cast<std::size_t>(weight.view.encoding);
+    if (find_encoding(weight.view.encoding) == nullptr || slot >= kernels::kEncodingSlots ||
+        lowering.kernels().linear[slot] == nullptr) {
+      return unsupported_encoding("experts", weight);
+    }
+  }
+  const auto format = [&](graph::WeightId id) {
+    return find_encoding(lowering.weight(id).view.encoding)->rows;
+  };
+  if (format(experts.gate) != format(experts.up))
+    return unsupported_encoding("experts", lowering.weight(experts.up));
+  ExpertsLowering(lowering, experts, out).lower();
+  return {};
+}
+
+}  // namespace quern::backends::cpu

@@ -1,0 +1,48 @@
+// DeepSeek V2 (DeepSeek-AI 2024, "DeepSeek-V2"): latent attention and fine-grained experts.
+#include "models/config_io.h"
+#include "models/deepseek.h"
+#include "models/mixture.h"
+#include "models/rope_config.h"
+
+namespace quern::models {
+namespace {
+
+Result<Config> read_config(const Config& source, SourceKind) {
+  QUERN_TRY(config, read_deepseek_config(source, "n_routed_experts"));
+  QUERN_TRY(method, source.string_or("topk_method", "greedy"));
+  if (method != "greedy" && method != "group_limited_greedy") {
+    return Error(ErrorCode::kUnsupported, "a way of choosing experts is not implemented")
+        .of("topk_method")
+        .want("greedy or group_limited_greedy")
+        .got(method);
+  }
+  config.set("normalise_experts", false);  // V2 ignores the key.
+  if (method == "group_limited_greedy") {
+    QUERN_TRY(groups, source.integer("n_group"));
+    QUERN_TRY(used, source.integer("topk_group"));
+    config.set("n_expert_groups", groups);
+    config.set("n_expert_groups_used", used);
+  }
+  config.set("architecture", std::string("deepseek_v2"));
+  return config;
+}
+
+const std::vector<TensorRule>& tensors() {
+  static const std::vector<TensorRule> kRules = deepseek_tensors();
+  return kRules;
+}
+
+Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
+  DecoderLayout layout;
+  QUERN_CHECK(read_deepseek_layout(config, layout));
+  layout.attention.interleaved = true;
+  return build_decoder(config, weights, layout);
+}
+
+}  // namespace
+
+extern const Architecture kDeepseekV2;
+const Architecture kDeepseekV2 = {
+    "deepseek_v2", {"DeepseekV2ForCausalLM"}, {}, read_config, nullptr, tensors, build};
+
+}  // namespace quern::models

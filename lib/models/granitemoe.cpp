@@ -1,0 +1,67 @@
+// Granite 3 MoE (IBM 2024, "Granite 3.0 Language Models"): Granite with a mixture of experts.
+#include "models/config_io.h"
+#include "models/granite.h"
+#include "models/mixture.h"
+#include "models/rope_config.h"
+
+namespace quern::models {
+namespace {
+
+constexpr std::string_view kGguf = "granitemoe";
+
+const DecoderSpelling& spelling() {
+  static const DecoderSpelling kSpelling = [] {
+    DecoderSpelling s{kGguf};
+    s.keys = granite_keys();
+    s.keys.push_back({"n_experts", "num_local_experts", "expert_count"});
+    s.keys.push_back({"n_experts_used", "num_experts_per_tok", "expert_used_count"});
+    return s;
+  }();
+  return kSpelling;
+}
+
+Result<Config> read_config(const Config& source, SourceKind kind) {
+  QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
+  QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
+  config.set("expert_ffn_dim", *config.find("ffn_dim"));
+  config.set("architecture", std::string("granitemoe"));
+  return config;
+}
+
+Result<Config> write_gguf_config(const Config& config) {
+  QUERN_TRY(out, write_gguf_decoder_config(config, spelling()));
+  QUERN_CHECK(write_gguf_rope(config, kGguf, out));
+  return out;
+}
+
+const std::vector<TensorRule>& tensors() {
+  static const std::vector<TensorRule> kRules = [] {
+    MixtureTable mixture;
+    mixture.router = "layers.{}.block_sparse_moe.router.layer";
+    mixture.gate = mixture.up = "layers.{}.block_sparse_moe.input_linear";
+    mixture.down = "layers.{}.block_sparse_moe.output_linear";
+    mixture.fused_gate_up = true;
+    return decoder_tensors(
+        {.w_gate = "", .w_up = "", .w_down = "", .gguf_qk = Transform::kRopeRows},
+        mixture_tensors(mixture));
+  }();
+  return kRules;
+}
+
+Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
+  DecoderLayout layout;
+  QUERN_CHECK(read_granite_scales(config, layout));
+  QUERN_TRY(mixture, read_mixture(config));
+  layout.mixture = std::move(mixture);
+  layout.mixture.normalise = true;
+  return build_decoder(config, weights, layout);
+}
+
+}  // namespace
+
+extern const Architecture kGranitemoe;
+const Architecture kGranitemoe = {"granitemoe", {"GraniteMoeForCausalLM"}, {kGguf},
+                                  read_config,  write_gguf_config,         tensors,
+                                  build};
+
+}  // namespace quern::models

@@ -1,0 +1,42 @@
+/// \file
+/// Blocks with a recurrent state in the place of attention, and their tensors.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "models/blocks.h"
+
+namespace quern::models {
+
+/// A Mamba-2 block (Dao and Gu 2024, "Transformers are SSMs").
+struct Mamba2Dims {
+  std::int64_t heads, head_dim, state_dim, groups, kernel;
+  float norm_eps, dt_min, dt_max;
+  graph::Activation activation;
+
+  /// From the keys ssm.heads, ssm.head_dim, ssm.state_dim, ssm.groups, ssm.kernel, ssm.dt_min,
+  /// ssm.dt_max, norm_eps and activation. kOutOfRange.
+  static Result<Mamba2Dims> read(const Config& config);
+};
+
+/// Reads `time_step_limit`, whose infinity means no limit, into ssm.dt_min and ssm.dt_max.
+Status read_time_step_limit(const Config& source, Config& config);
+
+/// residual + out · norm(silu(z) · scan(conv(x, b, c), dt)) of the layer's "ssm_…" tensors.
+graph::ValueId mamba2_block(graph::GraphBuilder& g, const Mamba2Dims& dims, std::int64_t layer,
+                            graph::ValueId h, graph::ValueId residual);
+
+/// Its tensors, under the Hugging Face stem of the block ("layers.{}.mixer"). `when` as
+/// TensorRule's.
+std::vector<TensorRule> mamba2_tensors(const std::string& stem, std::string_view when);
+
+/// The list of booleans `key`, one per layer.
+std::vector<bool> layer_flags(const Config& config, std::string_view key);
+
+/// Sets `attention_layers` from `layer_types`: "full_attention" or "attention" against `other` or
+/// `other_too`; kUnsupported for any other word.
+Status read_attention_layers(const Config& source, std::string_view other,
+                             std::string_view other_too, Config& config);
+
+}  // namespace quern::models
