@@ -33,6 +33,24 @@ QUERN_INLINE void store_result(const LinearArgs& args, std::int64_t n0, std::int
   }
 }
 
+/// What the first tile of few rows asks memory for while it multiplies: the next panels, as one
+/// stream. Its own panel is several short streams, in which the hardware's prefetchers see none.
+/// Behind the last panel nothing is read, only asked for.
+struct NextPanel {
+  const std::byte* at = nullptr;
+  std::int64_t block_lines = 0;  ///< Cache lines per 32 of k.
+
+  QUERN_INLINE void follow(const LinearArgs& args, std::int64_t panel, std::int64_t count,
+                           const PanelGeometry& geometry) {
+    const std::int64_t bytes = count * geometry.panel_bytes, blocks = (args.k + 31) / 32;
+    at = args.weights + panel * geometry.panel_bytes;
+    block_lines = (bytes + 64 * blocks - 1) / (64 * blocks);
+  }
+  QUERN_INLINE void fetch() {
+    for (std::int64_t i = 0; i < block_lines; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 /// Calls tile(Index<P>, Index<W>, Index<S>, part, r0, first column) so that every row is covered: W
 /// rows at r0 + column of a subtile packed S wide, for P parts of a panel from `part` on.
 template <class Isa, class Tile>

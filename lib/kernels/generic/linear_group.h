@@ -39,17 +39,6 @@ struct ExpandedCodes : Rule {
   }
 };
 
-/// What a tile of few rows asks memory for while it multiplies: the next panel, as one stream. Its
-/// own panel is several short streams, in which the hardware's prefetchers see none.
-struct NextPanel {
-  const std::byte* at;
-  std::int64_t block_lines;  ///< Cache lines per 32 of k.
-
-  QUERN_INLINE void fetch() {
-    for (std::int64_t i = 0; i < block_lines; ++i, at += 64) __builtin_prefetch(at, 0, 2);
-  }
-};
-
 /// W rows of a subtile packed S wide against P parts of a panel.
 template <class Isa, int P, int W, int S, class Codes>
 void group_tile(const LinearArgs& args, const Codes (&part)[P], NextPanel next, std::int64_t n0,
@@ -123,19 +112,13 @@ struct GroupLinear {
     }
   }
 
-  /// What the first tile of a panel fetches; the others find it there.
-  static QUERN_INLINE NextPanel next_panel(const LinearArgs& args, std::int64_t panel, bool first) {
-    if (!first) return {nullptr, 0};
-    const std::int64_t bytes = panel_geometry(E, args.k).panel_bytes, blocks = (args.k + 31) / 32;
-    return {args.weights + (panel + 1) * bytes, (bytes + 64 * blocks - 1) / (64 * blocks)};
-  }
-
   /// One tile of parts made by make(part).
   template <int P, int W, int S, class Make>
   static QUERN_INLINE void tile(const LinearArgs& args, Make make, std::int64_t panel, int part,
                                 std::int64_t t0, const std::byte* x) {
     using Codes = decltype(make(0));
-    const NextPanel next = next_panel(args, panel, part == 0 && t0 == 0);
+    NextPanel next;
+    if (part == 0 && t0 == 0) next.follow(args, panel + 1, 1, panel_geometry(E, args.k));
     const std::int64_t n0 = panel * kPanelRows + Isa::kRows * part;
     if constexpr (P == 1) {
       const Codes one[1] = {make(part)};

@@ -44,7 +44,7 @@ struct RotatedLinear {
 
   /// W rows packed S wide against P strips of codes + 128.
   template <int P, int W, int S>
-  static void tile(const LinearArgs& args, const Strip (&strip)[P], std::int64_t t0,
+  static void tile(const LinearArgs& args, const Strip (&strip)[P], NextPanel next, std::int64_t t0,
                    const std::byte* x) {
     const std::int64_t blocks = round_up(args.k, 64) / 32;
     const std::byte* trailer = x + blocks * kRotatedRecord * S;
@@ -56,6 +56,7 @@ struct RotatedLinear {
     const std::byte* codes[P];
     each<P>([&](auto p) QUERN_INLINE_LAMBDA { codes[p] = strip[p].codes; });
     for (std::int64_t b = 0; b < blocks; ++b, x += kRotatedRecord * S) {
+      if constexpr (S < 8) next.fetch();
       each<8>([&](auto kk) QUERN_INLINE_LAMBDA {
         typename Isa::Wide w[P];
         each<P>([&](auto p) QUERN_INLINE_LAMBDA {
@@ -75,11 +76,12 @@ struct RotatedLinear {
   /// qr4 from its own bits: sums of 16 (they fit 16 bits) times the sub-scale.
   template <int W, int S>
   static void tile_qr4(const LinearArgs& args, const PanelPart<Isa>& part, const Strip (&strip)[1],
-                       std::int64_t t0, const std::byte* x) {
+                       NextPanel next, std::int64_t t0, const std::byte* x) {
     const std::int64_t blocks = round_up(args.k, 64) / 32;
     I acc[W];
     each<W>([&](auto t) QUERN_INLINE_LAMBDA { acc[t] = Isa::zero_ints(); });
     for (std::int64_t b = 0; b < blocks; ++b, x += kRotatedRecord * S) {
+      if constexpr (S < 8) next.fetch();
       const std::byte* scales = part.bytes(1, 16 * b);
       each<2>([&](auto h) QUERN_INLINE_LAMBDA {
         I sum[W];
@@ -111,45 +113,52 @@ struct RotatedLinear {
   }
 
   template <int P>
-  static QUERN_INLINE void sweep(const LinearArgs& args, const Strip (&strip)[P]) {
+  static QUERN_INLINE void sweep(const LinearArgs& args, const Strip (&strip)[P], NextPanel next) {
     const std::int64_t row_bytes = rotated_row_bytes(args.k);
     for (std::int64_t r0 = 0; r0 < args.rows;) {
       const std::int64_t w = subtile_width(args.rows - r0);
       const std::byte* x = args.x + r0 * row_bytes;
       if (w == 8) {
         for (int column = 0; column < 8; column += Isa::kTile) {
-          tile<P, Isa::kTile, 8>(args, strip, r0 + column, x + 4 * column);
+          tile<P, Isa::kTile, 8>(args, strip, next, r0 + column, x + 4 * column);
         }
       } else if (w == 4) {
-        tile<P, 4, 4>(args, strip, r0, x);
+        tile<P, 4, 4>(args, strip, next, r0, x);
       } else if (w == 2) {
-        tile<P, 2, 2>(args, strip, r0, x);
+        tile<P, 2, 2>(args, strip, next, r0, x);
       } else {
-        tile<P, 1, 1>(args, strip, r0, x);
+        tile<P, 1, 1>(args, strip, next, r0, x);
       }
+      next = {};
       r0 += w;
     }
   }
 
-  /// Sweeps `count` panels whose codes lie `code_bytes` apart and whose scales `panel_bytes` apart.
+  /// Sweeps `count` panels whose codes lie `code_bytes` apart and whose scales as the panels;
+  /// `asks` whether the codes still stand in the panels, so that few rows ask for the next ones.
   static void sweep_panels(const LinearArgs& args, std::int64_t first, std::int64_t count,
                            const std::byte* codes, std::int64_t code_bytes, const std::byte* scales,
-                           std::int64_t panel_bytes) {
+                           const PanelGeometry& geometry, bool asks) {
+    constexpr std::int64_t kPanels = Isa::kParts == 1 ? 2 : 1;  // Of two strips.
     const auto strip = [&](std::int64_t i) QUERN_INLINE_LAMBDA {
       const std::int64_t panel = i / Isa::kParts, part = i % Isa::kParts;
       return Strip{codes + panel * code_bytes + 4 * Isa::kRows * part,
-                   scales + panel * panel_bytes + 4 * Isa::kRows * part,
+                   scales + panel * geometry.panel_bytes + 4 * Isa::kRows * part,
                    (first + panel) * kPanelRows + Isa::kRows * part};
     };
     const std::int64_t strips = count * Isa::kParts;
     std::int64_t i = 0;
     for (; i + 2 <= strips; i += 2) {
       const Strip two[2] = {strip(i), strip(i + 1)};
-      sweep<2>(args, two);
+      NextPanel next;
+      if (asks && i % Isa::kParts == 0) {
+        next.follow(args, first + i / Isa::kParts + kPanels, kPanels, geometry);
+      }
+      sweep<2>(args, two, next);
     }
     for (; i < strips; ++i) {
       const Strip one[1] = {strip(i)};
-      sweep<1>(args, one);
+      sweep<1>(args, one, {});
     }
   }
 
@@ -157,7 +166,7 @@ struct RotatedLinear {
     const PanelGeometry g = panel_geometry(Encoding::kQR8, args.k);
     const std::byte* base = args.weights + args.panel_begin * g.panel_bytes;
     sweep_panels(args, args.panel_begin, args.panel_end - args.panel_begin, base + g.stream[0],
-                 g.panel_bytes, base + g.stream[1], g.panel_bytes);
+                 g.panel_bytes, base + g.stream[1], g, true);
   }
 
   static void run_qr4_direct(const LinearArgs& args, const PanelGeometry& g) {
@@ -168,19 +177,22 @@ struct RotatedLinear {
         const PanelPart<Isa> codes(base, g, part);
         const Strip strip[1] = {{nullptr, base + g.stream[2] + 4 * Isa::kRows * part,
                                  panel * kPanelRows + Isa::kRows * part}};
+        NextPanel next;
+        if (part == 0) next.follow(args, panel + 1, 1, g);
         for (std::int64_t r0 = 0; r0 < args.rows;) {
           const std::int64_t w = subtile_width(args.rows - r0);
           const std::byte* x = args.x + r0 * row_bytes;
           if (w == 8) {
-            tile_qr4<4, 8>(args, codes, strip, r0, x);
-            tile_qr4<4, 8>(args, codes, strip, r0 + 4, x + 16);
+            tile_qr4<4, 8>(args, codes, strip, next, r0, x);
+            tile_qr4<4, 8>(args, codes, strip, next, r0 + 4, x + 16);
           } else if (w == 4) {
-            tile_qr4<4, 4>(args, codes, strip, r0, x);
+            tile_qr4<4, 4>(args, codes, strip, next, r0, x);
           } else if (w == 2) {
-            tile_qr4<2, 2>(args, codes, strip, r0, x);
+            tile_qr4<2, 2>(args, codes, strip, next, r0, x);
           } else {
-            tile_qr4<1, 1>(args, codes, strip, r0, x);
+            tile_qr4<1, 1>(args, codes, strip, next, r0, x);
           }
+          next = {};
           r0 += w;
         }
       }
@@ -201,7 +213,7 @@ struct RotatedLinear {
                                   static_cast<int>(i % Isa::kParts));
         expand(part, blocks, args.scratch + which * code_bytes);
       }
-      sweep_panels(args, panel, count, args.scratch, code_bytes, base + g.stream[2], g.panel_bytes);
+      sweep_panels(args, panel, count, args.scratch, code_bytes, base + g.stream[2], g, false);
       panel += count;
     }
   }
