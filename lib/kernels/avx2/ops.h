@@ -27,6 +27,8 @@ struct Avx2 {
   static constexpr int kRows = 8, kParts = 2, kFullParts = 2, kTile = 4, kLanes = 4;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
+  /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
+  static constexpr bool kWideIsSlow = true;
 
   /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.
   static QUERN_INLINE void keep(I& sum) { __asm__("" : "+x"(sum)); }

@@ -25,6 +25,8 @@ struct Avx512 {
   static constexpr int kRows = 16, kParts = 1, kFullParts = 1, kTile = 8, kLanes = 8;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
+  /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
+  static constexpr bool kWideIsSlow = true;
 
   /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.
   static QUERN_INLINE void keep(I& sum) { __asm__("" : "+v"(sum)); }

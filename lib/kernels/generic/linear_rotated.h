@@ -201,7 +201,7 @@ struct RotatedLinear {
 
   static void run_qr4(const LinearArgs& args) {
     const PanelGeometry g = panel_geometry(Encoding::kQR4, args.k);
-    if (args.rows < kExpandRotatedFromRows) return run_qr4_direct(args, g);
+    if (Isa::kWideIsSlow || args.rows < kExpandRotatedFromRows) return run_qr4_direct(args, g);
     const std::int64_t blocks = round_up(args.k, 64) / 32, code_bytes = 512 * blocks;
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end;) {
       const std::int64_t left = args.panel_end - panel,
