@@ -42,14 +42,7 @@ Result<Config> write_gguf_config(const Config& config) {
 const std::vector<TensorRule>& tensors() {
   static const EncoderTable kTable = [] {
     EncoderTable table("bert.");
-    table
-        .table({"embed", "embeddings.word_embeddings", "token_embd"}, "vocab_size", "embed_dim",
-               Role::kEmbedding)
-        .table({"pos_embed", "embeddings.position_embeddings", "position_embd"}, "n_positions",
-               "embed_dim", Role::kExact)
-        .table({"type_embed", "embeddings.token_type_embeddings", "token_types"}, "n_types",
-               "embed_dim", Role::kExact)
-        .norm({"embed_norm", "embeddings.LayerNorm", "token_embd_norm"}, "embed_dim");
+    add_bert_embeddings(table);
     add_bert_layers(table);
     table.matrix({"pooler", "pooler.dense", "cls"}, "dim", "dim", {.when = "!head.masked_lm?"})
         .matrix({"head.dense", "pooler.dense", ""}, "head_width", "dim", {.when = "head.sequence"})

@@ -27,24 +27,12 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 const std::vector<TensorRule>& tensors() {
   static const EncoderTable kTable = [] {
     EncoderTable table("electra.");
-    table
-        .table({"embed", "embeddings.word_embeddings", ""}, "vocab_size", "embed_dim",
-               Role::kEmbedding)
-        .table({"pos_embed", "embeddings.position_embeddings", ""}, "n_positions", "embed_dim",
-               Role::kExact)
-        .table({"type_embed", "embeddings.token_type_embeddings", ""}, "n_types", "embed_dim",
-               Role::kExact)
-        .norm({"embed_norm", "embeddings.LayerNorm", ""}, "embed_dim")
-        .matrix({"embed_proj", "embeddings_project", ""}, "dim", "embed_dim",
-                {.when = "has_embed_proj"});
+    add_bert_embeddings(table);
+    table.matrix({"embed_proj", "embeddings_project", ""}, "dim", "embed_dim",
+                 {.when = "has_embed_proj"});
     add_bert_layers(table);
+    add_roberta_classifiers(table);
     table
-        .matrix({"head.dense", "classifier.dense", ""}, "head_width", "dim",
-                {.when = "head.sequence", .base = false})
-        .matrix({"head.out", "classifier.out_proj", ""}, "n_labels", "head_width",
-                {.when = "head.sequence", .base = false})
-        .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
-                {.when = "head.tokens", .base = false})
         .matrix({"head.dense", "generator_predictions.dense", ""}, "head_width", "dim",
                 {.when = "head.masked_lm", .base = false})
         .norm({"head.norm", "generator_predictions.LayerNorm", ""}, "head_width",

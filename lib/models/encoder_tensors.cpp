@@ -111,6 +111,17 @@ EncoderTable& EncoderTable::masked_word_output(std::string_view matrix_hf,
   return *this;
 }
 
+void add_bert_embeddings(EncoderTable& table) {
+  table
+      .table({"embed", "embeddings.word_embeddings", "token_embd"}, "vocab_size", "embed_dim",
+             Role::kEmbedding)
+      .table({"pos_embed", "embeddings.position_embeddings", "position_embd"}, "n_positions",
+             "embed_dim", Role::kExact)
+      .table({"type_embed", "embeddings.token_type_embeddings", "token_types"}, "n_types",
+             "embed_dim", Role::kExact)
+      .norm({"embed_norm", "embeddings.LayerNorm", "token_embd_norm"}, "embed_dim");
+}
+
 void add_bert_layers(EncoderTable& table) {
   const std::string layer = "encoder.layer.{}.";
   table.matrix({"layers.{}.wq", layer + "attention.self.query", "blk.{}.attn_q"}, "dim", "dim")
@@ -125,6 +136,27 @@ void add_bert_layers(EncoderTable& table) {
       .matrix({"layers.{}.w_down", layer + "output.dense", "blk.{}.ffn_down"}, "dim", "ffn_dim")
       .norm({"layers.{}.ffn_post_norm", layer + "output.LayerNorm", "blk.{}.layer_output_norm"},
             "dim");
+}
+
+void add_roberta_classifiers(EncoderTable& table) {
+  table
+      .matrix({"head.dense", "classifier.dense", ""}, "head_width", "dim",
+              {.when = "head.sequence", .base = false})
+      .matrix({"head.out", "classifier.out_proj", ""}, "n_labels", "head_width",
+              {.when = "head.sequence", .base = false})
+      .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
+              {.when = "head.tokens", .base = false});
+}
+
+void add_roberta_heads(EncoderTable& table) {
+  add_roberta_classifiers(table);
+  table
+      .matrix({"head.dense", "lm_head.dense", ""}, "head_width", "dim",
+              {.when = "head.masked_lm", .base = false})
+      .norm({"head.norm", "lm_head.layer_norm", ""}, "head_width",
+            {.when = "head.masked_lm", .base = false})
+      .masked_word_output("lm_head.decoder", {"lm_head.decoder.bias", "lm_head.bias"},
+                          "head.masked_lm");
 }
 
 }  // namespace quern::models

@@ -68,8 +68,17 @@ class EncoderTable {
   std::vector<TensorRule> rules_;
 };
 
+/// Words, learned positions, token types and their norm, as BERT names them.
+void add_bert_embeddings(EncoderTable& table);
+
 /// The layers of BERT as Hugging Face names them: `encoder.layer.{}.attention.self.query` …, norms
 /// after each block.
 void add_bert_layers(EncoderTable& table);
+
+/// The heads for labels of a text (two matrices) and of its tokens, as RoBERTa names them.
+void add_roberta_classifiers(EncoderTable& table);
+
+/// Those and RoBERTa's masked-word head.
+void add_roberta_heads(EncoderTable& table);
 
 }  // namespace quern::models

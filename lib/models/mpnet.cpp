@@ -50,19 +50,8 @@ const std::vector<TensorRule>& tensors() {
         .table({"rel_bias", "encoder.relative_attention_bias", ""}, "n_buckets", "n_heads",
                Role::kExact);
     add_layers(table);
-    table.matrix({"pooler", "pooler.dense", ""}, "dim", "dim", {.when = "!head.masked_lm?"})
-        .matrix({"head.dense", "classifier.dense", ""}, "head_width", "dim",
-                {.when = "head.sequence", .base = false})
-        .matrix({"head.out", "classifier.out_proj", ""}, "n_labels", "head_width",
-                {.when = "head.sequence", .base = false})
-        .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
-                {.when = "head.tokens", .base = false})
-        .matrix({"head.dense", "lm_head.dense", ""}, "head_width", "dim",
-                {.when = "head.masked_lm", .base = false})
-        .norm({"head.norm", "lm_head.layer_norm", ""}, "head_width",
-              {.when = "head.masked_lm", .base = false})
-        .masked_word_output("lm_head.decoder", {"lm_head.decoder.bias", "lm_head.bias"},
-                            "head.masked_lm");
+    table.matrix({"pooler", "pooler.dense", ""}, "dim", "dim", {.when = "!head.masked_lm?"});
+    add_roberta_heads(table);
     return table;
   }();
   return kTable.rules();

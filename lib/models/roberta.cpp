@@ -23,28 +23,9 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 const std::vector<TensorRule>& tensors() {
   static const EncoderTable kTable = [] {
     EncoderTable table("roberta.");
-    table
-        .table({"embed", "embeddings.word_embeddings", ""}, "vocab_size", "embed_dim",
-               Role::kEmbedding)
-        .table({"pos_embed", "embeddings.position_embeddings", ""}, "n_positions", "embed_dim",
-               Role::kExact)
-        .table({"type_embed", "embeddings.token_type_embeddings", ""}, "n_types", "embed_dim",
-               Role::kExact)
-        .norm({"embed_norm", "embeddings.LayerNorm", ""}, "embed_dim");
+    add_bert_embeddings(table);
     add_bert_layers(table);
-    table
-        .matrix({"head.dense", "classifier.dense", ""}, "head_width", "dim",
-                {.when = "head.sequence", .base = false})
-        .matrix({"head.out", "classifier.out_proj", ""}, "n_labels", "head_width",
-                {.when = "head.sequence", .base = false})
-        .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
-                {.when = "head.tokens", .base = false})
-        .matrix({"head.dense", "lm_head.dense", ""}, "head_width", "dim",
-                {.when = "head.masked_lm", .base = false})
-        .norm({"head.norm", "lm_head.layer_norm", ""}, "head_width",
-              {.when = "head.masked_lm", .base = false})
-        .masked_word_output("lm_head.decoder", {"lm_head.decoder.bias", "lm_head.bias"},
-                            "head.masked_lm");
+    add_roberta_heads(table);
     return table;
   }();
   return kTable.rules();
