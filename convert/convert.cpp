@@ -1,10 +1,14 @@
 #include "convert/convert.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 
 #include "base/guard.h"
+#include "convert/encoding_offers.h"
 #include "convert/model_output.h"
+#include "convert/quality_report.h"
 #include "convert/self_test_maker.h"
 #include "formats/mapped_file.h"
 
@@ -18,6 +22,8 @@ struct Prepared {
   SourcePointer source;
   ModelPlan plan;
   OutputFormat format;
+  std::optional<TargetChoice> choice;
+  std::shared_ptr<Executor> executor;
 };
 
 Status check_output(const SourceModel& source, const std::string& output) {
@@ -34,30 +40,56 @@ Status check_output(const SourceModel& source, const std::string& output) {
       .want("another file");
 }
 
-Result<Prepared> prepare(const std::string& path, const std::string& output,
-                         const ConvertOptions& options) {
-  const OutputFormat format = output_format(output);
-  QUERN_CHECK(parse_encoding(options.encoding, format));
-  QUERN_TRY(source, open_source(path));
-  QUERN_CHECK(check_output(*source, output));
-  QUERN_TRY(plan, make_plan(*source, format, options));
-  return Prepared{std::move(source), std::move(plan), format};
-}
-
-Result<std::uint64_t> planned_bytes(const Prepared& work, const ConvertOptions& options) {
+Result<std::uint64_t> planned_bytes(const SourceModel& source, const ModelPlan& plan,
+                                    OutputFormat format, const std::string& encoding) {
   formats::MemorySink nowhere;
-  if (work.format == OutputFormat::kGguf) {
-    QUERN_TRY(sections, make_gguf_sections(*work.source, work.plan));
-    QUERN_TRY(writer, prepare_gguf(sections, work.plan, nowhere));
+  if (format == OutputFormat::kGguf) {
+    QUERN_TRY(sections, make_gguf_sections(source, plan));
+    QUERN_TRY(writer, prepare_gguf(sections, plan, nowhere));
     return writer.total_bytes();
   }
-  QUERN_TRY(sections, make_quern_sections(*work.source, options.encoding));
-  QUERN_TRY(writer, prepare_quern(sections, work.plan, nowhere));
+  QUERN_TRY(sections, make_quern_sections(source, encoding));
+  QUERN_TRY(writer, prepare_quern(sections, plan, nowhere));
   return writer.total_bytes();
 }
 
-Status write_gguf(Prepared& work, const std::string& output, const ConvertOptions& options,
-                  Executor& executor) {
+/// Bytes of a file of this model beside the matrices whose encoding may be chosen.
+Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format) {
+  const Encoding any = offered_encodings(format).back();
+  QUERN_TRY(plan, make_plan(source, format, {.keep = false, .target = any, .chosen = {}}));
+  QUERN_TRY(bytes, planned_bytes(source, plan, format, "target"));
+  for (const TensorJob& job : plan.jobs) {
+    if (job.quantizable) bytes -= job.bytes();
+  }
+  return bytes + late_sections_room(plan);
+}
+
+bool has_target(const ConvertOptions& options) {
+  return options.target_bytes > 0 || options.target_bits > 0;
+}
+
+Result<Prepared> prepare(const std::string& path, const std::string& output,
+                         const ConvertOptions& options) {
+  Prepared work;
+  work.format = output_format(output);
+  QUERN_TRY(policy, parse_encoding(options.encoding, work.format));
+  QUERN_TRY(source, open_source(path));
+  work.source = std::move(source);
+  QUERN_CHECK(check_output(*work.source, output));
+  QUERN_TRY(executor, make_executor(options.threads));
+  work.executor = std::move(executor);
+  if (has_target(options)) {
+    QUERN_TRY(beside, bytes_beside(*work.source, work.format));
+    QUERN_TRY(choice, choose_for_target(*work.source, work.format, options, beside, work.executor));
+    policy = choice.policy;
+    work.choice = std::move(choice);
+  }
+  QUERN_TRY(plan, make_plan(*work.source, work.format, policy));
+  work.plan = std::move(plan);
+  return work;
+}
+
+Status write_gguf(Prepared& work, const std::string& output, const ConvertOptions& options) {
   QUERN_TRY(sections, make_gguf_sections(*work.source, work.plan));
   QUERN_TRY(file, AtomicFile::create(output));
   QUERN_TRY(writer, prepare_gguf(sections, work.plan, file));
@@ -65,29 +97,63 @@ Status write_gguf(Prepared& work, const std::string& output, const ConvertOption
   QUERN_CHECK(writer.begin());
   QUERN_CHECK(write_gguf_factors(sections, writer));
   const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
-  QUERN_CHECK(write_tensors(*work.source, work.plan, executor, options.progress, write));
+  QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write));
   return writer.finish();
 }
 
-Result<std::uint64_t> write_quern(Prepared& work, const std::string& output,
-                                  const ConvertOptions& options,
-                                  std::shared_ptr<Executor> executor) {
-  QUERN_TRY(sections, make_quern_sections(*work.source, options.encoding));
+/// Whether any matrix gets other bits than its source has.
+bool requantizes(const ModelPlan& plan) {
+  return std::any_of(plan.jobs.begin(), plan.jobs.end(),
+                     [](const TensorJob& job) { return job.quantizable && !job.keeps_bits(); });
+}
+
+/// Asks the sealed file at `path` and its source the same.
+Result<ModelComparison> compare_with_source(const std::string& path, const Prepared& work,
+                                            const ConvertOptions& options) {
+  ModelOptions model_options;
+  model_options.executor = work.executor;
+  QUERN_TRY(source, open_any(work.source->path(), model_options));
+  QUERN_TRY(quantized, Model::open(path, model_options));
+  return compare_models(source, quantized, options.evaluation_text, options.progress);
+}
+
+Status add_late_sections(formats::QuernWriter& writer, const std::string& path, Prepared& work,
+                         const ConvertOptions& options, ConvertReport& report) {
+  using formats::Section;
+  if (options.self_test) {
+    QUERN_TRY(made, make_self_test(path, work.executor));
+    auto& warnings = work.plan.shown.warnings;
+    warnings.insert(warnings.end(), made.warnings.begin(), made.warnings.end());
+    QUERN_CHECK(writer.set_section(Section::kSelfTest,
+                                   std::string_view(formats::write_self_test(made.test))));
+  }
+  if (!requantizes(work.plan)) return {};
+  std::optional<ModelComparison> comparison;
+  if (!options.evaluation_text.empty()) {
+    QUERN_TRY(compared, compare_with_source(path, work, options));
+    comparison = compared;
+  }
+  report.quality_json = formats::dump_json(
+      make_quality_report(work.plan, options, work.choice ? &*work.choice : nullptr,
+                          comparison ? &*comparison : nullptr));
+  return writer.set_section(Section::kReport, std::string_view(report.quality_json));
+}
+
+Status write_quern(Prepared& work, const std::string& output, const ConvertOptions& options,
+                   ConvertReport& report) {
+  QUERN_TRY(sections,
+            make_quern_sections(*work.source, has_target(options) ? "target" : options.encoding));
   QUERN_TRY(file, AtomicFile::create(output));
   QUERN_TRY(writer, prepare_quern(sections, work.plan, file));
   QUERN_CHECK(writer.begin());
   const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
-  QUERN_CHECK(write_tensors(*work.source, work.plan, *executor, options.progress, write));
-  if (options.self_test) {
-    QUERN_CHECK(writer.seal());
-    QUERN_TRY(made, make_self_test(file.temporary_path(), std::move(executor)));
-    auto& warnings = work.plan.shown.warnings;
-    warnings.insert(warnings.end(), made.warnings.begin(), made.warnings.end());
-    QUERN_CHECK(writer.set_section(formats::Section::kSelfTest,
-                                   std::string_view(formats::write_self_test(made.test))));
-  }
+  QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write));
+  QUERN_CHECK(writer.seal());
+  QUERN_CHECK(add_late_sections(writer, file.temporary_path(), work, options, report));
   work.plan.shown.output_bytes = writer.total_bytes();
-  return writer.finish();
+  QUERN_TRY(hash, writer.finish());
+  report.weights_hash = hash;
+  return {};
 }
 
 }  // namespace
@@ -97,15 +163,9 @@ Result<ConvertReport> convert(const std::string& source, const std::string& outp
   return base::guarded([&]() -> Result<ConvertReport> {
     const auto start = std::chrono::steady_clock::now();
     QUERN_TRY(work, prepare(source, output, options));
-    QUERN_TRY(made, make_executor(options.threads));
-    const std::shared_ptr<Executor> executor = std::move(made);
     ConvertReport report;
-    if (work.format == OutputFormat::kGguf) {
-      QUERN_CHECK(write_gguf(work, output, options, *executor));
-    } else {
-      QUERN_TRY(hash, write_quern(work, output, options, executor));
-      report.weights_hash = hash;
-    }
+    QUERN_CHECK(work.format == OutputFormat::kGguf ? write_gguf(work, output, options)
+                                                   : write_quern(work, output, options, report));
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
     report.plan = std::move(work.plan.shown);
     report.seconds = spent.count();
@@ -117,7 +177,7 @@ Result<ConvertPlan> plan(const std::string& source, const std::string& output,
                          const ConvertOptions& options) {
   return base::guarded([&]() -> Result<ConvertPlan> {
     QUERN_TRY(work, prepare(source, output, options));
-    QUERN_TRY(bytes, planned_bytes(work, options));
+    QUERN_TRY(bytes, planned_bytes(*work.source, work.plan, work.format, options.encoding));
     work.plan.shown.output_bytes = bytes;
     return std::move(work.plan.shown);
   });

@@ -16,9 +16,15 @@ struct ConvertOptions {
   /// preset
   /// (`q8`, `q4`: native encodings by bits). Vectors (norms, biases) stay float32.
   std::string encoding = "keep";
-  bool self_test = true;  ///< Writes the section that `verify` replays.
-  int threads = 0;        ///< 0: usable_cores().
-  Progress progress;      ///< Bytes of source weights done and in all.
+  /// Instead of one encoding for all matrices: the whole file, or the weights of all matrices
+  /// together (embedding and output included), in no more than this; 0: not asked. At most one.
+  std::uint64_t target_bytes = 0;
+  double target_bits = 0;
+  std::string calibration_text;  ///< A file on which the model is observed; empty: none.
+  std::string evaluation_text;   ///< A file on which the result is compared with the source.
+  bool self_test = true;         ///< Writes the section that `verify` replays.
+  int threads = 0;               ///< 0: usable_cores().
+  Progress progress;             ///< Bytes of source weights done and in all.
 };
 
 /// One tensor of the plan.
@@ -35,6 +41,7 @@ struct ConvertPlan {
   std::string architecture, source_kind;  ///< "llama"; "gguf", "safetensors", "quern".
   std::vector<PlannedTensor> tensors;
   std::vector<std::string> warnings;  ///< E.g. tensors of the source that are not used.
+  /// Of the file; before it is written, without the sections behind the data (self-test, report).
   std::uint64_t output_bytes = 0;
   double bits_per_weight = 0;
 };
@@ -43,6 +50,7 @@ struct ConvertReport {
   ConvertPlan plan;
   double seconds = 0;
   std::uint64_t weights_hash = 0;
+  std::string quality_json;  ///< The report that was stored; empty: nothing was quantized.
 };
 
 /// Any readable model → `.quern`, or GGUF where `output` ends in ".gguf". Streams: memory is
@@ -52,7 +60,8 @@ struct ConvertReport {
 Result<ConvertReport> convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options = {});
 
-/// What `convert` would do; reads headers only, writes nothing.
+/// What `convert` would do; writes nothing. Reads headers only, unless a size is asked for: then
+/// the weights are measured too.
 Result<ConvertPlan> plan(const std::string& source, const std::string& output,
                          const ConvertOptions& options = {});
 

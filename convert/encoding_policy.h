@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -20,6 +22,8 @@ OutputFormat output_format(std::string_view path) noexcept;
 struct EncodingPolicy {
   bool keep = true;
   Encoding target = Encoding::kF32;  ///< Where not `keep`.
+  /// What was chosen for single tensors, by canonical name; goes before the other two.
+  std::map<std::string, Encoding, std::less<>> chosen = {};
 };
 
 /// Reads "keep", an encoding's name or a preset. Errors: kUnsupported for a preset that calibration

@@ -30,6 +30,10 @@ Result<QuernSections> make_quern_sections(const SourceModel& source, const std::
 Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const ModelPlan& plan,
                                            formats::ByteSink& sink);
 
+/// The whole container in memory.
+Result<formats::MemoryImage> write_into_memory(const SourceModel& source, const ModelPlan& plan,
+                                               Executor& executor);
+
 /// Everything of a GGUF file that is no weight: the configuration in GGUF's keys, the tokenizer.
 struct GgufSections {
   Config metadata;  ///< In the order of keys; lists are arrays.

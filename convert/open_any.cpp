@@ -10,26 +10,26 @@ namespace quern::convert {
 namespace {
 
 using formats::MemoryImage;
-using formats::MemorySink;
 
-Result<MemoryImage> convert_into_memory(const SourceModel& source, const ModelPlan& plan,
-                                        const ModelOptions& options) {
-  std::shared_ptr<Executor> executor = options.executor;
-  if (!executor) {
-    QUERN_TRY(made, make_executor(options.threads));
-    executor = std::move(made);
-  }
-  QUERN_TRY(sections, make_quern_sections(source, "keep"));
-  MemorySink sink(source.path());
-  QUERN_TRY(writer, prepare_quern(sections, plan, sink));
-  QUERN_CHECK(writer.begin());
-  const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
-  QUERN_CHECK(write_tensors(source, plan, *executor, {}, write));
-  QUERN_CHECK(writer.finish());
-  return std::move(sink).take();
+Result<std::shared_ptr<Executor>> executor_of(const ModelOptions& options) {
+  if (options.executor) return options.executor;
+  QUERN_TRY(made, make_executor(options.threads));
+  return std::shared_ptr<Executor>(std::move(made));
 }
 
 }  // namespace
+
+Result<MemoryImage> write_into_memory(const SourceModel& source, const ModelPlan& plan,
+                                      Executor& executor) {
+  QUERN_TRY(sections, make_quern_sections(source, "keep"));
+  formats::MemorySink sink(source.path());
+  QUERN_TRY(writer, prepare_quern(sections, plan, sink));
+  QUERN_CHECK(writer.begin());
+  const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
+  QUERN_CHECK(write_tensors(source, plan, executor, {}, write));
+  QUERN_CHECK(writer.finish());
+  return std::move(sink).take();
+}
 
 Result<Model> open_any(const std::string& path, const ModelOptions& options) {
   return base::guarded([&]() -> Result<Model> {
@@ -41,7 +41,8 @@ Result<Model> open_any(const std::string& path, const ModelOptions& options) {
       QUERN_TRY(made, make_plan(*source, OutputFormat::kQuern, {}));
       plan = std::move(made);
     }
-    QUERN_TRY(image, convert_into_memory(*source, plan, options));
+    QUERN_TRY(executor, executor_of(options));
+    QUERN_TRY(image, write_into_memory(*source, plan, *executor));
     auto owner = std::make_shared<MemoryImage>(std::move(image));
     const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
     return Model::from_memory(std::move(owner), bytes, path, options);

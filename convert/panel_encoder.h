@@ -47,6 +47,8 @@ struct TensorJob {
   Encoding to = Encoding::kF32;
   Layout layout = Layout::kPanel16;
   std::vector<MatrixJob> matrices;
+  bool is_vector = false;
+  bool quantizable = false;  ///< Whether its encoding may be chosen.
 
   std::uint64_t bytes() const noexcept;
   bool keeps_bits() const noexcept;

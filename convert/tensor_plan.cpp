@@ -36,7 +36,7 @@ bool is_tied_copy(const SourceModel& source, const ExpectedTensor& expected,
 /// Collects jobs, warnings and sums. Used once.
 class Planner {
  public:
-  Planner(const SourceModel& source, OutputFormat output, EncodingPolicy policy)
+  Planner(const SourceModel& source, OutputFormat output, const EncodingPolicy& policy)
       : source_(source), output_(output), policy_(policy) {}
 
   Status add(const ExpectedTensor& expected) {
@@ -81,12 +81,14 @@ class Planner {
     matrix.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
     if (!vector) {
       const bool exact = expected.rule->role == Role::kExact;
-      QUERN_TRY(choice, choose_encoding(exact ? EncodingPolicy{} : policy_, matrix.from,
+      QUERN_TRY(choice, choose_encoding(exact ? EncodingPolicy{} : policy_of(expected), matrix.from,
                                         matrix.cols, output_));
       matrix.to = choice.encoding;
       if (!choice.note.empty()) plan_.shown.warnings.push_back(matrix.name + ": " + choice.note);
     }
     TensorJob job{matrix.name, {}, matrix.to, matrix.layout, {}};
+    job.is_vector = vector;
+    job.quantizable = !vector && expected.rule->role != Role::kExact;
     if (!vector && sources.size() > 1) job.dims.push_back(sources.size());
     job.dims.push_back(static_cast<std::uint64_t>(matrix.rows) * (vector ? sources.size() : 1));
     if (!vector) job.dims.push_back(static_cast<std::uint64_t>(matrix.cols));
@@ -98,6 +100,18 @@ class Planner {
       job.matrices.push_back(matrix);
     }
     return job;
+  }
+
+  /// The choice that was made for this tensor alone, else the one for all. Parts of one GGUF tensor
+  /// follow its first part.
+  EncodingPolicy policy_of(const ExpectedTensor& expected) const {
+    const auto chosen = policy_.chosen.find(expected.name);
+    if (chosen == policy_.chosen.end()) return {policy_.keep, policy_.target, {}};
+    Encoding target = chosen->second;
+    for (const TensorJob& job : plan_.jobs) {
+      if (output_ == OutputFormat::kGguf && job.name == expected.gguf_name) target = job.to;
+    }
+    return {.keep = false, .target = target, .chosen = {}};
   }
 
   Result<TensorChange> change_of(const ExpectedTensor& expected, std::int64_t rows) const {
@@ -195,7 +209,7 @@ class Planner {
 
   const SourceModel& source_;
   OutputFormat output_;
-  EncodingPolicy policy_;
+  const EncodingPolicy& policy_;
   ModelPlan plan_;
   std::set<const SourceTensor*> used_;
   std::map<Encoding, std::uint64_t> weight_of_;  ///< Elements by encoding, embeddings aside.
@@ -206,8 +220,7 @@ class Planner {
 }  // namespace
 
 Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
-                            const ConvertOptions& options) {
-  QUERN_TRY(policy, parse_encoding(options.encoding, output));
+                            const EncodingPolicy& policy) {
   Planner planner(source, output, policy);
   if (source.architecture() != nullptr) {
     QUERN_TRY(expected, models::expected_tensors(*source.architecture(), source.config()));

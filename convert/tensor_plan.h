@@ -25,6 +25,6 @@ struct ModelPlan {
 /// Errors: kMissing and kMismatch naming the tensor; kUnsupported (a type that cannot be read, an
 /// encoding that does not exist there); those of the architecture for its configuration.
 Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
-                            const ConvertOptions& options);
+                            const EncodingPolicy& policy);
 
 }  // namespace quern::convert

@@ -2,6 +2,7 @@
 #include "convert/convert.h"
 
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -9,6 +10,7 @@
 #include "input.h"
 #include "model_path.h"
 #include "output_file.h"
+#include "quality_table.h"
 #include "terminal.h"
 
 namespace quern::cli {
@@ -19,8 +21,9 @@ struct ConvertFlags {
   int threads = 0;
   bool dry_run = false, json = false, self_test = true;
   // quantize only
-  std::string report, calibrate;
-  std::string target_size, target_bpw;
+  std::string report, calibrate, evaluate;
+  std::uint64_t target_size = 0;
+  double target_bpw = 0;
 };
 
 std::string encoding_name(Encoding encoding) {
@@ -83,6 +86,36 @@ void tell_warnings(const convert::ConvertPlan& plan) {
   for (const std::string& warning : plan.warnings) tell("warning: " + warning);
 }
 
+/// What was chosen and measured, in a few lines; the whole table is `inspect`'s.
+void tell_quality(const Json& quality) {
+  struct Sum {
+    std::uint64_t tensors = 0, bytes = 0;
+  };
+  std::map<std::string, Sum> sums;
+  for (const Json& tensor : quality["tensors"]) {
+    Sum& sum = sums[tensor["encoding"].get<std::string>()];
+    ++sum.tensors;
+    sum.bytes += tensor["bytes"].get<std::uint64_t>();
+  }
+  char line[160];
+  for (const auto& [encoding, sum] : sums) {
+    std::snprintf(line, sizeof(line), "%s: %llu tensors, %.2f MB", encoding.c_str(),
+                  static_cast<unsigned long long>(sum.tensors),
+                  static_cast<double>(sum.bytes) / 1e6);
+    tell(line);
+  }
+  if (quality.contains("choice")) {
+    std::snprintf(line, sizeof(line),
+                  "chosen for the least damage by what each matrix does to the answers; estimated: "
+                  "%.4f nats a token",
+                  quality["choice"]["damage"].get<double>());
+    tell(line);
+  }
+  std::string summary = quality_summary({"quality", quality});
+  summary.pop_back();
+  tell(summary);
+}
+
 int dry_run(const ConvertFlags& flags, const std::string& source,
             const convert::ConvertOptions& options) {
   const auto plan = convert::plan(source, flags.output, options);
@@ -97,6 +130,10 @@ int convert_model(const ConvertFlags& flags) {
   options.encoding = flags.encoding;
   options.self_test = flags.self_test;
   options.threads = flags.threads;
+  options.target_bytes = flags.target_size;
+  options.target_bits = flags.target_bpw;
+  options.calibration_text = flags.calibrate;
+  options.evaluation_text = flags.evaluate;
   const auto source = model_path(flags.source);
   if (!source.ok()) return fail(source.error());
   if (flags.dry_run) return dry_run(flags, *source, options);
@@ -109,6 +146,11 @@ int convert_model(const ConvertFlags& flags) {
   if (!report.ok()) return fail(report.error());
   tell_warnings(report->plan);
   Json json = plan_json(report->plan, true);
+  if (!report->quality_json.empty()) {
+    auto quality = parse_json(report->quality_json, flags.output);
+    if (!quality.ok()) return fail(quality.error());
+    json["quality"] = std::move(*quality);
+  }
   json["seconds"] = report->seconds;
   json["weights_hash"] = hex(report->weights_hash);
   if (!flags.report.empty()) {
@@ -120,6 +162,7 @@ int convert_model(const ConvertFlags& flags) {
     json["output"] = flags.output;
     put(to_text(json) + "\n");
   } else {
+    if (json.contains("quality")) tell_quality(json["quality"]);
     char line[160];
     std::snprintf(line, sizeof(line), ": %zu tensors, %llu bytes, %.3f bits per weight, %.1f s",
                   report->plan.tensors.size(),
@@ -131,17 +174,14 @@ int convert_model(const ConvertFlags& flags) {
 }
 
 int quantize(const ConvertFlags& flags) {
-  const char* later = !flags.target_size.empty()  ? "--target-size"
-                      : !flags.target_bpw.empty() ? "--target-bpw"
-                      : !flags.calibrate.empty()  ? "--calibrate"
-                                                  : nullptr;
-  if (later != nullptr)
-    return usage(std::string(later) +
-                 " is not part of this version: it arrives with calibration; give "
-                 "one encoding for all matrices with --encoding");
-  if (flags.encoding.empty())
-    return usage("quantize needs --encoding ENC; see quern quantize --help");
-  return convert_model(flags);
+  const bool target = flags.target_size > 0 || flags.target_bpw > 0;
+  if (!target && flags.encoding.empty())
+    return usage(
+        "quantize needs --encoding ENC, --target-size BYTES or --target-bpw F; see quern "
+        "quantize --help");
+  ConvertFlags chosen = flags;
+  if (target) chosen.encoding = "keep";
+  return convert_model(chosen);
 }
 
 void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
@@ -178,14 +218,36 @@ void add_quantize(CLI::App& app, Action& action) {
   flags->encoding.clear();
   CLI::App* command = app.add_subcommand("quantize", "Re-encodes the weights of a model");
   add_common(*command, *flags, "MODEL");
-  command->add_option("--encoding", flags->encoding, kEncodings);
-  command->add_option("--report", flags->report, "Writes each tensor's encoding and bits as JSON");
-  // Known names, so that the answer is better than "unknown option".
-  command->add_option("--target-size", flags->target_size)->group("");
-  command->add_option("--target-bpw", flags->target_bpw)->group("");
-  command->add_option("--calibrate", flags->calibrate)->group("");
+  CLI::Option* encoding = command->add_option("--encoding", flags->encoding, kEncodings);
+  CLI::Option* size =
+      command
+          ->add_option("--target-size", flags->target_size,
+                       "Chooses each matrix's encoding so that the file has at most BYTES")
+          ->type_name("BYTES")
+          ->check(CLI::PositiveNumber)
+          ->excludes(encoding);
+  command
+      ->add_option("--target-bpw", flags->target_bpw,
+                   "The same for bits per weight, all matrices together")
+      ->type_name("F")
+      ->check(CLI::PositiveNumber)
+      ->excludes(encoding)
+      ->excludes(size);
+  command
+      ->add_option("--calibrate", flags->calibrate,
+                   "A text on which the model is observed, for a better choice and better codes")
+      ->type_name("TEXTFILE");
+  command
+      ->add_option("--evaluate", flags->evaluate,
+                   "A text on which the result is compared with its source, for the report")
+      ->type_name("TEXTFILE");
+  command->add_option("--report", flags->report, "Writes the quality report as JSON")
+      ->type_name("FILE.json");
   command->footer(
-      "Example:\n  quern quantize model.quern -o small.quern --encoding q4 --report small.json");
+      "Example:\n"
+      "  quern quantize model.quern -o small.quern --encoding q4 --calibrate text.txt\n"
+      "  quern quantize model.quern -o small.quern --target-bpw 4.5 --calibrate text.txt "
+      "--evaluate other.txt");
   on_chosen(command, flags, action, quantize);
 }
 

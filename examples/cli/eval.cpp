@@ -1,6 +1,5 @@
 // quern eval perplexity: how well a model predicts a text, and how far it is from another run.
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -13,6 +12,7 @@
 #include "model_flags.h"
 #include "model_path.h"
 #include "output_file.h"
+#include "quern/evaluation.h"
 #include "terminal.h"
 #include "trace_output.h"
 
@@ -40,47 +40,17 @@ constexpr const char* kProtocol =
     "Example:\n  quern eval perplexity smollm2.quern --text english-eval.txt --bytes 120000 "
     "--chunks 20 --json";
 
-std::size_t argmax(std::span<const float> row) {
-  return static_cast<std::size_t>(std::max_element(row.begin(), row.end()) - row.begin());
-}
-
-/// log of the sum of exp of a row.
-double log_sum_exp(std::span<const float> row) {
-  const double top = *std::max_element(row.begin(), row.end());
-  double sum = 0;
-  for (const float value : row) sum += std::exp(static_cast<double>(value) - top);
-  return top + std::log(sum);
-}
-
-/// KL(p || q) of two rows of logits, never negative.
-double divergence(std::span<const float> p, std::span<const float> q) {
-  const double p_norm = log_sum_exp(p), q_norm = log_sum_exp(q);
-  double sum = 0;
-  for (std::size_t i = 0; i < p.size(); ++i) {
-    const double log_p = static_cast<double>(p[i]) - p_norm;
-    sum += std::exp(log_p) * (log_p - (static_cast<double>(q[i]) - q_norm));
-  }
-  return std::max(sum, 0.0);
-}
-
-/// Linear interpolation between the ranks around `share`. \pre sorted, not empty.
-double percentile(const std::vector<double>& sorted, double share) {
-  const double place = share * static_cast<double>(sorted.size() - 1);
-  const auto low = static_cast<std::size_t>(place);
-  const std::size_t high = std::min(low + 1, sorted.size() - 1);
-  return sorted[low] + (place - static_cast<double>(low)) * (sorted[high] - sorted[low]);
-}
-
 /// The tokens that are scored, window by window.
 std::vector<TokenId> scored_tokens(std::span<const TokenId> ids, std::size_t context) {
   std::vector<TokenId> targets;
   for (std::size_t window = 0; window + context <= ids.size(); window += context)
-    targets.insert(targets.end(), ids.begin() + static_cast<std::ptrdiff_t>(window + context / 2),
+    targets.insert(targets.end(),
+                   ids.begin() + static_cast<std::ptrdiff_t>(window + first_scored(context)),
                    ids.begin() + static_cast<std::ptrdiff_t>(window + context));
   return targets;
 }
 
-/// Sums up over rows of logits as they come.
+/// Scores rows of logits in the order of `targets`, beside saved ones and to a file where asked.
 class Score {
  public:
   static Result<Score> create(const EvalOptions& options, std::vector<TokenId> targets,
@@ -107,25 +77,17 @@ class Score {
     return {};
   }
 
-  Status finish() {
-    std::sort(divergences_.begin(), divergences_.end());
-    return file_ ? file_->commit() : Status();
-  }
-
-  double perplexity() const { return std::exp(nll_ / static_cast<double>(done_)); }
-  std::size_t tokens() const { return done_; }
+  Status finish() { return file_ ? file_->commit() : Status(); }
 
   Json json() const {
+    const LogitsQuality found = score_.result();
     Json json;
-    json["tokens"] = done_;
-    json["perplexity"] = perplexity();
+    json["tokens"] = found.tokens;
+    json["perplexity"] = found.perplexity;
     if (against_) {
-      double sum = 0;
-      for (const double value : divergences_) sum += value;
-      json["kl_divergence"] = {{"mean", sum / static_cast<double>(done_)},
-                               {"p99", percentile(divergences_, 0.99)},
-                               {"max", divergences_.back()}};
-      json["top1_agreement"] = static_cast<double>(agreed_) / static_cast<double>(done_);
+      json["kl_divergence"] = {
+          {"mean", found.kl_mean}, {"p99", found.kl_p99}, {"max", found.kl_max}};
+      json["top1_agreement"] = found.top1_agreement;
     }
     return json;
   }
@@ -134,40 +96,29 @@ class Score {
   Score() = default;
 
   Status add_row(std::span<const float> row) {
-    const auto target = static_cast<std::size_t>(targets_[done_++]);
-    if (target >= row.size())
-      return Error(ErrorCode::kMismatch, "the tokenizer has tokens that the model lacks")
-          .of("ids")
-          .want("below " + std::to_string(row.size()))
-          .got(std::to_string(target));
-    nll_ += log_sum_exp(row) - static_cast<double>(row[target]);
+    const TokenId target = targets_[done_++];
     if (against_) {
       QUERN_TRY(other, against_->next());
-      divergences_.push_back(divergence(other, row));
-      agreed_ += argmax(other) == argmax(row) ? 1 : 0;
+      QUERN_CHECK(score_.add(row, target, other));
+    } else {
+      QUERN_CHECK(score_.add(row, target));
     }
     return file_ ? file_->write(row) : Status();
   }
 
   std::vector<TokenId> targets_;
-  std::size_t vocab_size_ = 0, done_ = 0, agreed_ = 0;
-  double nll_ = 0;
-  std::vector<double> divergences_;
+  std::size_t vocab_size_ = 0, done_ = 0;
+  LogitsScore score_;
   std::optional<SavedLogits> against_;
   std::optional<OutputFile> file_;
 };
 
 Status score_window(Session& session, std::span<const TokenId> window, Score& score) {
-  QUERN_CHECK(session.rewind(0));
-  // Logits are needed from the position before the first scored token on; the last token is
-  // only predicted.
-  const std::size_t first = window.size() / 2 - 1;
-  if (first > 0) QUERN_CHECK(session.step(window.first(first)));
-  const auto scored = window.subspan(first, window.size() - 1 - first);
-  return session.step_all(scored, [&score](std::int64_t, std::span<const float> rows) -> Status {
-    if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
-    return score.add(rows);
-  });
+  return evaluate_window(session, window,
+                         [&score](std::size_t, std::span<const float> rows) -> Status {
+                           if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
+                           return score.add(rows);
+                         });
 }
 
 Result<Score> evaluate(const Model& model, const EvalOptions& options) {
@@ -219,8 +170,9 @@ int perplexity(const EvalOptions& options) {
     put(to_text(json) + "\n");
   } else {
     char line[200];
-    std::snprintf(line, sizeof(line), "perplexity %.4f over %zu tokens\n", score->perplexity(),
-                  score->tokens());
+    std::snprintf(line, sizeof(line), "perplexity %.4f over %lld tokens\n",
+                  json["perplexity"].get<double>(),
+                  static_cast<long long>(json["tokens"].get<std::int64_t>()));
     std::string text = line;
     if (json.contains("kl_divergence")) {
       const Json& kl = json["kl_divergence"];

@@ -6,6 +6,7 @@
 #include "quern/conversation.h"  // IWYU pragma: export
 #include "quern/encoder.h"       // IWYU pragma: export
 #include "quern/encoding.h"      // IWYU pragma: export
+#include "quern/evaluation.h"    // IWYU pragma: export
 #include "quern/executor.h"      // IWYU pragma: export
 #include "quern/kv_type.h"       // IWYU pragma: export
 #include "quern/log.h"           // IWYU pragma: export

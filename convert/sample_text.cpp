@@ -1,0 +1,101 @@
+#include "convert/sample_text.h"
+
+#include <algorithm>
+
+#include "convert/self_test_maker.h"
+#include "formats/mapped_file.h"
+#include "quern/session.h"
+
+namespace quern::convert {
+namespace {
+
+constexpr std::uint64_t kLargestText = std::uint64_t{1} << 30;
+
+/// A start for each window: BOS where there is one, then ids spread over the vocabulary, so that
+/// the windows differ from their first word on.
+std::vector<TokenId> start_of(const Model& model, std::size_t window) {
+  std::vector<TokenId> start;
+  if (model.bos() >= 0) start.push_back(model.bos());
+  const std::vector<std::int32_t> spread = self_test_prompt(model.vocab_size());
+  start.push_back(spread[window % spread.size()]);
+  return start;
+}
+
+Result<std::vector<TokenId>> write_window(Session& session, std::size_t length,
+                                          std::size_t window) {
+  std::vector<TokenId> ids = start_of(session.model(), window);
+  ids.resize(std::min(ids.size(), length));
+  GenerateOptions options;
+  options.sampling.temperature = 1.0F;
+  options.sampling.top_k = 0;
+  options.sampling.top_p = 1.0F;
+  options.sampling.min_p = 0.0F;
+  options.sampling.seed = window;
+  options.max_tokens = static_cast<std::int64_t>(length - ids.size());
+  options.ignore_end_tokens = true;
+  QUERN_CHECK(session.rewind(0));
+  QUERN_TRY(reply, session.generate(ids, options));
+  ids.insert(ids.end(), reply.ids.begin(), reply.ids.end());
+  return ids;
+}
+
+std::vector<TokenId> spread_ids(std::int64_t vocab_size, std::size_t length, std::size_t window) {
+  std::vector<TokenId> ids(length);
+  std::uint64_t state = 2 * window + 1;
+  for (TokenId& id : ids) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    id = static_cast<TokenId>((state >> 33) % static_cast<std::uint64_t>(vocab_size));
+  }
+  return ids;
+}
+
+}  // namespace
+
+std::size_t window_tokens(const Model& model) {
+  const std::int64_t most = model.is_encoder() ? model.max_text_tokens() : model.max_seq_len();
+  return static_cast<std::size_t>(std::clamp<std::int64_t>(most, 2, 512));
+}
+
+Result<TokenWindows> read_windows(const Model& model, const std::string& path, std::size_t length,
+                                  std::size_t count) {
+  if (!model.has_tokenizer()) {
+    return Error(ErrorCode::kMissing, "the model has no tokenizer and cannot read a text")
+        .in_file(path);
+  }
+  QUERN_TRY(text, formats::read_file(path, kLargestText));
+  QUERN_TRY(ids, model.encode(text, {.add_special = false, .parse_special = false}));
+  const std::size_t whole = ids.size() / length;
+  if (whole == 0) {
+    return Error(ErrorCode::kInvalidArgument, "the text is too short")
+        .in_file(path)
+        .want("at least " + std::to_string(length) + " tokens")
+        .got(std::to_string(ids.size()));
+  }
+  const std::size_t taken = std::min(whole, count);
+  TokenWindows windows;
+  for (std::size_t i = 0; i < taken; ++i) {
+    const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(i * whole / taken * length);
+    windows.emplace_back(begin, begin + static_cast<std::ptrdiff_t>(length));
+  }
+  return windows;
+}
+
+Result<TokenWindows> write_windows(const Model& model, std::size_t length, std::size_t count) {
+  TokenWindows windows;
+  if (model.is_encoder()) {
+    for (std::size_t i = 0; i < count; ++i) {
+      windows.push_back(spread_ids(model.vocab_size(), length, i));
+    }
+    return windows;
+  }
+  SessionOptions options;
+  options.context = static_cast<std::int64_t>(length);
+  QUERN_TRY(session, Session::create(model, options));
+  for (std::size_t i = 0; i < count; ++i) {
+    QUERN_TRY(ids, write_window(session, length, i));
+    windows.push_back(std::move(ids));
+  }
+  return windows;
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,99 @@
+#include "convert/size_target.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include "convert/encoding_offers.h"
+#include "convert/tensor_plan.h"
+
+namespace quern::convert {
+namespace {
+
+constexpr std::size_t kWindows = 2;
+
+/// Elements and bytes of the plan's matrices.
+struct Sizes {
+  double elements = 0;
+  std::uint64_t fixed_bytes = 0;  ///< Of matrices that no encoding is chosen for.
+};
+
+Sizes add_up(const ModelPlan& plan) {
+  Sizes sizes;
+  for (const TensorJob& job : plan.jobs) {
+    if (job.is_vector) continue;
+    for (const MatrixJob& matrix : job.matrices) {
+      sizes.elements += static_cast<double>(matrix.rows) * static_cast<double>(matrix.cols);
+    }
+    if (!job.quantizable) sizes.fixed_bytes += job.bytes();
+  }
+  return sizes;
+}
+
+Error too_small(const ConvertOptions& options, std::uint64_t smallest, const Sizes& sizes,
+                std::uint64_t other_bytes) {
+  Error error(ErrorCode::kLimit, "the model cannot be made so small");
+  if (options.target_bytes > 0) {
+    return std::move(error)
+        .of("target size")
+        .want("at least " + std::to_string(smallest + other_bytes) + " bytes")
+        .got(std::to_string(options.target_bytes));
+  }
+  char least[32], asked[32];
+  const double bits = 8.0 * static_cast<double>(smallest + sizes.fixed_bytes) / sizes.elements;
+  std::snprintf(least, sizeof(least), "%.3f", std::ceil(bits * 1000) / 1000);
+  std::snprintf(asked, sizeof(asked), "%.3f", options.target_bits);
+  return std::move(error)
+      .of("target bits per weight")
+      .want("at least " + std::string(least))
+      .got(asked);
+}
+
+/// Bytes that the matrices may take in all; 0 where not even the rest fits.
+std::uint64_t budget_of(const ConvertOptions& options, const Sizes& sizes,
+                        std::uint64_t other_bytes) {
+  if (options.target_bytes > 0) {
+    return options.target_bytes > other_bytes ? options.target_bytes - other_bytes : 0;
+  }
+  const double bytes = options.target_bits * sizes.elements / 8;
+  const auto fixed = static_cast<double>(sizes.fixed_bytes);
+  return bytes > fixed ? static_cast<std::uint64_t>(bytes - fixed) : 0;
+}
+
+}  // namespace
+
+Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat output,
+                                       const ConvertOptions& options, std::uint64_t other_bytes,
+                                       const std::shared_ptr<Executor>& executor) {
+  QUERN_TRY(plan, make_plan(source, OutputFormat::kQuern, {}));
+  const Sizes sizes = add_up(plan);
+  std::vector<TensorOffers> tensors;
+  for (const TensorJob& job : plan.jobs) {
+    if (!job.quantizable) continue;
+    QUERN_TRY(offers, make_offers(job, output, *executor));
+    tensors.push_back(std::move(offers));
+  }
+  const std::uint64_t budget = budget_of(options, sizes, other_bytes);
+  const std::uint64_t smallest = smallest_bytes(tensors);
+  if (budget < smallest) return too_small(options, smallest, sizes, other_bytes);
+  const auto windows = [&](const Model& model) {
+    const std::size_t length = window_tokens(model);
+    return options.calibration_text.empty()
+               ? write_windows(model, length, kWindows)
+               : read_windows(model, options.calibration_text, length, kWindows);
+  };
+  TargetChoice result;
+  QUERN_TRY(measured, measure_sensitivities(source, windows, executor, options.progress));
+  result.sensitivities = std::move(measured);
+  for (TensorOffers& tensor : tensors) {
+    for (EncodingOffer& offer : tensor.offers) offer.damage *= result.sensitivities[tensor.name];
+  }
+  ChosenEncodings chosen = choose_encodings(tensors, budget);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    result.policy.chosen[tensors[i].name] = chosen.chosen[i].encoding;
+  }
+  result.chosen = chosen.sum;
+  result.frontier = std::move(chosen.frontier);
+  return result;
+}
+
+}  // namespace quern::convert

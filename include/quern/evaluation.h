@@ -1,0 +1,52 @@
+/// \file
+/// How well a model predicts a text, and how far its logits are from another run's.
+///
+/// Protocol: a text is cut into windows that do not overlap; each is evaluated from an empty state,
+/// and its second half is scored, every token given all before it in the window. Figures are those
+/// of llama.cpp's perplexity tool and of transformers' logits on the same windows.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "quern/session.h"
+
+namespace quern {
+
+/// What a LogitsScore found. Divergences in nats; 0 where nothing was compared.
+struct LogitsQuality {
+  std::int64_t tokens = 0;
+  double perplexity = 0;  ///< exp of the mean negative log-likelihood.
+  std::int64_t compared = 0;
+  double kl_mean = 0, kl_p99 = 0, kl_max = 0;  ///< KL(reference ‖ scored) per token.
+  double top1_agreement = 0;                   ///< Share of equal most likely tokens.
+};
+
+/// Sums up over rows of logits as they come. Thread rule: one thread.
+class LogitsScore {
+ public:
+  /// \param row `[vocab_size]`, \param target below vocab_size. kMismatch otherwise.
+  Status add(std::span<const float> row, TokenId target);
+  /// The same and its divergence from `reference`, a row of the same length.
+  Status add(std::span<const float> row, TokenId target, std::span<const float> reference);
+  LogitsQuality result() const;
+
+ private:
+  double nll_ = 0;
+  std::int64_t tokens_ = 0, agreed_ = 0;
+  std::vector<double> divergences_;
+};
+
+/// Number of the first scored token of a window of `context` tokens.
+constexpr std::size_t first_scored(std::size_t context) noexcept { return context / 2; }
+
+/// Evaluates one window from an empty state; `sink(first, rows)` gets the logits that predict the
+/// window's tokens from `first` on, `[n, vocab_size]`, in order. Errors: those of the session and
+/// of the sink; kInvalidArgument for fewer than 2 tokens.
+Status evaluate_window(
+    Session& session, std::span<const TokenId> window,
+    const std::function<Status(std::size_t first, std::span<const float> rows)>& sink);
+
+}  // namespace quern
