@@ -25,15 +25,14 @@ constexpr GgufRow kGgufRows[] = {
     {Encoding::kIQ4_XS, Encoding::kIQ4_NL, 30}, {Encoding::kMXFP4, Encoding::kF16, 38},
 };
 
-/// Presets by bits. `encoding` is unset where calibration is to bring it.
+/// Presets by bits.
 struct Preset {
   std::string_view name;
-  bool available;
   Encoding encoding;
 };
 constexpr Preset kPresets[] = {
-    {"q8", true, Encoding::kQR8},  {"q4", true, Encoding::kQR4},  {"q6", false, Encoding::kQR8},
-    {"q5", false, Encoding::kQR8}, {"q3", false, Encoding::kQR4},
+    {"q8", Encoding::kQR8}, {"q6", Encoding::kQR6}, {"q5", Encoding::kQR5},
+    {"q4", Encoding::kQR4}, {"q3", Encoding::kQR3},
 };
 
 const GgufRow* find_row(Encoding encoding) noexcept {
@@ -54,7 +53,7 @@ std::string name_of(Encoding encoding) { return std::string(find_encoding(encodi
 std::string known_names(OutputFormat output) {
   std::string text = "keep";
   for (const Preset& preset : kPresets) {
-    if (preset.available && output == OutputFormat::kQuern) text += " " + std::string(preset.name);
+    if (output == OutputFormat::kQuern) text += " " + std::string(preset.name);
   }
   for (const auto* info = encodings_begin(); info != encodings_end(); ++info) {
     if (!info->weight || !can_encode(info->id)) continue;
@@ -89,12 +88,7 @@ Result<EncodingPolicy> parse_encoding(std::string_view name, OutputFormat output
   EncodingPolicy policy{.keep = false};
   const EncodingInfo* info = find_encoding(name);
   for (const Preset& preset : kPresets) {
-    if (preset.name != name) continue;
-    if (!preset.available) {
-      return bad_encoding("this preset arrives with calibration and does not exist yet", name,
-                          output);
-    }
-    info = find_encoding(preset.encoding);
+    if (preset.name == name) info = find_encoding(preset.encoding);
   }
   if (info == nullptr) return bad_encoding("there is no encoding of this name", name, output);
   if (!info->weight) return bad_encoding("weights cannot be stored as integers", name, output);

@@ -26,8 +26,7 @@ struct EncodingPolicy {
   std::map<std::string, Encoding, std::less<>> chosen = {};
 };
 
-/// Reads "keep", an encoding's name or a preset. Errors: kUnsupported for a preset that calibration
-/// is to bring, a name that is none (listing those that are), an encoding that GGUF lacks.
+/// Reads "keep", an encoding's name or a preset. Errors: kUnsupported for a name that is none (listing those that are), an encoding that GGUF lacks.
 Result<EncodingPolicy> parse_encoding(std::string_view name, OutputFormat output);
 
 struct EncodingChoice {

@@ -199,7 +199,8 @@ void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
 }
 
 constexpr const char* kEncodings =
-    "A source's own type (q4_1, q6_k, bf16, ...), a native encoding (qr8, qr4), a preset (q8, q4), "
+    "A source's own type (q4_1, q6_k, bf16, ...), a native encoding (qr8, qr6, qr5, qr4, qr3), "
+    "a preset (q8, q6, q5, q4, q3), "
     "or keep";
 
 }  // namespace

@@ -35,6 +35,9 @@ enum class Encoding : std::uint16_t {
   // Native: stored under a block-64 Hadamard rotation, one float scale a row, integers below.
   kQR8 = 64,
   kQR4 = 65,
+  kQR3 = 66,
+  kQR5 = 67,
+  kQR6 = 68,
 };
 
 /// How the elements of a tensor lie in its bytes.

@@ -39,6 +39,9 @@ constexpr EncodingInfo kTable[] = {
     {Encoding::kMXFP4, "mxfp4", 32, kGroup32, {{{32, 256}, {32, 16}}}, true},
     {Encoding::kQR8, "qr8", 64, kRotated, {{{32, 512}, {0, 64}}}, true},
     {Encoding::kQR4, "qr4", 64, kRotated, {{{32, 256}, {32, 16}, {0, 64}}}, true},
+    {Encoding::kQR3, "qr3", 64, kRotated, {{{32, 128}, {32, 64}, {32, 16}, {0, 64}}}, true},
+    {Encoding::kQR5, "qr5", 64, kRotated, {{{32, 256}, {32, 64}, {32, 16}, {0, 64}}}, true},
+    {Encoding::kQR6, "qr6", 64, kRotated, {{{32, 256}, {32, 128}, {32, 16}, {0, 64}}}, true},
 };
 
 /// Bytes of one stream for rows of `padded_cols` elements, before its padding.

@@ -9,6 +9,7 @@
 #include "quant/iq4_nl.h"
 #include "quant/iq4_xs.h"
 #include "quant/mxfp4.h"
+#include "quant/native_codec.h"
 #include "quant/q2_k.h"
 #include "quant/q3_k.h"
 #include "quant/q4_0.h"
@@ -19,8 +20,6 @@
 #include "quant/q5_k.h"
 #include "quant/q6_k.h"
 #include "quant/q8_0.h"
-#include "quant/qr4.h"
-#include "quant/qr8.h"
 
 namespace quern::quant {
 namespace {
@@ -30,7 +29,8 @@ constexpr EncodingOps kTable[] = {
     block_ops<Q4_1>(), block_ops<Q5_0>(),   block_ops<Q5_1>(),   block_ops<Q8_0>(),
     block_ops<Q2_K>(), block_ops<Q3_K>(),   block_ops<Q4_K>(),   block_ops<Q5_K>(),
     block_ops<Q6_K>(), block_ops<IQ4_NL>(), block_ops<IQ4_XS>(), block_ops<MXFP4>(),
-    native_ops<QR8>(), native_ops<QR4>(),
+    native_ops<Encoding::kQR8>(), native_ops<Encoding::kQR4>(),
+    native_ops<Encoding::kQR3>(), native_ops<Encoding::kQR5>(), native_ops<Encoding::kQR6>(),
 };
 
 }  // namespace

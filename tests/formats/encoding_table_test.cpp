@@ -17,7 +17,7 @@ TEST_CASE("every encoding is found by its id and by its name, and both are uniqu
     CHECK(static_cast<int>(info->id) > last);
     last = static_cast<int>(info->id);
   }
-  CHECK(names.size() == 21);
+  CHECK(names.size() == 24);
   CHECK(find_encoding(static_cast<Encoding>(6)) == nullptr);
   CHECK(find_encoding("q4") == nullptr);
 }
@@ -44,7 +44,10 @@ TEST_CASE("panels hold as many bits as the encoding says, padded to 64 bytes a s
                       {"iq4_xs", 4.3125},
                       {"mxfp4", 4.25},
                       {"qr8", 8 + 32.0 / 4096},
-                      {"qr4", 4.25 + 32.0 / 4096}};
+                      {"qr4", 4.25 + 32.0 / 4096},
+                      {"qr3", 3.25 + 32.0 / 4096},
+                      {"qr5", 5.25 + 32.0 / 4096},
+                      {"qr6", 6.25 + 32.0 / 4096}};
   for (const Row& row : rows) {
     const EncodingInfo* info = find_encoding(row.name);
     REQUIRE(info != nullptr);

@@ -33,6 +33,9 @@ const std::map<Encoding, Bounds> kBounds = {
     {Encoding::kIQ4_NL, {0.070, 0.076, 0.080, 0.087}},
     {Encoding::kQR8, {0.0060, 0.0090, 0.0060, 0.0095}},
     {Encoding::kQR4, {0.074, 0.081, 0.073, 0.080}},
+    {Encoding::kQR3, {0.150, 0.162, 0.148, 0.160}},
+    {Encoding::kQR5, {0.0395, 0.0430, 0.0390, 0.0425}},
+    {Encoding::kQR6, {0.0220, 0.0242, 0.0215, 0.0238}},
 };
 
 TEST_CASE("quantizing loses no more and no less than each encoding can") {
@@ -70,7 +73,7 @@ TEST_CASE("every width is quantized, and padding changes neither neighbours nor 
       CHECK(std::all_of(back.end() - 8, back.end(), [](float v) { return v == 77.0f; }));
       back.resize(rows.size());
       CHECK(std::all_of(back.begin() + 9 * cols, back.end(), [](float v) { return v == 0; }));
-      CHECK(test::relative_rmse(rows, back) < 0.13);
+      CHECK(test::relative_rmse(rows, back) < 0.22);
     }
   }
 }
@@ -183,7 +186,7 @@ TEST_CASE("magnitudes at the ends of float32 are quantized without a NaN where t
       CHECK(std::none_of(back.begin(), back.end(), [](float v) { return std::isnan(v); }));
       // Native scales are float32 and follow the magnitude; GGUF's are float16.
       const bool native = ops.interleave_panel == nullptr;
-      if (native && size >= 1e-20f) CHECK(test::relative_rmse(rows, back) < 0.1);
+      if (native && size >= 1e-20f) CHECK(test::relative_rmse(rows, back) < 0.17);
     }
   }
 }
@@ -192,9 +195,11 @@ TEST_CASE("constant and single-valued groups are kept well") {
   for (const EncodingOps& ops : all_ops()) {
     if (ops.quantize_panel == nullptr) continue;
     CAPTURE(find_encoding(ops.id)->name);
+    // QR3 has no multiple of 0: a rotated constant, one number among zeros, costs it half.
+    const double bound = ops.id == Encoding::kQR3 ? 0.5 : 0.08;
     for (const float value : {1.0f, -0.37f}) {
       const std::vector<float> constant(16 * 256, value);
-      CHECK(test::relative_rmse(constant, test::round_trip(ops, constant, 256)) < 0.08);
+      CHECK(test::relative_rmse(constant, test::round_trip(ops, constant, 256)) < bound);
       std::vector<float> single(16 * 256, 0.0f);
       for (std::size_t i = 5; i < single.size(); i += 64) single[i] = value;
       CHECK(test::relative_rmse(single, test::round_trip(ops, single, 256)) < 0.08);

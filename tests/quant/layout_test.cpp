@@ -149,6 +149,27 @@ const std::map<Encoding, std::function<float(P, Z, Z)>> kValue = {
        const int product = (static_cast<int>(p.nibble(0, r, k)) - 8) * static_cast<int>(s);
        return static_cast<float>(product) * p.word(2, 4 * r);
      }},
+    {Encoding::kQR3,
+     [](P p, Z r, Z k) {
+       const unsigned q = p.crumb(0, r, k) + 4 * p.bit(1, r, k);
+       const unsigned s = p.one(2, r, k) >> (k % 32 < 16 ? 0 : 4) & 15u;
+       return static_cast<float>((2 * static_cast<int>(q) - 7) * static_cast<int>(s)) *
+              p.word(3, 4 * r);
+     }},
+    {Encoding::kQR5,
+     [](P p, Z r, Z k) {
+       const unsigned q = p.nibble(0, r, k) + 16 * p.bit(1, r, k);
+       const unsigned s = (p.one(2, r, k) >> (k % 32 < 16 ? 0 : 4) & 7u) + 1;
+       return static_cast<float>((static_cast<int>(q) - 16) * static_cast<int>(s)) *
+              p.word(3, 4 * r);
+     }},
+    {Encoding::kQR6,
+     [](P p, Z r, Z k) {
+       const unsigned q = p.nibble(0, r, k) + 16 * p.crumb(1, r, k);
+       const unsigned s = (p.one(2, r, k) >> (k % 32 < 16 ? 0 : 4) & 3u) + 1;
+       return static_cast<float>((static_cast<int>(q) - 32) * static_cast<int>(s)) *
+              p.word(3, 4 * r);
+     }},
 };
 
 /// Values by the specification, `[16][512]`.

@@ -121,12 +121,14 @@ struct Avx2 {
     const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(book));
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);
   }
-  /// code·s − 8·s + 128 per row, s 0 … 15.
+  /// (code − kOffset)·s + 128 per row, code·s ≤ 255, s 0 … 15.
+  template <int kOffset>
   static QUERN_INLINE C scale_codes(C code, I s) {
     const I pair = _mm256_or_si256(s, _mm256_slli_epi32(s, 16));
     const I even = _mm256_mullo_epi16(_mm256_and_si256(code, _mm256_set1_epi16(255)), pair);
     const I odd = _mm256_mullo_epi16(_mm256_srli_epi16(code, 8), pair);
-    const I bias = _mm256_sub_epi16(_mm256_set1_epi16(128), _mm256_slli_epi16(pair, 3));
+    const I bias = _mm256_sub_epi16(_mm256_set1_epi16(128),
+                                    _mm256_mullo_epi16(pair, _mm256_set1_epi16(kOffset)));
     const I biases = _mm256_or_si256(bias, _mm256_slli_epi16(bias, 8));
     return _mm256_add_epi8(_mm256_or_si256(even, _mm256_slli_epi16(odd, 8)), biases);
   }
@@ -150,6 +152,15 @@ struct Avx2 {
   /// acc + sum·s, |sum| < 2¹⁵, s < 2¹⁵.
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(sum, s));
+  }
+  /// The same for any sum.
+  static QUERN_INLINE I add_scaled_wide(I acc, I sum, I s) {
+    return _mm256_add_epi32(acc, _mm256_mullo_epi32(sum, s));
+  }
+  /// 1 + (v & kMask) per lane.
+  template <int kMask>
+  static QUERN_INLINE I masked_plus_1(I v) {
+    return _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(kMask)), _mm256_set1_epi32(1));
   }
   /// −kOffset·Σ of the codes of x in a group, kOffset 0 or a power of two; −128·Σ is at p.
   template <int kOffset>

@@ -111,12 +111,14 @@ struct Avx512 {
     const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(book));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
   }
-  /// code·s − 8·s + 128 per row, s 0 … 15.
+  /// (code − kOffset)·s + 128 per row, code·s ≤ 255, s 0 … 15.
+  template <int kOffset>
   static QUERN_INLINE C scale_codes(C code, I s) {
     const I pair = _mm512_or_si512(s, _mm512_slli_epi32(s, 16));
     const I even = _mm512_mullo_epi16(_mm512_and_si512(code, _mm512_set1_epi16(255)), pair);
     const I odd = _mm512_mullo_epi16(_mm512_srli_epi16(code, 8), pair);
-    const I bias = _mm512_sub_epi16(_mm512_set1_epi16(128), _mm512_slli_epi16(pair, 3));
+    const I bias = _mm512_sub_epi16(_mm512_set1_epi16(128),
+                                    _mm512_mullo_epi16(pair, _mm512_set1_epi16(kOffset)));
     const I biases = _mm512_or_si512(bias, _mm512_slli_epi16(bias, 8));
     return _mm512_add_epi8(_mm512_or_si512(even, _mm512_slli_epi16(odd, 8)), biases);
   }
@@ -137,6 +139,15 @@ struct Avx512 {
   /// acc + sum·s, |sum| < 2¹⁵, s < 2¹⁵.
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(sum, s));
+  }
+  /// The same for any sum.
+  static QUERN_INLINE I add_scaled_wide(I acc, I sum, I s) {
+    return _mm512_add_epi32(acc, _mm512_mullo_epi32(sum, s));
+  }
+  /// 1 + (v & kMask) per lane.
+  template <int kMask>
+  static QUERN_INLINE I masked_plus_1(I v) {
+    return _mm512_add_epi32(_mm512_and_si512(v, _mm512_set1_epi32(kMask)), _mm512_set1_epi32(1));
   }
   /// −kOffset·Σ of the codes of x in a group, kOffset 0 or a power of two; −128·Σ is at p.
   template <int kOffset>

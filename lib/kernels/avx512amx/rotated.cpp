@@ -120,10 +120,10 @@ void sweep_rows(const LinearArgs& args, const Scratch& scratch, std::int64_t r0,
   }
 }
 
-/// `kExpand`: the panels' codes are made in scratch (qr4), else they are read where they lie (qr8).
-template <bool kExpand>
-void run_tiles(const LinearArgs& args, Encoding encoding, int scale_stream) {
-  const PanelGeometry g = panel_geometry(encoding, args.k);
+/// qr8's codes are read where they lie, those of the others are made in scratch.
+template <Encoding E>
+void run_tiles(const LinearArgs& args) {
+  const PanelGeometry g = panel_geometry(E, args.k);
   const std::int64_t k = round_up(args.k, 64), block_rows = rotated_block_rows(args.k);
   const Scratch scratch(args.scratch, block_rows, k);
   const TileScope tiles;
@@ -137,10 +137,13 @@ void run_tiles(const LinearArgs& args, Encoding encoding, int scale_stream) {
       for (std::int64_t p = 0; p < 2; ++p) {
         const std::byte* base = args.weights + (panel + (p < panels ? p : 0)) * g.panel_bytes;
         codes[p] = base + g.stream[0];
-        row_scales[p] = base + g.stream[scale_stream];
-        if constexpr (kExpand) {
+        if constexpr (E == Encoding::kQR8) {
+          row_scales[p] = base + g.stream[1];
+        } else {
+          using Codes = RotatedCodes<Isa, E>;
+          row_scales[p] = base + g.stream[Codes::kScaleStream];
           std::byte* expanded = scratch.panels + p * kPanelRows * k;
-          Vnni::expand(PanelPart<Isa>(base, g, 0), k / 32, expanded);
+          Vnni::expand(Codes(base, g, 0), k / 32, expanded);
           codes[p] = expanded;
         }
       }
@@ -151,19 +154,23 @@ void run_tiles(const LinearArgs& args, Encoding encoding, int scale_stream) {
 
 void run_qr8(const LinearArgs& args) {
   if (args.rows < kTilesFromRows) return Vnni::run_qr8(args);
-  run_tiles<false>(args, Encoding::kQR8, 1);
+  run_tiles<Encoding::kQR8>(args);
 }
 
-void run_qr4(const LinearArgs& args) {
-  if (args.rows < kTilesFromRows) return Vnni::run_qr4(args);
-  run_tiles<true>(args, Encoding::kQR4, 2);
+template <Encoding E>
+void run(const LinearArgs& args) {
+  if (args.rows < kTilesFromRows) return Vnni::run<E>(args);
+  run_tiles<E>(args);
 }
 
 }  // namespace
 
 void install_avx512amx(KernelTable& table) {
   set_linear(table, Encoding::kQR8, run_qr8);
-  set_linear(table, Encoding::kQR4, run_qr4);
+  set_linear(table, Encoding::kQR4, run<Encoding::kQR4>);
+  set_linear(table, Encoding::kQR3, run<Encoding::kQR3>);
+  set_linear(table, Encoding::kQR5, run<Encoding::kQR5>);
+  set_linear(table, Encoding::kQR6, run<Encoding::kQR6>);
 }
 
 }  // namespace quern::kernels

@@ -1,18 +1,18 @@
 /// \file
 /// Matrix products of the family kQ8Rotated: one exact int32 sum for the whole row, one rounding.
 ///
-/// qr8 panels and expanded qr4 panels hold codes + 128 as `[K/4][16 rows][4]`; two parts of one
-/// panel or of neighbouring panels are swept together (three would leave the first-level cache: 88
-/// % of the integer peak against 94 % on Zen 4). Few rows of qr4 go from the panel's own bits.
+/// qr8 panels and expanded panels of the others hold codes + 128 as `[K/4][16 rows][4]`; two parts
+/// of one panel or of neighbouring panels are swept together (three would leave the first-level
+/// cache: 88 % of the integer peak against 94 % on Zen 4). Few rows go from the panel's own bits.
 #pragma once
 
-#include "kernels/generic/group_codes.h"
 #include "kernels/generic/linear_common.h"
+#include "kernels/generic/rotated_codes.h"
 
 namespace quern::kernels {
 namespace {
 
-/// Rows from which expanding a panel of qr4 pays.
+/// Rows from which expanding a panel pays.
 constexpr std::int64_t kExpandRotatedFromRows = 12;
 /// Panels that are expanded and swept together.
 constexpr std::int64_t kPanelsAtOnce = 2;
@@ -73,41 +73,45 @@ struct RotatedLinear {
     finish<P, W, S>(args, strip, t0, trailer, acc);
   }
 
-  /// qr4 from its own bits: sums of 16 (they fit 16 bits) times the sub-scale.
-  template <int W, int S>
-  static void tile_qr4(const LinearArgs& args, const PanelPart<Isa>& part, const Strip (&strip)[1],
-                       NextPanel next, std::int64_t t0, const std::byte* x) {
+  /// From a panel's own bits: sums of 16 times their sub-scale.
+  template <class Codes, int W, int S>
+  static void tile_direct(const LinearArgs& args, const Codes& part, const Strip (&strip)[1],
+                          NextPanel next, std::int64_t t0, const std::byte* x) {
     const std::int64_t blocks = round_up(args.k, 64) / 32;
     I acc[W];
     each<W>([&](auto t) QUERN_INLINE_LAMBDA { acc[t] = Isa::zero_ints(); });
     for (std::int64_t b = 0; b < blocks; ++b, x += kRotatedRecord * S) {
       if constexpr (S < 8) next.fetch();
-      const std::byte* scales = part.bytes(1, 16 * b);
       each<2>([&](auto h) QUERN_INLINE_LAMBDA {
         I sum[W];
-        Isa::template dot<15, 8, 4 * h.value, 4, 1, W, S>(
-            sum,
-            [&](auto, auto kk)
-                QUERN_INLINE_LAMBDA { return part.template nibbles<kk.value>(0, b); },
+        Isa::template dot<Codes::kMax, Codes::kOffset, 4 * h.value, 4, 1, W, S>(
+            sum, [&](auto, auto kk) QUERN_INLINE_LAMBDA { return part.template code<kk.value>(b); },
             x,
             [&](auto t) QUERN_INLINE_LAMBDA {
-              return Isa::template minus_offset<8, h.value>(x + 32 * S + 4 * t);
+              return Isa::template minus_offset<Codes::kOffset, h.value>(x + 32 * S + 4 * t);
             });
-        const I s = Isa::template nibble_ints<h.value>(scales);
-        each<W>([&](auto t) QUERN_INLINE_LAMBDA { acc[t] = Isa::add_scaled(acc[t], sum[t], s); });
+        const I s = part.template sub<h.value>(b);
+        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
+          if constexpr (Codes::kWideSums) {
+            acc[t] = Isa::add_scaled_wide(acc[t], sum[t], s);
+          } else {
+            acc[t] = Isa::add_scaled(acc[t], sum[t], s);
+          }
+        });
       });
     }
     finish<1, W, S>(args, strip, t0, x, acc);
   }
 
-  /// Writes (code − 8)·sub-scale + 128 of one part of a qr4 panel.
-  static void expand(const PanelPart<Isa>& from, std::int64_t blocks, std::byte* to) {
+  /// Writes (code − offset)·sub-scale + 128 of one part of a panel.
+  template <class Codes>
+  static void expand(const Codes& from, std::int64_t blocks, std::byte* to) {
     to += 4 * Isa::kRows * from.part;
     for (std::int64_t b = 0; b < blocks; ++b, to += 512) {
-      const std::byte* scales = from.bytes(1, 16 * b);
       each<8>([&](auto kk) QUERN_INLINE_LAMBDA {
-        const I s = Isa::template nibble_ints<kk.value / 4>(scales);
-        Isa::store_codes(to + 64 * kk, Isa::scale_codes(from.template nibbles<kk.value>(0, b), s));
+        const I s = from.template sub<kk.value / 4>(b);
+        Isa::store_codes(to + 64 * kk, Isa::template scale_codes<Codes::kOffset>(
+                                           from.template code<kk.value>(b), s));
       });
     }
   }
@@ -169,13 +173,16 @@ struct RotatedLinear {
                  g.panel_bytes, base + g.stream[1], g, true);
   }
 
-  static void run_qr4_direct(const LinearArgs& args, const PanelGeometry& g) {
+  template <Encoding E>
+  static void run_direct(const LinearArgs& args, const PanelGeometry& g) {
+    using Codes = RotatedCodes<Isa, E>;
     const std::int64_t row_bytes = rotated_row_bytes(args.k);
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
       const std::byte* base = args.weights + panel * g.panel_bytes;
       for (int part = 0; part < Isa::kParts; ++part) {
-        const PanelPart<Isa> codes(base, g, part);
-        const Strip strip[1] = {{nullptr, base + g.stream[2] + 4 * Isa::kRows * part,
+        const Codes codes(base, g, part);
+        const Strip strip[1] = {{nullptr,
+                                 base + g.stream[Codes::kScaleStream] + 4 * Isa::kRows * part,
                                  panel * kPanelRows + Isa::kRows * part}};
         NextPanel next;
         if (part == 0) next.follow(args, panel + 1, 1, g);
@@ -183,14 +190,14 @@ struct RotatedLinear {
           const std::int64_t w = subtile_width(args.rows - r0);
           const std::byte* x = args.x + r0 * row_bytes;
           if (w == 8) {
-            tile_qr4<4, 8>(args, codes, strip, next, r0, x);
-            tile_qr4<4, 8>(args, codes, strip, next, r0 + 4, x + 16);
+            tile_direct<Codes, 4, 8>(args, codes, strip, next, r0, x);
+            tile_direct<Codes, 4, 8>(args, codes, strip, next, r0 + 4, x + 16);
           } else if (w == 4) {
-            tile_qr4<4, 4>(args, codes, strip, next, r0, x);
+            tile_direct<Codes, 4, 4>(args, codes, strip, next, r0, x);
           } else if (w == 2) {
-            tile_qr4<2, 2>(args, codes, strip, next, r0, x);
+            tile_direct<Codes, 2, 2>(args, codes, strip, next, r0, x);
           } else {
-            tile_qr4<1, 1>(args, codes, strip, next, r0, x);
+            tile_direct<Codes, 1, 1>(args, codes, strip, next, r0, x);
           }
           next = {};
           r0 += w;
@@ -199,9 +206,11 @@ struct RotatedLinear {
     }
   }
 
-  static void run_qr4(const LinearArgs& args) {
-    const PanelGeometry g = panel_geometry(Encoding::kQR4, args.k);
-    if (Isa::kWideIsSlow || args.rows < kExpandRotatedFromRows) return run_qr4_direct(args, g);
+  template <Encoding E>
+  static void run(const LinearArgs& args) {
+    using Codes = RotatedCodes<Isa, E>;
+    const PanelGeometry g = panel_geometry(E, args.k);
+    if (Isa::kWideIsSlow || args.rows < kExpandRotatedFromRows) return run_direct<E>(args, g);
     const std::int64_t blocks = round_up(args.k, 64) / 32, code_bytes = 512 * blocks;
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end;) {
       const std::int64_t left = args.panel_end - panel,
@@ -209,18 +218,21 @@ struct RotatedLinear {
       const std::byte* base = args.weights + panel * g.panel_bytes;
       for (std::int64_t i = 0; i < count * Isa::kParts; ++i) {
         const std::int64_t which = i / Isa::kParts;
-        const PanelPart<Isa> part(base + which * g.panel_bytes, g,
-                                  static_cast<int>(i % Isa::kParts));
+        const Codes part(base + which * g.panel_bytes, g, static_cast<int>(i % Isa::kParts));
         expand(part, blocks, args.scratch + which * code_bytes);
       }
-      sweep_panels(args, panel, count, args.scratch, code_bytes, base + g.stream[2], g, false);
+      sweep_panels(args, panel, count, args.scratch, code_bytes,
+                   base + g.stream[Codes::kScaleStream], g, false);
       panel += count;
     }
   }
 
   static void install(KernelTable& table) {
     set_linear(table, Encoding::kQR8, run_qr8);
-    set_linear(table, Encoding::kQR4, run_qr4);
+    set_linear(table, Encoding::kQR4, run<Encoding::kQR4>);
+    set_linear(table, Encoding::kQR3, run<Encoding::kQR3>);
+    set_linear(table, Encoding::kQR5, run<Encoding::kQR5>);
+    set_linear(table, Encoding::kQR6, run<Encoding::kQR6>);
   }
 };
 

@@ -119,10 +119,11 @@ struct Neon {
   static QUERN_INLINE C look_up(const std::uint8_t* book, C index) {
     return vqtbl1q_u8(vld1q_u8(book), index);
   }
-  /// code·s − 8·s + 128 per row, s 0 … 15.
+  /// (code − kOffset)·s + 128 per row, s 0 … 15.
+  template <int kOffset>
   static QUERN_INLINE C scale_codes(C code, I s) {
     const C scale = vreinterpretq_u8_s32(vmulq_s32(s, vdupq_n_s32(0x01010101)));
-    const C bias = vsubq_u8(vdupq_n_u8(128), vshlq_n_u8(scale, 3));
+    const C bias = vsubq_u8(vdupq_n_u8(128), vmulq_u8(scale, vdupq_n_u8(kOffset)));
     return vaddq_u8(vmulq_u8(code, scale), bias);
   }
 
@@ -141,6 +142,12 @@ struct Neon {
   }
   static QUERN_INLINE void store_ints(std::int32_t* p, I v) { vst1q_s32(p, v); }
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) { return vmlaq_s32(acc, sum, s); }
+  static QUERN_INLINE I add_scaled_wide(I acc, I sum, I s) { return add_scaled(acc, sum, s); }
+  /// 1 + (v & kMask) per lane.
+  template <int kMask>
+  static QUERN_INLINE I masked_plus_1(I v) {
+    return vaddq_s32(vandq_s32(v, vdupq_n_s32(kMask)), vdupq_n_s32(1));
+  }
 
   using Wide = int8x16_t;
   static QUERN_INLINE Wide signed_wide(C v) { return vreinterpretq_s8_u8(v); }

@@ -117,17 +117,30 @@ void gather_group(const std::byte* weights, std::int64_t row, std::int64_t cols,
   }
 }
 
-/// The whole-number weight of a rotated encoding: qr8: code − 128; qr4: (code − 8)·sub-scale.
+/// The whole-number weight of a rotated encoding: multiple times sub-scale.
 template <Encoding E>
 int rotated_weight(const PanelRow& p, std::int64_t b, int k) {
   if constexpr (E == Encoding::kQR8) return p.whole(0, b, k) - 128;
-  const int both = p.byte(1, 16 * b + p.row);
-  return (p.nibble(0, b, k) - 8) * (k < 16 ? both & 15 : both >> 4);
+  const auto sub = [&](int stream) {
+    const int both = p.byte(stream, 16 * b + p.row);
+    return k < 16 ? both & 15 : both >> 4;
+  };
+  if constexpr (E == Encoding::kQR3) {
+    return (2 * (p.crumb(0, b, k) + 4 * p.bit(1, b, k)) - 7) * sub(2);
+  } else if constexpr (E == Encoding::kQR4) {
+    return (p.nibble(0, b, k) - 8) * sub(1);
+  } else if constexpr (E == Encoding::kQR5) {
+    return (p.nibble(0, b, k) + 16 * p.bit(1, b, k) - 16) * ((sub(2) & 7) + 1);
+  } else {
+    static_assert(E == Encoding::kQR6 || E == Encoding::kQR8);
+    return (p.nibble(0, b, k) + 16 * p.crumb(1, b, k) - 32) * ((sub(2) & 3) + 1);
+  }
 }
 
 template <Encoding E>
 float rotated_scale(const PanelRow& p) {
-  return load<float>(p.stream[E == Encoding::kQR8 ? 1 : 2] + 4 * p.row);
+  constexpr int kStream = E == Encoding::kQR8 ? 1 : E == Encoding::kQR4 ? 2 : 3;
+  return load<float>(p.stream[kStream] + 4 * p.row);
 }
 
 template <Encoding E>
@@ -190,6 +203,9 @@ void install_scalar_linear(KernelTable& table) {
                  Encoding::kMXFP4>(table);
   install_rotated<Encoding::kQR8>(table);
   install_rotated<Encoding::kQR4>(table);
+  install_rotated<Encoding::kQR3>(table);
+  install_rotated<Encoding::kQR5>(table);
+  install_rotated<Encoding::kQR6>(table);
 }
 
 }  // namespace quern::kernels
