@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <optional>
 
 #include "base/guard.h"
+#include "convert/calibration.h"
 #include "convert/encoding_offers.h"
 #include "convert/model_output.h"
 #include "convert/quality_report.h"
@@ -89,6 +91,33 @@ Result<Prepared> prepare(const std::string& path, const std::string& output,
   return work;
 }
 
+/// Whether any matrix gets other bits than its source has.
+bool requantizes(const ModelPlan& plan) {
+  return std::any_of(plan.jobs.begin(), plan.jobs.end(),
+                     [](const TensorJob& job) { return job.quantizable && !job.keeps_bits(); });
+}
+
+/// Streams the tensors and notes their errors in the plan.
+Status write_weights(Prepared& work, const ConvertOptions& options, const WriteBytes& write) {
+  std::unique_ptr<Calibration> calibration;
+  if (!options.calibration_text.empty() && requantizes(work.plan)) {
+    QUERN_TRY(made, make_calibration(*work.source, work.plan, options, work.executor));
+    calibration = std::move(made);
+  }
+  std::vector<QuantizationError> errors;
+  QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write,
+                            calibration.get(), &errors));
+  for (std::size_t i = 0; i < errors.size(); ++i) {
+    const QuantizationError& error = errors[i];
+    PlannedTensor& shown = work.plan.shown.tensors[i];
+    if (!work.plan.jobs[i].quantizable) continue;
+    if (error.square > 0) shown.relative_error = std::sqrt(error.error / error.square);
+    if (error.outputs.square > 0)
+      shown.weighted_error = std::sqrt(error.outputs.error / error.outputs.square);
+  }
+  return {};
+}
+
 Status write_gguf(Prepared& work, const std::string& output, const ConvertOptions& options) {
   QUERN_TRY(sections, make_gguf_sections(*work.source, work.plan));
   QUERN_TRY(file, AtomicFile::create(output));
@@ -97,14 +126,8 @@ Status write_gguf(Prepared& work, const std::string& output, const ConvertOption
   QUERN_CHECK(writer.begin());
   QUERN_CHECK(write_gguf_factors(sections, writer));
   const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
-  QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write));
+  QUERN_CHECK(write_weights(work, options, write));
   return writer.finish();
-}
-
-/// Whether any matrix gets other bits than its source has.
-bool requantizes(const ModelPlan& plan) {
-  return std::any_of(plan.jobs.begin(), plan.jobs.end(),
-                     [](const TensorJob& job) { return job.quantizable && !job.keeps_bits(); });
 }
 
 /// Asks the sealed file at `path` and its source the same.
@@ -147,7 +170,7 @@ Status write_quern(Prepared& work, const std::string& output, const ConvertOptio
   QUERN_TRY(writer, prepare_quern(sections, work.plan, file));
   QUERN_CHECK(writer.begin());
   const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
-  QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write));
+  QUERN_CHECK(write_weights(work, options, write));
   QUERN_CHECK(writer.seal());
   QUERN_CHECK(add_late_sections(writer, file.temporary_path(), work, options, report));
   work.plan.shown.output_bytes = writer.total_bytes();

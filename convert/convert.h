@@ -20,11 +20,13 @@ struct ConvertOptions {
   /// together (embedding and output included), in no more than this; 0: not asked. At most one.
   std::uint64_t target_bytes = 0;
   double target_bits = 0;
-  std::string calibration_text;  ///< A file on which the model is observed; empty: none.
-  std::string evaluation_text;   ///< A file on which the result is compared with the source.
-  bool self_test = true;         ///< Writes the section that `verify` replays.
-  int threads = 0;               ///< 0: usable_cores().
-  Progress progress;             ///< Bytes of source weights done and in all.
+  /// A file on which the model is observed, so that codes have the least error of what comes out;
+  /// empty: none. Needs a build with OpenBLAS.
+  std::string calibration_text;
+  std::string evaluation_text;  ///< A file on which the result is compared with the source.
+  bool self_test = true;        ///< Writes the section that `verify` replays.
+  int threads = 0;              ///< 0: usable_cores().
+  Progress progress;            ///< Bytes of source weights done and in all.
 };
 
 /// One tensor of the plan.
@@ -34,6 +36,9 @@ struct PlannedTensor {
   std::string source_encoding;
   Encoding encoding;
   std::uint64_t source_bytes, bytes;
+  /// Of what was quantized, ‖W − V‖ / ‖W‖ and, where inputs x were observed, the same of what comes
+  /// out, √(Σ|(W − V)x|² / Σ|Wx|²). Known once it is written.
+  std::optional<double> relative_error = {}, weighted_error = {};
   std::string transform;  ///< Empty, or what is done: "rope permutation", "add one", …
 };
 

@@ -30,6 +30,10 @@ Result<QuernSections> make_quern_sections(const SourceModel& source, const std::
 Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const ModelPlan& plan,
                                            formats::ByteSink& sink);
 
+/// The source as another policy would convert it, opened from memory.
+Result<Model> open_in_memory(const SourceModel& source, const EncodingPolicy& policy,
+                             const std::shared_ptr<Executor>& executor);
+
 /// The whole container in memory.
 Result<formats::MemoryImage> write_into_memory(const SourceModel& source, const ModelPlan& plan,
                                                Executor& executor);
@@ -49,8 +53,11 @@ Result<formats::GgufWriter> prepare_gguf(const GgufSections& sections, const Mod
 /// Writes the tensors of `sections`, which were declared before the plan's.
 Status write_gguf_factors(const GgufSections& sections, formats::GgufWriter& writer);
 
-/// Streams every tensor of the plan in order.
+/// Streams every tensor of the plan in order. \param calibration may be null. \param errors takes
+/// each tensor's; null: they are not computed.
 Status write_tensors(const SourceModel& source, const ModelPlan& plan, Executor& executor,
-                     const Progress& progress, const WriteBytes& write);
+                     const Progress& progress, const WriteBytes& write,
+                     Calibration* calibration = nullptr,
+                     std::vector<QuantizationError>* errors = nullptr);
 
 }  // namespace quern::convert

@@ -31,6 +31,17 @@ Result<MemoryImage> write_into_memory(const SourceModel& source, const ModelPlan
   return std::move(sink).take();
 }
 
+Result<Model> open_in_memory(const SourceModel& source, const EncodingPolicy& policy,
+                             const std::shared_ptr<Executor>& executor) {
+  QUERN_TRY(plan, make_plan(source, OutputFormat::kQuern, policy));
+  QUERN_TRY(image, write_into_memory(source, plan, *executor));
+  auto owner = std::make_shared<MemoryImage>(std::move(image));
+  const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
+  ModelOptions options;
+  options.executor = executor;
+  return Model::from_memory(std::move(owner), bytes, source.path(), options);
+}
+
 Result<Model> open_any(const std::string& path, const ModelOptions& options) {
   return base::guarded([&]() -> Result<Model> {
     QUERN_TRY(format, sniff_source(path));

@@ -42,8 +42,17 @@ bool TensorJob::keeps_bits() const noexcept {
                      [](const MatrixJob& matrix) { return matrix.keeps_bits(); });
 }
 
-PanelEncoder::PanelEncoder(const MatrixJob& job)
+QuantizationError& QuantizationError::operator+=(const QuantizationError& other) noexcept {
+  square += other.square;
+  error += other.error;
+  outputs.square += other.outputs.square;
+  outputs.error += other.outputs.error;
+  return *this;
+}
+
+PanelEncoder::PanelEncoder(const MatrixJob& job, const MatrixCalibration* calibration)
     : job_(job),
+      calibration_(calibration),
       from_(*quant::find_ops(job.from)),
       to_(*quant::find_ops(job.to)),
       from_row_(from_.foreign_row_bytes(job.cols)),
@@ -203,7 +212,11 @@ void PanelEncoder::copy_bits(std::int64_t panel, std::byte* out) {
 void PanelEncoder::store_floats(std::int64_t panel, std::byte* out) {
   std::fill(values_.get() + rows_of(panel) * job_.cols, values_.get() + kRows * job_.cols, 0.0F);
   std::byte* packed = job_.layout == Layout::kPanel16 ? out : packed_.data();
-  to_.quantize_panel(values_.get(), job_.cols, {}, packed);
+  if (calibration_ != nullptr) {
+    outputs_ = calibration_->quantize_panel(job_.to, values_.get(), job_.cols, packed);
+  } else {
+    to_.quantize_panel(values_.get(), job_.cols, {}, packed);
+  }
   if (job_.layout == Layout::kPlain) write_rows(panel, packed, out);
 }
 
@@ -225,6 +238,20 @@ Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
   QUERN_CHECK(check_floats(panel));
   store_floats(panel, out);
   return {};
+}
+
+QuantizationError PanelEncoder::error(const std::byte* out) {
+  QuantizationError sum{0, 0, outputs_};
+  if (job_.keeps_bits()) return sum;
+  std::vector<float> stored(static_cast<std::size_t>(kRows * job_.cols));
+  const std::byte* packed = job_.layout == Layout::kPanel16 ? out : packed_.data();
+  to_.dequantize_panel(packed, job_.cols, stored.data());
+  for (std::size_t i = 0; i < stored.size(); ++i) {
+    const auto was = static_cast<double>(values_[i]), is = static_cast<double>(stored[i]);
+    sum.square += was * was;
+    sum.error += (was - is) * (was - is);
+  }
+  return sum;
 }
 
 }  // namespace quern::convert

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "convert/aligned_bytes.h"
+#include "convert/matrix_calibration.h"
 #include "convert/source_model.h"
 #include "convert/transforms.h"
 #include "quant/registry.h"
@@ -21,7 +22,9 @@ namespace quern::convert {
 /// What is to be done with one matrix: a tensor, an expert of it, or the part of a fused one. A
 /// vector `[n]` is handled as `[n, 1]`. View of the source.
 struct MatrixJob {
-  std::string name;  ///< Of the tensor, in the output.
+  std::string name;         ///< Of the tensor, in the output.
+  std::string weight;       ///< Canonical name of the tensor.
+  std::int64_t expert = 0;  ///< Which of the weight's matrices.
   const SourceTensor* source = nullptr;
   std::span<const std::byte> data;  ///< The source's matrix, `source_rows` rows.
   std::int64_t source_rows = 0;
@@ -54,18 +57,30 @@ struct TensorJob {
   bool keeps_bits() const noexcept;
 };
 
+/// Squares of a matrix and of what quantizing changed in it.
+struct QuantizationError {
+  double square = 0, error = 0;  ///< ‖W‖², ‖W − V‖²
+  OutputSquares outputs;         ///< 0 where nothing was observed.
+
+  QuantizationError& operator+=(const QuantizationError& other) noexcept;
+};
+
 /// Encodes panels of one job. Holds a few panels of scratch. Thread rule: one owner; one per
 /// thread.
 class PanelEncoder {
  public:
+  /// \param calibration null where nothing was observed.
   /// \pre the job was checked by the plan: both encodings have ops, sizes agree and do not
   /// overflow.
-  explicit PanelEncoder(const MatrixJob& job);
+  explicit PanelEncoder(const MatrixJob& job, const MatrixCalibration* calibration = nullptr);
 
   /// Writes output panel `panel` to `out`, `job.panel_bytes(panel)` bytes, 64-byte aligned.
   /// Errors: kOutOfRange naming the tensor where a value cannot be stored (NaN, infinity, too
   /// large).
   Status encode(std::int64_t panel, std::byte* out);
+
+  /// The error of the panel that was encoded last, which lies at `out`; zeros where bits were kept.
+  QuantizationError error(const std::byte* out);
 
  private:
   using Rows = const std::byte * [quant::kPanelRows];
@@ -84,6 +99,8 @@ class PanelEncoder {
   void write_rows(std::int64_t panel, const std::byte* packed, std::byte* out);
 
   const MatrixJob& job_;
+  const MatrixCalibration* calibration_;
+  OutputSquares outputs_;  ///< Of the last panel.
   const quant::EncodingOps& from_;
   const quant::EncodingOps& to_;
   std::uint64_t from_row_, to_row_;           ///< Bytes of a foreign row; 0 where there is none.

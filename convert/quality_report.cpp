@@ -22,6 +22,8 @@ Json describe_tensor(const PlannedTensor& tensor, const TargetChoice* choice) {
                {"encoding", std::string(find_encoding(tensor.encoding)->name)},
                {"bytes", tensor.bytes},
                {"bits", bits_of(tensor)}};
+  if (tensor.relative_error) json["relative_error"] = *tensor.relative_error;
+  if (tensor.weighted_error) json["weighted_error"] = *tensor.weighted_error;
   if (choice != nullptr) {
     const auto found = choice->sensitivities.find(tensor.name);
     if (found != choice->sensitivities.end()) json["sensitivity"] = found->second;
@@ -79,8 +81,8 @@ Json make_quality_report(const ModelPlan& plan, const ConvertOptions& options,
 }
 
 std::uint64_t late_sections_room(const ModelPlan& plan) {
-  // A self-test is about 10 KB, a line of the report under 400 bytes, its points under 80.
-  return 32768 + 400 * plan.jobs.size() + 80 * kKeptPoints;
+  // A self-test is about 10 KB, a line of the report under 480 bytes, its points under 80.
+  return 32768 + 480 * plan.jobs.size() + 80 * kKeptPoints;
 }
 
 }  // namespace quern::convert

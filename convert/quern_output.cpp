@@ -44,10 +44,12 @@ Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const 
 }
 
 Status write_tensors(const SourceModel& source, const ModelPlan& plan, Executor& executor,
-                     const Progress& progress, const WriteBytes& write) {
+                     const Progress& progress, const WriteBytes& write, Calibration* calibration,
+                     std::vector<QuantizationError>* errors) {
   ProgressMeter meter(progress, plan.source_bytes);
   for (const TensorJob& job : plan.jobs) {
-    auto status = stream_tensor(job, executor, write, meter);
+    QuantizationError* error = errors == nullptr ? nullptr : &errors->emplace_back();
+    auto status = stream_tensor(job, executor, write, meter, calibration, error);
     if (!status.ok()) {
       if (status.error().file.empty()) status.error().file = source.path();
       return status;

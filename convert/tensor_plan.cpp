@@ -72,6 +72,7 @@ class Planner {
                              std::span<const SourceMatrix> sources) {
     const bool vector = expected.rule->role == Role::kVector;
     MatrixJob matrix;
+    matrix.weight = expected.name;
     matrix.name = output_ == OutputFormat::kGguf ? expected.gguf_name : expected.name;
     matrix.rows = vector ? expected.cols : expected.rows;
     matrix.cols = vector ? 1 : expected.cols;
@@ -98,6 +99,7 @@ class Planner {
       matrix.source_rows = source.rows;
       if (*source.tensor->encoding != matrix.from) return differing_parts(source);
       job.matrices.push_back(matrix);
+      ++matrix.expert;
     }
     return job;
   }

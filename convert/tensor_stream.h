@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 
 #include "convert/panel_encoder.h"
@@ -30,10 +31,23 @@ class ProgressMeter {
   std::uint64_t done_ = 0, total_;
 };
 
+/// Knows what was observed of the matrices of a plan. Thread rule: one thread; what it hands out
+/// may be used by any.
+class Calibration {
+ public:
+  virtual ~Calibration() = default;
+  /// \return null where nothing was observed of the matrix's inputs. Cheapest where matrices are
+  /// asked for in the order of the plan. Errors: the engine's; kCancelled.
+  virtual Result<std::shared_ptr<const MatrixCalibration>> of(const MatrixJob& job,
+                                                              ProgressMeter& meter) = 0;
+};
+
 /// Encodes all panels of `job` and hands them to `write` in order, in pieces of a few MiB. The
 /// bytes do not depend on the number of threads. Errors: PanelEncoder's (of the first row in
 /// order), `write`'s, kCancelled, kOutOfMemory.
+/// \param calibration may be null. \param error takes the tensor's; null: it is not computed.
 Status stream_tensor(const TensorJob& job, Executor& executor, const WriteBytes& write,
-                     ProgressMeter& meter);
+                     ProgressMeter& meter, Calibration* calibration = nullptr,
+                     QuantizationError* error = nullptr);
 
 }  // namespace quern::convert

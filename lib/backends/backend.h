@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 
+#include "backends/linear_observer.h"
 #include "graph/graph.h"
 #include "quern/executor.h"
 #include "quern/kv_type.h"
@@ -58,7 +59,8 @@ struct CompileOptions {
   KvType kv = KvType::kAuto;
   std::shared_ptr<Executor> executor;
   bool fast = false;
-  std::int64_t trace_events = 0;  ///< Events kept of each thread; 0: no trace.
+  std::int64_t trace_events = 0;       ///< Events kept of each thread; 0: no trace.
+  LinearObserver* observer = nullptr;  ///< Sees what enters products; nullptr: nobody.
 };
 
 /// A compiled graph with its memory. Thread rule: one step at a time.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/observe.h"
 #include "backends/cpu/ops.h"
 #include "backends/cpu/unsupported.h"
 
@@ -199,6 +200,31 @@ class ExpertGluStep final : public Step {
   float limit_, alpha_;
 };
 
+/// Shows the rows that every expert is about to be multiplied by.
+class ObserveSlotsStep final : public Step {
+ public:
+  ObserveSlotsStep(const ExpertsShape& shape, LinearObserver& observer, std::string_view weight,
+                   BufferId rows, std::int64_t cols)
+      : shape_(shape), observer_(observer), weight_(weight), rows_(rows), cols_(cols) {}
+
+  void run(const StepContext& context) const override {
+    const SlotTable table = shape_.slot_table(context);
+    for (std::int64_t e = 0; e < shape_.n_experts; ++e) {
+      const std::int64_t first = table.begin[e], n = table.begin[e + 1] - first;
+      if (n == 0) continue;
+      observer_.see({weight_, e, context.floats(rows_) + first * cols_, n, cols_}, context.thread,
+                    context.threads);
+    }
+  }
+
+ private:
+  ExpertsShape shape_;
+  LinearObserver& observer_;
+  std::string_view weight_;  ///< The graph's, which the program keeps.
+  BufferId rows_;
+  std::int64_t cols_;
+};
+
 /// out = Σ weight · result, in the order of the row's choice.
 class CombineStep final : public Step {
  public:
@@ -251,12 +277,15 @@ class ExpertsLowering {
     lowering_.add(std::make_unique<SortSlotsStep>(shape_), other({shape_.route}, {shape_.table}));
     lowering_.add(std::make_unique<PackSlotsStep>(shape_, format(op_.gate), true),
                   other({shape_.x, shape_.table}, {shape_.sorted, shape_.packed_x}));
+    observe(op_.gate, shape_.sorted, shape_.dim);
+    observe(op_.up, shape_.sorted, shape_.dim);
     linear(op_.gate, op_.gate_bias, shape_.packed_x, shape_.gate);
     linear(op_.up, op_.up_bias, shape_.packed_x, shape_.up);
     lowering_.add(std::make_unique<ExpertGluStep>(shape_, op_),
                   other({shape_.gate, shape_.up}, {shape_.gate}));
     lowering_.add(std::make_unique<PackSlotsStep>(shape_, format(op_.down), false),
                   other({shape_.gate, shape_.table}, {shape_.packed_h}));
+    observe(op_.down, shape_.gate, shape_.ffn_dim);
     linear(op_.down, op_.down_bias, shape_.packed_h, shape_.down);
     lowering_.add(std::make_unique<CombineStep>(shape_),
                   other({shape_.down, shape_.table, shape_.route}, {shape_.out}));
@@ -278,6 +307,15 @@ class ExpertsLowering {
   }
   BufferId packed(RowFormat format, std::int64_t cols) {
     return buffer([&](std::int64_t rows) { return shape_.tiles(rows) * tile_bytes(format, cols); });
+  }
+
+  void observe(graph::WeightId weight, BufferId rows, std::int64_t cols) {
+    if (!is_observed(lowering_, lowering_.weight(weight))) return;
+    StepInfo info{Split::kOther, {rows, shape_.table}, {}};
+    info.kind = "observe";
+    lowering_.add(std::make_unique<ObserveSlotsStep>(shape_, *lowering_.options().observer,
+                                                     lowering_.weight(weight).name, rows, cols),
+                  std::move(info));
   }
 
   void linear(graph::WeightId weight, graph::WeightId bias, BufferId packed, BufferId out) {

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "backends/cpu/observe.h"
 #include "backends/cpu/ops.h"
 #if defined(QUERN_WITH_ONEDNN)
 #include "backends/cpu/fast_linear.h"
@@ -70,6 +71,11 @@ Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out)
   if (info == nullptr || slot >= kernels::kEncodingSlots ||
       lowering.kernels().linear[slot] == nullptr) {
     return unsupported_encoding("linear", weight);
+  }
+  if (is_observed(lowering, weight)) {
+    observe_rows(lowering, weight, linear.x);
+    // Of a graph that was cut for its observer, the last product is for nobody.
+    if (!lowering.is_read(out)) return {};
   }
   const BufferId packed = lowering.packed(linear.x, info->rows);
   const bool adds = linear.residual != graph::kNone;

@@ -56,6 +56,9 @@ class Lowering {
     return graph_.weights[static_cast<std::size_t>(id)];
   }
 
+  /// Whether a later node or whoever runs the program reads a value.
+  bool is_read(graph::ValueId id) const { return last_reader_[static_cast<std::size_t>(id)] >= 0; }
+
   /// A buffer of so many bytes in steps of many rows and of few; none: a mark that orders steps.
   BufferId new_buffer(std::int64_t many_bytes, std::int64_t few_bytes);
   /// The buffer that holds a value.

@@ -1,0 +1,22 @@
+#include "convert/calibration.h"
+
+#if defined(QUERN_WITH_OPENBLAS)
+#include "convert/observed_model.h"
+#endif
+
+namespace quern::convert {
+
+Result<std::unique_ptr<Calibration>> make_calibration(
+    [[maybe_unused]] const SourceModel& source, [[maybe_unused]] const ModelPlan& plan,
+    const ConvertOptions& options, [[maybe_unused]] const std::shared_ptr<Executor>& executor) {
+#if defined(QUERN_WITH_OPENBLAS)
+  QUERN_TRY(made, ObservedModel::create(source, plan, options, executor));
+  return std::unique_ptr<Calibration>(std::move(made));
+#else
+  return Error(ErrorCode::kUnsupported, "this build cannot calibrate: it was made without OpenBLAS")
+      .in_file(options.calibration_text)
+      .of("calibrate");
+#endif
+}
+
+}  // namespace quern::convert

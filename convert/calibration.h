@@ -1,0 +1,25 @@
+/// \file
+/// What the source model shows of the inputs of its matrices while it reads a text.
+#pragma once
+
+#include <memory>
+
+#include "convert/convert.h"
+#include "convert/matrix_calibration.h"
+#include "convert/source_model.h"
+#include "convert/tensor_plan.h"
+#include "convert/tensor_stream.h"
+#include "quern/executor.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// Lets the source, in 8 bits, read windows of the calibration text, and will say what entered each
+/// matrix that the plan quantizes. Errors: kUnsupported in a build without OpenBLAS; those of
+/// read_windows and of the engine.
+Result<std::unique_ptr<Calibration>> make_calibration(const SourceModel& source,
+                                                      const ModelPlan& plan,
+                                                      const ConvertOptions& options,
+                                                      const std::shared_ptr<Executor>& executor);
+
+}  // namespace quern::convert

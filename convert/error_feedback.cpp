@@ -1,0 +1,302 @@
+#include "convert/error_feedback.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "convert/linear_algebra.h"
+#include "quant/fit.h"
+#include "quant/native_grid.h"
+#include "quant/panel.h"
+#include "quant/registry.h"
+
+namespace quern::convert {
+namespace {
+
+constexpr std::int64_t kRows = quant::kPanelRows;
+constexpr std::int64_t kGroup = quant::kSubGroup;
+constexpr std::int64_t kBatch = 64;  ///< Columns whose errors reach the rest of the row together.
+constexpr int kTrials = 8;           ///< Sub-scales tried of a group.
+constexpr int kDescents = 2;
+/// Added to the diagonal, whose mean is 1: what the text did not show may still happen.
+constexpr float kDamping = 0.01F;
+
+/// The symmetric matrix `[n, n]` of moments whose columns are padded and rotated.
+std::vector<float> rotate_moments(const MomentMatrix& moments, std::int64_t n) {
+  std::vector<float> h(static_cast<std::size_t>(n * n));
+  const std::int64_t cols = moments.cols;
+  for (std::int64_t i = 0; i < cols; ++i) {
+    for (std::int64_t j = 0; j <= i; ++j) {
+      const float value = moments.values[static_cast<std::size_t>(i * cols + j)];
+      h[static_cast<std::size_t>(i * n + j)] = h[static_cast<std::size_t>(j * n + i)] = value;
+    }
+  }
+  const auto transpose = [&] {
+    for (std::int64_t i = 0; i < n; ++i) {
+      for (std::int64_t j = 0; j < i; ++j) {
+        std::swap(h[static_cast<std::size_t>(i * n + j)], h[static_cast<std::size_t>(j * n + i)]);
+      }
+    }
+  };
+  for (std::int64_t i = 0; i < n; ++i) quant::hadamard64(h.data() + i * n, n);
+  transpose();
+  for (std::int64_t i = 0; i < n; ++i) quant::hadamard64(h.data() + i * n, n);
+  // Both rotations round: the halves are made equal again.
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < i; ++j) {
+      h[static_cast<std::size_t>(i * n + j)] = h[static_cast<std::size_t>(j * n + i)];
+    }
+  }
+  return h;
+}
+
+/// The multiples of a grid as floats, for loops over many.
+struct Multiples {
+  float low, step, inverse_step, last;
+
+  explicit Multiples(const quant::NativeGrid& grid)
+      : low(static_cast<float>(grid.low)),
+        step(static_cast<float>(grid.step)),
+        inverse_step(1.0F / step),
+        last(static_cast<float>((grid.high - grid.low) / grid.step)) {}
+  float nearest(float x) const noexcept {
+    return quant::round_clamped((x - low) * inverse_step, 0.0F, last) * step + low;
+  }
+};
+
+std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+}  // namespace
+
+/// 16 rotated rows on their way. Used once.
+class ErrorFeedback::Panel {
+ public:
+  Panel(const ErrorFeedback& feedback, const quant::NativeGrid& grid, std::vector<float> rows)
+      : f_(feedback),
+        n_(feedback.n_),
+        grid_(grid),
+        multiples_(grid),
+        rows_(std::move(rows)),
+        multiple_(rows_.size()),
+        value_(rows_.size()),
+        sub_(at(kRows * n_ / kGroup), 1),
+        moved_rows_(times_moments(rows_)) {
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      scale_[r] = quant::search_row_scale(grid, rows_.data() + r * n_, f_.block_cost_.data(), n_);
+    }
+  }
+
+  OutputSquares run() {
+    feed_back();
+    moved_values_ = times_moments(value_);
+    for (int i = 0; i < kDescents; ++i) {
+      refine_scales();
+      descend();
+    }
+    refine_scales();
+    return squares();
+  }
+
+  void store(std::byte* panel, std::int64_t cols) {
+    quant::clear_panel(grid_.id, panel, cols);
+    std::vector<std::int8_t> multiples(at(n_));
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      for (std::int64_t k = 0; k < n_; ++k) {
+        multiples[at(k)] = static_cast<std::int8_t>(multiple_[at(r * n_ + k)]);
+      }
+      quant::store_native_row(grid_, {multiples, subs(r), scale_[r]}, panel, cols,
+                              static_cast<int>(r));
+    }
+  }
+
+ private:
+  std::span<std::uint8_t> subs(std::int64_t row) {
+    return std::span(sub_).subspan(at(row * (n_ / kGroup)), at(n_ / kGroup));
+  }
+
+  /// A group under several sub-scales, each with its own error passed on from element to element.
+  struct Trials {
+    int sub[kTrials];
+    float multiple[kGroup][kTrials], error[kGroup][kTrials];
+    int best;
+  };
+
+  /// What becomes of the group at column `k` with the elements `x[16]`.
+  Trials try_group(std::int64_t k, const float* x, float scale) const {
+    Trials t;
+    float y[kGroup][kTrials], cost[kTrials] = {}, step[kTrials], inverse[kTrials];
+    const int center = quant::best_sub(grid_, x, f_.cost_.data() + k, scale);
+    for (int l = 0; l < kTrials; ++l) {
+      t.sub[l] = std::clamp(center - kTrials / 2 + 1 + l, grid_.smallest_sub, grid_.largest_sub);
+      step[l] = scale * static_cast<float>(t.sub[l]);
+      inverse[l] = quant::safe_inverse(step[l]);
+      for (int i = 0; i < kGroup; ++i) y[i][l] = x[i];
+    }
+    for (int i = 0; i < kGroup; ++i) {
+      const float* share = f_.share_.data() + (k + i) * n_ + k;
+      for (int l = 0; l < kTrials; ++l) {
+        t.multiple[i][l] = multiples_.nearest(y[i][l] * inverse[l]);
+        t.error[i][l] = y[i][l] - t.multiple[i][l] * step[l];
+        cost[l] += t.error[i][l] * t.error[i][l] * f_.cost_[at(k + i)];
+      }
+      for (int j = i + 1; j < kGroup; ++j) {
+        for (int l = 0; l < kTrials; ++l) y[j][l] -= t.error[i][l] * share[j];
+      }
+    }
+    t.best = static_cast<int>(std::min_element(cost, cost + kTrials) - cost);
+    return t;
+  }
+
+  /// Stores the best of the trials of row `r`; `errors[16]`.
+  void take_best(const Trials& t, std::int64_t r, std::int64_t k, float* errors) {
+    subs(r)[at(k / kGroup)] = static_cast<std::uint8_t>(t.sub[t.best]);
+    for (int i = 0; i < kGroup; ++i) {
+      multiple_[at(r * n_ + k + i)] = t.multiple[i][t.best];
+      value_[at(r * n_ + k + i)] = t.multiple[i][t.best] * static_cast<float>(t.sub[t.best]);
+      errors[i] = t.error[i][t.best];
+    }
+  }
+
+  /// From the first column to the last: each group's error goes to the columns after it.
+  void feed_back() {
+    std::vector<float> x = rows_, errors(at(kRows * kBatch));
+    for (std::int64_t first = 0; first < n_; first += kBatch) {
+      const std::int64_t end = first + kBatch;
+      for (std::int64_t r = 0; r < kRows; ++r) {
+        float* row = x.data() + r * n_;
+        float* error = errors.data() + r * kBatch;
+        for (std::int64_t k = first; k < end; k += kGroup) {
+          take_best(try_group(k, row + k, scale_[r]), r, k, error + (k - first));
+          for (std::int64_t i = k; i < k + kGroup; ++i) {
+            const float* share = f_.share_.data() + i * n_;
+            for (std::int64_t j = k + kGroup; j < end; ++j) row[j] -= error[i - first] * share[j];
+          }
+        }
+      }
+      linear_algebra::add_product(kRows, n_ - end, kBatch, -1.0F, {errors.data(), kBatch},
+                                  {f_.share_.data() + first * n_ + end, n_}, {x.data() + end, n_});
+    }
+  }
+
+  std::vector<float> times_moments(const std::vector<float>& rows) const {
+    std::vector<float> product(rows.size());
+    linear_algebra::add_product(kRows, n_, n_, 1.0F, {rows.data(), n_}, {f_.h_.data(), n_},
+                                {product.data(), n_});
+    return product;
+  }
+
+  /// The scales with the least error of the outputs for the numbers as they are.
+  void refine_scales() {
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const double wanted = dot(value_, moved_rows_, r), had = dot(value_, moved_values_, r);
+      if (wanted > 0 && had > 0) scale_[r] = static_cast<float>(wanted / had);
+    }
+  }
+
+  /// Gives each number in turn the value that is best while the others stay.
+  void descend() {
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      float* moved = moved_values_.data() + r * n_;
+      for (std::int64_t k = 0; k < n_; ++k) {
+        const auto sub = static_cast<float>(subs(r)[at(k / kGroup)]);
+        if (!(scale_[r] * sub > 0)) continue;
+        // Of the error in terms of this element's multiple: its slope over its curvature.
+        const float* h = f_.h_.data() + k * n_;
+        const float slope = moved_rows_[at(r * n_ + k)] / scale_[r] - moved[k];
+        float& multiple = multiple_[at(r * n_ + k)];
+        const float better = multiples_.nearest(multiple + slope / (h[k] * sub));
+        if (better == multiple) continue;
+        linear_algebra::add_scaled(n_, (better - multiple) * sub, h, moved);
+        multiple = better;
+        value_[at(r * n_ + k)] = better * sub;
+      }
+    }
+  }
+
+  /// |w|² and |w − s·v|² in the measure of the moments.
+  OutputSquares squares() const {
+    OutputSquares sum;
+    for (std::int64_t r = 0; r < kRows; ++r) {
+      const auto scale = static_cast<double>(scale_[r]);
+      const double all = dot(rows_, moved_rows_, r);
+      sum.square += all;
+      sum.error += std::max(0.0, all - 2 * scale * dot(value_, moved_rows_, r) +
+                                     scale * scale * dot(value_, moved_values_, r));
+    }
+    return sum;
+  }
+
+  double dot(const std::vector<float>& a, const std::vector<float>& b, std::int64_t row) const {
+    double sum = 0;
+    for (std::int64_t k = row * n_; k < (row + 1) * n_; ++k) {
+      sum += static_cast<double>(a[at(k)]) * static_cast<double>(b[at(k)]);
+    }
+    return sum;
+  }
+
+  const ErrorFeedback& f_;
+  const std::int64_t n_;
+  const quant::NativeGrid& grid_;
+  const Multiples multiples_;
+  const std::vector<float> rows_;
+  std::vector<float> multiple_, value_;           ///< `[16, n]`; a value is multiple · sub.
+  std::vector<std::uint8_t> sub_;                 ///< `[16, n / 16]`
+  std::vector<float> moved_rows_, moved_values_;  ///< Times the moments.
+  float scale_[kRows];
+};
+
+std::shared_ptr<const ErrorFeedback> ErrorFeedback::create(const MomentMatrix& moments) {
+  if (moments.rows == 0) return nullptr;
+  std::shared_ptr<ErrorFeedback> made(new ErrorFeedback());
+  const std::int64_t n = made->n_ = quant::padded_to(moments.cols, kBatch);
+  made->h_ = rotate_moments(moments, n);
+  double trace = 0;
+  for (std::int64_t i = 0; i < n; ++i) trace += static_cast<double>(made->h_[at(i * (n + 1))]);
+  const double mean = trace / static_cast<double>(n);
+  if (!(mean > 0) || !std::isfinite(mean)) return nullptr;
+  const auto unit = static_cast<float>(1.0 / mean);
+  for (float& value : made->h_) value *= unit;
+  for (std::int64_t i = 0; i < n; ++i) made->h_[at(i * (n + 1))] += kDamping;
+  made->share_ = made->h_;
+  if (!linear_algebra::cholesky_of_inverse(made->share_.data(), n)) return nullptr;
+  made->scale_shares();
+  return made;
+}
+
+void ErrorFeedback::scale_shares() {
+  cost_.resize(at(n_));
+  block_cost_.resize(at(n_ / kBatch));
+  for (std::int64_t i = 0; i < n_; ++i) {
+    float* row = share_.data() + i * n_;
+    const float inverse = 1.0F / row[i];
+    for (std::int64_t j = i; j < n_; ++j) row[j] *= inverse;
+    cost_[at(i)] = inverse * inverse;
+    block_cost_[at(i / kBatch)] += cost_[at(i)];
+  }
+}
+
+std::vector<float> ErrorFeedback::rotated_rows(const float* rows16, std::int64_t cols) const {
+  std::vector<float> rows(static_cast<std::size_t>(kRows * n_));
+  for (std::int64_t r = 0; r < kRows; ++r) {
+    std::copy_n(rows16 + r * cols, cols, rows.begin() + r * n_);
+  }
+  quant::hadamard64(rows.data(), kRows * n_);
+  return rows;
+}
+
+OutputSquares ErrorFeedback::quantize_panel(Encoding to, const float* rows16, std::int64_t cols,
+                                            std::byte* panel) const {
+  std::vector<float> rows = rotated_rows(rows16, cols);
+  const bool finite =
+      std::all_of(rows.begin(), rows.end(), [](float v) { return std::isfinite(v); });
+  if (!finite) {
+    quant::find_ops(to)->quantize_panel(rows16, cols, {}, panel);
+    return {};
+  }
+  Panel work(*this, *quant::find_native_grid(to), std::move(rows));
+  const OutputSquares squares = work.run();
+  work.store(panel, cols);
+  return squares;
+}
+
+}  // namespace quern::convert

@@ -1,0 +1,160 @@
+#include "convert/observed_model.h"
+
+#include <algorithm>
+#include <mutex>
+#include <numeric>
+
+#include "convert/error_feedback.h"
+#include "convert/model_output.h"
+#include "runtime/model_state.h"
+
+namespace quern::convert {
+namespace {
+
+constexpr std::size_t kWindows = 40;
+/// Moments that are held at a time, unless a single input has more.
+constexpr std::uint64_t kBudgetBytes = 192u << 20;
+/// An input with a larger matrix counts by its columns' squares alone.
+constexpr std::uint64_t kLargestBytes = std::uint64_t{1} << 30;
+
+bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
+bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
+
+/// The graph up to a node, without results.
+std::shared_ptr<const graph::Graph> cut_graph(const graph::Graph& graph, std::size_t last_node) {
+  auto part = std::make_shared<graph::Graph>(graph);
+  part->nodes.erase(part->nodes.begin() + static_cast<std::ptrdiff_t>(last_node + 1),
+                    part->nodes.end());
+  part->outputs.clear();
+  return part;
+}
+
+/// What a step over one window needs.
+struct WindowBinding {
+  std::vector<std::int64_t> positions;
+  std::vector<std::int32_t> output_rows;
+  std::vector<backends::SequenceState*> sequences;
+  std::vector<std::int32_t> starts;
+
+  WindowBinding(std::size_t length, backends::SequenceState* sequence)
+      : positions(length), output_rows(length) {
+    std::iota(positions.begin(), positions.end(), std::int64_t{0});
+    std::iota(output_rows.begin(), output_rows.end(), 0);
+    if (sequence == nullptr)
+      starts.push_back(0);
+    else
+      sequences.assign(length, sequence);
+  }
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
+    const SourceModel& source, const ModelPlan& plan, const ConvertOptions& options,
+    const std::shared_ptr<Executor>& executor) {
+  QUERN_TRY(model, open_in_memory(source, {.keep = false, .target = Encoding::kQR8, .chosen = {}},
+                                  executor));
+  QUERN_TRY(windows, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
+  std::unique_ptr<ObservedModel> made(
+      new ObservedModel(std::move(model), std::move(windows), executor));
+  made->choose_inputs(plan);
+  return made;
+}
+
+void ObservedModel::choose_inputs(const ModelPlan& plan) {
+  std::vector<SharedInput> all = find_inputs(*model_.state().graph);
+  std::map<std::string, std::size_t, std::less<>> known;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    for (const std::string& weight : all[i].weights) known[weight] = i;
+  }
+  std::map<std::size_t, std::size_t> taken;  // Index in `all` → in inputs_.
+  for (const TensorJob& job : plan.jobs) {
+    for (const MatrixJob& matrix : job.matrices) {
+      const auto found = known.find(matrix.weight);
+      if (!job.quantizable || matrix.keeps_bits() || !is_quantized(matrix.to) ||
+          found == known.end()) {
+        continue;
+      }
+      const auto [it, is_new] = taken.try_emplace(found->second, inputs_.size());
+      if (is_new) inputs_.push_back({all[found->second], false});
+      Input& input = inputs_[it->second];
+      input_of_[matrix.weight] = it->second;
+      input.full = input.full || (is_native(matrix.to) &&
+                                  SecondMoments::bytes(input.shared, true) /
+                                          static_cast<std::uint64_t>(input.shared.matrices) <=
+                                      kLargestBytes);
+    }
+  }
+}
+
+Result<std::shared_ptr<const MatrixCalibration>> ObservedModel::of(const MatrixJob& job,
+                                                                   ProgressMeter& meter) {
+  const auto found = input_of_.find(job.weight);
+  if (found == input_of_.end() || job.keeps_bits()) {
+    return std::shared_ptr<const MatrixCalibration>();
+  }
+  const std::pair<std::size_t, std::int64_t> key(found->second, job.expert);
+  if (key == prepared_key_) return prepared_;
+  prepared_.reset();
+  const Input& input = inputs_[found->second];
+  if (!moments_ || moments_->find(input.shared.weights.front(), 0) == nullptr) {
+    QUERN_CHECK(observe_from(found->second, meter));
+  }
+  prepared_ = prepare(input, job.expert);
+  prepared_key_ = key;
+  return prepared_;
+}
+
+Status ObservedModel::observe_from(std::size_t first, ProgressMeter& meter) {
+  moments_.reset();
+  SecondMoments& moments = moments_.emplace();
+  std::uint64_t bytes = 0;
+  std::size_t last_node = 0;
+  for (std::size_t i = first; i < inputs_.size(); ++i) {
+    bytes += SecondMoments::bytes(inputs_[i].shared, inputs_[i].full);
+    if (i > first && bytes > kBudgetBytes) break;
+    moments.add_input(inputs_[i].shared, inputs_[i].full);
+    last_node = std::max(last_node, inputs_[i].shared.last_node);
+  }
+  return read_windows_with(moments, last_node, meter);
+}
+
+Status ObservedModel::read_windows_with(SecondMoments& moments, std::size_t last_node,
+                                        ProgressMeter& meter) {
+  const Model::State& state = model_.state();
+  const auto length = static_cast<std::int64_t>(windows_.front().size());
+  backends::CompileOptions options;
+  options.max_rows = length;
+  options.max_outputs = length;
+  options.max_positions = length;
+  options.executor = executor_;
+  options.observer = &moments;
+  QUERN_TRY(program, state.backend->compile(cut_graph(*state.graph, last_node), options));
+  std::unique_ptr<backends::SequenceState> sequence;
+  if (!state.is_encoder()) {
+    QUERN_TRY(made, program->new_sequence(length));
+    sequence = std::move(made);
+  }
+  const WindowBinding binding(windows_.front().size(), sequence.get());
+  for (const std::vector<TokenId>& window : windows_) {
+    if (sequence) QUERN_CHECK(sequence->rewind(0));
+    const std::lock_guard lock(*state.run_mutex);
+    QUERN_CHECK(program->run({.tokens = window,
+                              .positions = binding.positions,
+                              .sequences = binding.sequences,
+                              .output_rows = binding.output_rows,
+                              .starts = binding.starts}));
+    QUERN_CHECK(meter.advance(0));
+  }
+  return {};
+}
+
+std::shared_ptr<const MatrixCalibration> ObservedModel::prepare(const Input& input,
+                                                                std::int64_t expert) {
+  const auto sum = moments_->find(input.shared.weights.front(), expert);
+  if (sum == nullptr || sum->rows == 0) return nullptr;
+  if (input.full) return ErrorFeedback::create(*sum);
+  return std::make_shared<ColumnWeights>(sum->values);
+}
+
+}  // namespace quern::convert

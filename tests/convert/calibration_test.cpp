@@ -1,0 +1,241 @@
+// Quantizing by what the model was seen to do: `quantize --calibrate`.
+#if defined(QUERN_WITH_OPENBLAS)
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+
+#include "convert/aligned_bytes.h"
+#include "convert/convert.h"
+#include "convert/error_feedback.h"
+#include "convert/linear_algebra.h"
+#include "fixtures.h"
+#include "formats/json.h"
+#include "formats/json_value.h"
+
+namespace quern::convert::test {
+namespace {
+
+/// A tokenizer.json of the 256 bytes, as GPT-2 spells them.
+std::string byte_tokenizer() {
+  formats::Json vocab = formats::Json::object();
+  int spare = 256;
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool printable =
+        (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    const int code = printable ? byte : spare++;
+    std::string symbol;
+    if (code < 128) {
+      symbol += static_cast<char>(code);
+    } else {
+      symbol += static_cast<char>(0xC0 | (code >> 6));
+      symbol += static_cast<char>(0x80 | (code & 63));
+    }
+    vocab[symbol] = byte;
+  }
+  const formats::Json byte_level = {{"type", "ByteLevel"},
+                                    {"add_prefix_space", false},
+                                    {"trim_offsets", true},
+                                    {"use_regex", true}};
+  formats::Json tokenizer = {{"version", "1.0"},          {"added_tokens", formats::Json::array()},
+                             {"normalizer", nullptr},     {"pre_tokenizer", byte_level},
+                             {"post_processor", nullptr}, {"decoder", byte_level}};
+  tokenizer["model"] = {{"type", "BPE"}, {"vocab", vocab}, {"merges", formats::Json::array()}};
+  return formats::dump_json(tokenizer, 0);
+}
+
+/// A golden model that can read: a copy in `folder`, with a tokenizer of bytes.
+std::optional<std::string> reading_golden(const TempFolder& folder, const std::string& name) {
+  const auto source = golden(name);
+  if (!source) return std::nullopt;
+  const std::string copy = folder.file(name);
+  std::filesystem::create_directory(copy);
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(*source + "/" + file, copy + "/" + file);
+  }
+  write_bytes(copy + "/tokenizer.json", byte_tokenizer());
+  return copy;
+}
+
+std::string some_text(std::size_t bytes) {
+  static constexpr const char* kWords[] = {"the ", "mill ",  "grinds ", "grain, ", "slowly ",
+                                           "and ", "every ", "stone ",  "turns.\n"};
+  std::string text;
+  std::mt19937 random(7);
+  while (text.size() < bytes) text += kWords[random() % std::size(kWords)];
+  return text;
+}
+
+/// Inputs whose columns have something to do with each other, and their moments.
+MomentMatrix moments_of_correlated(std::int64_t cols, std::int64_t rows) {
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  constexpr int kSources = 12;
+  std::vector<float> mix(static_cast<std::size_t>(cols * kSources));
+  for (float& value : mix) value = normal(random);
+  MomentMatrix moments;
+  moments.cols = cols;
+  moments.rows = rows;
+  moments.values.resize(static_cast<std::size_t>(cols * cols));
+  std::vector<float> x(static_cast<std::size_t>(cols));
+  for (std::int64_t row = 0; row < rows; ++row) {
+    float sources[kSources];
+    for (float& source : sources) source = normal(random);
+    for (std::int64_t k = 0; k < cols; ++k) {
+      x[static_cast<std::size_t>(k)] = 0.5F * normal(random);
+      for (int s = 0; s < kSources; ++s)
+        x[static_cast<std::size_t>(k)] +=
+            sources[s] * mix[static_cast<std::size_t>(k * kSources + s)];
+    }
+    for (std::int64_t i = 0; i < cols; ++i) {
+      for (std::int64_t j = 0; j <= i; ++j) {
+        moments.values[static_cast<std::size_t>(i * cols + j)] +=
+            x[static_cast<std::size_t>(i)] * x[static_cast<std::size_t>(j)];
+      }
+    }
+  }
+  return moments;
+}
+
+/// Σ row·M·rowᵀ.
+double output_square(const MomentMatrix& moments, const std::vector<float>& rows16) {
+  double sum = 0;
+  for (auto row = rows16.begin(); row != rows16.end(); row += moments.cols) {
+    for (std::int64_t i = 0; i < moments.cols; ++i) {
+      for (std::int64_t j = 0; j <= i; ++j) {
+        const auto m =
+            static_cast<double>(moments.values[static_cast<std::size_t>(i * moments.cols + j)]);
+        sum += (i == j ? 1 : 2) * m * static_cast<double>(row[i]) * static_cast<double>(row[j]);
+      }
+    }
+  }
+  return sum;
+}
+
+/// Relative error of the outputs of `rows16` stored as `panel`.
+double output_error(const MomentMatrix& moments, Encoding encoding,
+                    const std::vector<float>& rows16, const std::byte* panel) {
+  std::vector<float> change(rows16.size());
+  quant::find_ops(encoding)->dequantize_panel(panel, moments.cols, change.data());
+  for (std::size_t i = 0; i < change.size(); ++i) change[i] = rows16[i] - change[i];
+  return std::sqrt(output_square(moments, change) / output_square(moments, rows16));
+}
+
+constexpr const char* kModels[] = {"llama3", "mixtral", "mamba", "bert"};
+
+}  // namespace
+
+TEST_CASE("error feedback moves the outputs less than fitting the weights does") {
+  struct Row {
+    Encoding encoding;
+    double least, most;  ///< Error of the outputs against that of the plain fit.
+  };
+  const linear_algebra::OneThread one_thread;
+  for (const Row& row :
+       {Row{Encoding::kQR3, 0.1, 0.6}, Row{Encoding::kQR4, 0.1, 0.6}, Row{Encoding::kQR5, 0.1, 0.6},
+        Row{Encoding::kQR6, 0.1, 0.6}, Row{Encoding::kQR8, 0.1, 0.6}}) {
+    for (const std::int64_t cols : {192, 200}) {
+      CAPTURE(find_encoding(row.encoding)->name);
+      CAPTURE(cols);
+      const MomentMatrix moments = moments_of_correlated(cols, 1000);
+      const auto known = ErrorFeedback::create(moments);
+      REQUIRE(known != nullptr);
+      const std::vector<float> rows16 = weights(static_cast<std::size_t>(16 * cols), 5);
+      const auto bytes =
+          *panel_bytes(*find_encoding(row.encoding), static_cast<std::uint64_t>(cols));
+      AlignedBytes plain(bytes), fed(bytes);
+      quant::find_ops(row.encoding)->quantize_panel(rows16.data(), cols, {}, plain.data());
+      const OutputSquares said =
+          known->quantize_panel(row.encoding, rows16.data(), cols, fed.data());
+      const double found = output_error(moments, row.encoding, rows16, fed.data());
+      // What it says is its own measure, damped a little.
+      CHECK(std::sqrt(said.error / said.square) == doctest::Approx(found).epsilon(0.5));
+      const double ratio = found / output_error(moments, row.encoding, rows16, plain.data());
+      CAPTURE(found);
+      CHECK(ratio < row.most);
+      CHECK(ratio > row.least);
+    }
+  }
+}
+
+TEST_CASE("nothing is learned from inputs that say nothing") {
+  MomentMatrix none;
+  none.cols = 64;
+  none.values.resize(64 * 64);
+  CHECK(ErrorFeedback::create(none) == nullptr);
+  none.rows = 5;
+  CHECK(ErrorFeedback::create(none) == nullptr);
+  none.values[0] = std::nanf("");
+  CHECK(ErrorFeedback::create(none) == nullptr);
+}
+
+TEST_CASE("a calibrated file is the same whatever the number of threads, and says its errors") {
+  const TempFolder folder;
+  write_bytes(folder.file("text"), some_text(20000));
+  for (const char* model : kModels) {
+    const auto source = reading_golden(folder, model);
+    if (!source) return;
+    for (const std::string output : {"a.quern", "a.gguf"}) {
+      if (output == "a.gguf" && std::string_view(model) != "llama3") continue;
+      CAPTURE(model);
+      CAPTURE(output);
+      ConvertOptions options = plain_options(output == "a.gguf" ? "q4_0" : "q4");
+      std::string first;
+      const auto plain = convert(*source, folder.file(output), options);
+      REQUIRE_MESSAGE(plain.ok(), plain.error().describe());
+      const std::string uncalibrated = read_bytes(folder.file(output));
+      options.calibration_text = folder.file("text");
+      for (const int threads : {1, 2, 3}) {
+        options.threads = threads;
+        const auto report = convert(*source, folder.file(output), options);
+        REQUIRE_MESSAGE(report.ok(), report.error().describe());
+        const std::string bytes = read_bytes(folder.file(output));
+        if (first.empty()) first = bytes;
+        CHECK(bytes == first);
+        CHECK(bytes != uncalibrated);
+        std::size_t observed = 0;
+        for (const PlannedTensor& tensor : report->plan.tensors) {
+          const bool quantized = find_encoding(tensor.encoding)->rows != RowFormat::kF32;
+          if (quantized) CHECK(tensor.relative_error.has_value());
+          if (tensor.relative_error) CHECK(*tensor.relative_error < 0.25);
+          if (!tensor.weighted_error) continue;
+          ++observed;
+          CHECK(*tensor.weighted_error > 0);
+          CHECK(*tensor.weighted_error < 0.25);
+        }
+        CHECK(observed >= 7);
+      }
+    }
+  }
+}
+
+TEST_CASE("a text that cannot serve is refused, and nothing is left behind") {
+  const TempFolder folder;
+  const auto source = reading_golden(folder, "llama3");
+  const auto mute = golden("llama3");
+  if (!source || !mute) return;
+  write_bytes(folder.file("short"), some_text(100));
+  write_bytes(folder.file("empty"), "");
+  write_bytes(folder.file("text"), some_text(20000));
+  struct Row {
+    std::string source, text;
+    ErrorCode code;
+  };
+  const Row rows[] = {{*source, folder.file("short"), ErrorCode::kInvalidArgument},
+                      {*source, folder.file("empty"), ErrorCode::kInvalidArgument},
+                      {*source, folder.file("absent"), ErrorCode::kIo},
+                      {*mute, folder.file("text"), ErrorCode::kMissing}};
+  const auto before = folder.names();
+  for (const Row& row : rows) {
+    ConvertOptions options = plain_options("q4");
+    options.calibration_text = row.text;
+    const auto refused = convert(row.source, folder.file("a.quern"), options);
+    REQUIRE_FALSE(refused.ok());
+    CHECK(refused.error().code == row.code);
+    CHECK(refused.error().file == row.text);
+    CHECK(folder.names() == before);
+  }
+}
+
+}  // namespace quern::convert::test
+#endif
