@@ -173,6 +173,11 @@ models::RowRuns source_slice(const SourceModel& source, const ExpectedTensor& ex
   return expected.hf_rows;
 }
 
+const SourceTensor* find_tensor(const SourceModel& source, const ExpectedTensor& expected) {
+  bool stacked = true;
+  return find_source(source, expected, 0, stacked);
+}
+
 Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
                                                 const ExpectedTensor& expected) {
   std::vector<SourceMatrix> matrices;

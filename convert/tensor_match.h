@@ -19,6 +19,9 @@ struct SourceMatrix {
   std::int64_t rows;  ///< Of the source matrix, before any slice.
 };
 
+/// The first tensor that `expected` may be made from, whatever its shape; nullptr where there is none.
+const SourceTensor* find_tensor(const SourceModel& source, const models::ExpectedTensor& expected);
+
 /// Finds the sources of all `expected.count` matrices and checks their shapes and types. Empty
 /// where an optional tensor is absent.
 /// Errors: kMissing, kMismatch (shape, size), kUnsupported (a type that cannot be read), naming the

@@ -69,6 +69,8 @@ class QuernFile {
 
   const std::string& path() const noexcept { return path_; }
   std::uint64_t file_bytes() const noexcept { return bytes_.size(); }
+  /// The whole container, alive as long as this or what it was made of.
+  std::span<const std::byte> bytes() const noexcept { return bytes_; }
   /// Bytes before the mutable tail.
   std::uint64_t body_bytes() const noexcept { return body_bytes_; }
 

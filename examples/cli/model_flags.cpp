@@ -22,6 +22,20 @@ std::string above_zero_to_one(const std::string& text) {
   return "the value must lie above 0 and be at most 1, not " + text;
 }
 
+/// Opens "FILE" or "FILE=WEIGHT".
+Result<AdapterUse> read_adapter(const std::string& text, const Model& base) {
+  std::string file = text;
+  float weight = 1.0F;
+  const std::size_t at = text.rfind('=');
+  if (at != std::string::npos && CLI::detail::lexical_cast(text.substr(at + 1), weight)) {
+    file.resize(at);
+  } else {
+    weight = 1.0F;
+  }
+  QUERN_TRY(adapter, convert::open_adapter(file, base));
+  return AdapterUse{std::move(adapter), weight};
+}
+
 }  // namespace
 
 void ModelFlags::add_path_to(CLI::App& command, const char* what) {
@@ -43,6 +57,13 @@ void ModelFlags::add_to(CLI::App& command) {
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   command.add_flag("--fast", fast, "Relaxes the numerics law (bits may depend on the machine)");
+  command
+      .add_option("--adapter", adapters,
+                  "A PEFT directory, a GGUF adapter or a .safetensors file of vectors; =WEIGHT "
+                  "behind it scales it; may be repeated")
+      ->type_name("FILE[=WEIGHT]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 Result<Model> ModelFlags::open(bool vocabulary_only) const {
@@ -51,7 +72,14 @@ Result<Model> ModelFlags::open(bool vocabulary_only) const {
   options.fast = fast;
   options.vocabulary_only = vocabulary_only;
   QUERN_TRY(opened, model_path(path));
-  return convert::open_any(opened, options);
+  QUERN_TRY(base, convert::open_any(opened, options));
+  if (adapters.empty() || vocabulary_only) return base;
+  std::vector<AdapterUse> uses;
+  for (const std::string& text : adapters) {
+    QUERN_TRY(use, read_adapter(text, base));
+    uses.push_back(std::move(use));
+  }
+  return with_adapters(base, uses);
 }
 
 KvType ModelFlags::kv_type() const {

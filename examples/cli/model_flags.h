@@ -20,7 +20,9 @@ struct ModelFlags {
   bool fast = false;
   std::string kv = "auto";
 
-  /// MODEL, --threads, --kv, --fast.
+  std::vector<std::string> adapters;  ///< "FILE" or "FILE=WEIGHT".
+
+  /// MODEL, --threads, --kv, --fast, --adapter.
   void add_to(CLI::App& command);
   /// MODEL alone, for commands that do not evaluate.
   void add_path_to(CLI::App& command, const char* what = "MODEL");

@@ -82,7 +82,8 @@ struct MemoryPlan {
 struct SessionOptions {
   std::int64_t context = 0;       ///< Positions kept; 0: the model's max_seq_len, at most 8,192.
   std::int64_t batch_rows = 512;  ///< Largest number of rows of one step (prefill chunk).
-  /// Rows of a step whose logits are kept at once: by `step_all`, and by `generate` for its guesses.
+  /// Rows of a step whose logits are kept at once: by `step_all`, and by `generate` for its
+  /// guesses.
   std::int64_t output_rows = 8;
   KvType kv = KvType::kAuto;
   /// Events that `Session::trace` keeps of each thread; 0: no trace. Their memory is in no plan.
@@ -96,6 +97,8 @@ struct VerifyReport {
   std::uint64_t weights_hash = 0;
   std::vector<std::string> problems;  ///< Empty: all is well. One sentence each.
 };
+
+struct AdapterUse;  // quern/adapter.h
 
 /// Called with (done, total) in bytes or steps; returning false cancels (kCancelled).
 using Progress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
@@ -166,6 +169,7 @@ class Model {
  private:
   friend class Encoder;
   friend class Session;
+  friend Result<Model> with_adapters(const Model& model, std::span<const AdapterUse> adapters);
   explicit Model(std::shared_ptr<const State> state) : state_(std::move(state)) {}
   std::shared_ptr<const State> state_;
 };

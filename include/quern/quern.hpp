@@ -2,6 +2,7 @@
 /// The whole public API of quern for C++.
 #pragma once
 
+#include "quern/adapter.h"       // IWYU pragma: export
 #include "quern/config.h"        // IWYU pragma: export
 #include "quern/conversation.h"  // IWYU pragma: export
 #include "quern/encoder.h"       // IWYU pragma: export

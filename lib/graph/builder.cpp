@@ -11,6 +11,10 @@ std::string shape_text(std::int64_t rows, std::int64_t cols) {
 
 }  // namespace
 
+std::string adapter_weight(std::string_view matrix, std::size_t place, bool is_b) {
+  return std::string(matrix) + ".adapter" + std::to_string(place) + (is_b ? ".b" : ".a");
+}
+
 GraphBuilder::GraphBuilder(WeightLookup lookup, std::int64_t vocab_size)
     : lookup_(std::move(lookup)) {
   graph_.vocab_size = vocab_size;
@@ -44,6 +48,10 @@ WeightId GraphBuilder::weight(std::string_view name, std::int64_t count, std::in
              .want(vector ? "a plain float32 vector" : "panels of 16 rows"));
     return kNone;
   }
+  return add_weight(name, view);
+}
+
+WeightId GraphBuilder::add_weight(std::string_view name, const quant::TensorView& view) {
   graph_.weights.push_back({std::string(name), view});
   return static_cast<WeightId>(graph_.weights.size() - 1);
 }
@@ -103,7 +111,20 @@ ValueId GraphBuilder::constant_rows(WeightId table, std::string_view name) {
 }
 ValueId GraphBuilder::linear(ValueId x, WeightId weight_id, std::string_view name, WeightId bias,
                              ValueId residual) {
-  return append(LinearOp{x, weight_id, bias, residual}, name);
+  ValueId sum = append(LinearOp{x, weight_id, bias, residual}, name);
+  if (sum == kNone) return sum;
+  const std::string matrix = graph_.weights[static_cast<std::size_t>(weight_id)].name;
+  for (std::size_t place = 0;; ++place) {
+    const auto a = lookup_(adapter_weight(matrix, place, false), true);
+    const auto b = lookup_(adapter_weight(matrix, place, true), true);
+    if (!a.ok() || !b.ok() || a->empty() || b->empty()) return sum;
+    const ValueId low = append(LinearOp{x, add_weight(adapter_weight(matrix, place, false), *a)},
+                               std::string(name) + ".low");
+    if (low == kNone) return low;
+    const WeightId up = add_weight(adapter_weight(matrix, place, true), *b);
+    sum = append(LinearOp{low, up, kNone, sum}, name);
+    if (sum == kNone) return sum;
+  }
 }
 ValueId GraphBuilder::rms_norm(ValueId x, WeightId weight_id, float eps, std::string_view name) {
   return append(RmsNormOp{x, weight_id, eps, cols(x)}, name);

@@ -14,6 +14,10 @@ namespace quern::graph {
 /// Looks up a weight by canonical name; an empty view for an absent optional one.
 using WeightLookup = std::function<Result<quant::TensorView>(std::string_view name, bool optional)>;
 
+/// The canonical name of a matrix of low-rank pair number `place` that is added to the products of
+/// `matrix`: B `[rows, rank]` where `is_b`, else A `[rank, cols]`.
+std::string adapter_weight(std::string_view matrix, std::size_t place, bool is_b);
+
 /// The first error (a missing weight, a shape that does not fit) stops the building: later calls do
 /// nothing, `finish` returns it. So a model's code reads as its equations. Thread rule: one thread.
 class GraphBuilder {
@@ -37,6 +41,7 @@ class GraphBuilder {
   ValueId position_embedding(WeightId table, std::int64_t offset);
   ValueId type_embedding(WeightId table, std::string_view name);
   ValueId constant_rows(WeightId table, std::string_view name);
+  /// With the low-rank pairs that the lookup has for the weight.
   ValueId linear(ValueId x, WeightId weight, std::string_view name, WeightId bias = kNone,
                  ValueId residual = kNone);
   ValueId rms_norm(ValueId x, WeightId weight, float eps, std::string_view name);
@@ -82,6 +87,7 @@ class GraphBuilder {
   StateId rolling_state(std::int64_t floats);
   WeightId weight(std::string_view name, std::int64_t count, std::int64_t rows, std::int64_t cols,
                   bool optional, bool vector);
+  WeightId add_weight(std::string_view name, const quant::TensorView& view);
   /// Checks the op against its row of the shape rules and appends it.
   ValueId append(Op op, std::string_view name);
 

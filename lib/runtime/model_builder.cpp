@@ -73,7 +73,7 @@ Status read_encoder_defaults(Model::State& state) {
   return {};
 }
 
-Status prepare_to_run(Model::State& state) {
+Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
   const std::string& path = state.file.path();
   QUERN_TRY(name, in_file(state.config.string("architecture"), path));
   const models::Architecture* architecture = models::find_architecture(name);
@@ -89,7 +89,7 @@ Status prepare_to_run(Model::State& state) {
         .of("max_seq_len")
         .want("1 … " + std::to_string(kMaxContext))
         .got(std::to_string(max_seq_len));
-  QUERN_TRY(graph, in_file(build_graph(*architecture, state.config, state.file), path));
+  QUERN_TRY(graph, in_file(build_graph(*architecture, state.config, state.file, extra), path));
   QUERN_TRY(backend, backends::find_backend("cpu"));
   state.max_seq_len = max_seq_len;
   state.vocab_size = graph.vocab_size;
@@ -117,7 +117,8 @@ void log_opened(const Model::State& state, std::chrono::steady_clock::time_point
 
 Result<std::shared_ptr<const Model::State>> build_model(formats::QuernFile file,
                                                         std::shared_ptr<const void> owner,
-                                                        const ModelOptions& options) {
+                                                        const ModelOptions& options,
+                                                        const ExtraTensors& extra) {
   const auto start = std::chrono::steady_clock::now();
   auto state = std::make_shared<Model::State>(std::move(file));
   state->owner = std::move(owner);
@@ -127,10 +128,22 @@ Result<std::shared_ptr<const Model::State>> build_model(formats::QuernFile file,
   for (const formats::TensorEntry& tensor : state->file.tensors())
     state->weights_bytes += tensor.data.size();  // Each lies in the file, apart from the others.
   if (!options.vocabulary_only && !state->file.tensors().empty())
-    QUERN_CHECK(prepare_to_run(*state));
+    QUERN_CHECK(prepare_to_run(*state, extra));
   collect_end_tokens(*state);
   log_opened(*state, start);
   return std::shared_ptr<const Model::State>(std::move(state));
+}
+
+Result<std::shared_ptr<const Model::State>> rebuild_state(
+    const std::shared_ptr<const Model::State>& base, std::shared_ptr<const void> owner,
+    const ExtraTensors& extra) {
+  QUERN_TRY(file, formats::QuernFile::from_bytes(base->file.bytes(), base->file.path()));
+  ModelOptions options = base->options;
+  options.executor = base->executor;
+  auto both =
+      std::make_shared<const std::pair<std::shared_ptr<const void>, std::shared_ptr<const void>>>(
+          base, std::move(owner));
+  return build_model(std::move(file), std::move(both), options, extra);
 }
 
 }  // namespace quern::runtime

@@ -14,33 +14,6 @@ std::string shape_text(std::int64_t batch, std::int64_t rows, std::int64_t cols)
   return text + std::to_string(cols) + "]";
 }
 
-Result<quant::TensorView> view_of(const formats::TensorEntry& entry,
-                                  const formats::QuernFile& file) {
-  const std::span dims(entry.dims.data(), static_cast<std::size_t>(entry.n_dims));
-  for (const std::uint64_t dim : dims) {
-    if (dim > static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max()))
-      return Error(ErrorCode::kOutOfRange, "a tensor's dimension is too large")
-          .in_file(file.path())
-          .of(std::string(entry.name))
-          .got(std::to_string(dim));
-  }
-  if (entry.n_dims > 3)
-    return Error(ErrorCode::kUnsupported, "a weight has more than three dimensions")
-        .in_file(file.path())
-        .of(std::string(entry.name));
-  const auto dim_from_end = [&dims](std::size_t place) {
-    return dims.size() > place ? static_cast<std::int64_t>(dims[dims.size() - 1 - place]) : 1;
-  };
-  quant::TensorView view;
-  view.encoding = entry.encoding;
-  view.layout = entry.layout;
-  view.cols = dim_from_end(0);
-  view.rows = dim_from_end(1);
-  view.batch = dim_from_end(2);
-  view.data = entry.data.data();
-  return view;
-}
-
 Status check_tensor(const models::ExpectedTensor& expected, const formats::TensorEntry& entry,
                     const formats::QuernFile& file) {
   QUERN_TRY(view, view_of(entry, file));
@@ -75,8 +48,35 @@ Error missing(std::string_view name, const formats::QuernFile& file) {
 
 }  // namespace
 
+Result<quant::TensorView> view_of(const formats::TensorEntry& entry,
+                                  const formats::QuernFile& file) {
+  const std::span dims(entry.dims.data(), static_cast<std::size_t>(entry.n_dims));
+  for (const std::uint64_t dim : dims) {
+    if (dim > static_cast<std::uint64_t>(std::numeric_limits<std::int32_t>::max()))
+      return Error(ErrorCode::kOutOfRange, "a tensor's dimension is too large")
+          .in_file(file.path())
+          .of(std::string(entry.name))
+          .got(std::to_string(dim));
+  }
+  if (entry.n_dims > 3)
+    return Error(ErrorCode::kUnsupported, "a weight has more than three dimensions")
+        .in_file(file.path())
+        .of(std::string(entry.name));
+  const auto dim_from_end = [&dims](std::size_t place) {
+    return dims.size() > place ? static_cast<std::int64_t>(dims[dims.size() - 1 - place]) : 1;
+  };
+  quant::TensorView view;
+  view.encoding = entry.encoding;
+  view.layout = entry.layout;
+  view.cols = dim_from_end(0);
+  view.rows = dim_from_end(1);
+  view.batch = dim_from_end(2);
+  view.data = entry.data.data();
+  return view;
+}
+
 Result<graph::Graph> build_graph(const models::Architecture& architecture, const Config& config,
-                                 const formats::QuernFile& file) {
+                                 const formats::QuernFile& file, const ExtraTensors& extra) {
   QUERN_TRY(expected, models::expected_tensors(architecture, config));
   for (const models::ExpectedTensor& tensor : expected) {
     const formats::TensorEntry* entry = file.find(tensor.name);
@@ -85,8 +85,10 @@ Result<graph::Graph> build_graph(const models::Architecture& architecture, const
     else if (!tensor.optional)
       return missing(tensor.name, file);
   }
-  const models::WeightLookup lookup = [&file](std::string_view name,
-                                              bool optional) -> Result<quant::TensorView> {
+  const models::WeightLookup lookup = [&](std::string_view name,
+                                          bool optional) -> Result<quant::TensorView> {
+    const auto found = extra.find(name);
+    if (found != extra.end()) return found->second;
     const formats::TensorEntry* entry = file.find(name);
     if (entry != nullptr) return view_of(*entry, file);
     if (optional) return quant::TensorView{};

@@ -99,8 +99,7 @@ TEST_CASE(
   for_each_golden([](const std::string& directory, const auto& golden, const auto&) {
     const std::vector<std::int32_t> ids = golden_ids(golden, "input_ids");
     for (const Encoding encoding :
-         {GoldenModel::kKeep, Encoding::kQ8_0, Encoding::kQR8, Encoding::kQR6,
-          Encoding::kQR5, Encoding::kQR4, Encoding::kQR3}) {
+         {GoldenModel::kKeep, Encoding::kQ8_0, Encoding::kQR8, Encoding::kQR4}) {
       CAPTURE(static_cast<int>(encoding));
       const GoldenModel model = must(GoldenModel::load(directory, "config.json", encoding));
       Runner whole = must(Runner::create(model, {}));

@@ -1,0 +1,279 @@
+#include "convert/adapter_source.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include "formats/byte_reader.h"
+#include "formats/json.h"
+#include "formats/mapped_file.h"
+#include "formats/safetensors_reader.h"
+
+namespace quern::convert {
+namespace {
+
+using formats::Json;
+
+constexpr std::uint64_t kLargestConfig = 1u << 20;
+
+/// Settings of PEFT that change the mathematics and must be off.
+constexpr std::string_view kMustBeOff[] = {
+    "use_dora",        "use_qalora",        "use_bdlora",
+    "lora_bias",       "layer_replication", "alora_invocation_tokens",
+    "modules_to_save", "target_parameters", "trainable_token_indices"};
+
+/// What both kinds of file do with halves of pairs as they meet them.
+class PairedSource : public AdapterSource {
+ public:
+  PairedSource(std::string path, std::string_view kind, Naming naming, const Model& base)
+      : kind_(kind), naming_(naming) {
+    path_ = std::move(path);
+    files_ = {path_};
+    config_ = base.config();
+  }
+
+  std::string_view kind() const noexcept override { return kind_; }
+  Naming naming() const noexcept override { return naming_; }
+  void release(const SourceTensor&) const noexcept override {}
+  bool has_tokenizer() const noexcept override { return false; }
+  Result<std::vector<std::byte>> tokenizer_image() const override {
+    return std::vector<std::byte>();
+  }
+  Result<formats::TokenizerSpec> tokenizer_spec() const override {
+    return formats::TokenizerSpec();
+  }
+
+ protected:
+  Status find_base_architecture() {
+    QUERN_TRY(name, config_.string("architecture"));
+    architecture_ = models::find_architecture(name);
+    return architecture_ != nullptr ? Status() : Status(unknown_architecture(path_, name));
+  }
+
+  /// \param module the matrix's name in the file, without what marks the half.
+  void add_half(const std::string& module, const SourceTensor& tensor, bool is_b) {
+    (is_b ? b_ : a_)[module] = tensor;
+  }
+  void add_vector(SourceTensor tensor) { vectors_.push_back(std::move(tensor)); }
+
+  /// Puts the halves together: B under name_of(module), with factor_of(module, rank).
+  template <class NameOf, class FactorOf>
+  Status finish(NameOf name_of, FactorOf factor_of) {
+    std::vector<SourceTensor> tensors = std::move(vectors_);
+    for (const auto& [module, a] : a_) {
+      if (b_.find(module) == b_.end()) return half_missing(module, "B");
+    }
+    for (auto& [module, b] : b_) {
+      const auto a = a_.find(module);
+      if (a == a_.end()) return half_missing(module, "A");
+      if (a->second.shape.size() != 2 || b.shape.size() != 2 || a->second.shape[0] != b.shape[1]) {
+        return Error(ErrorCode::kMismatch, "the two matrices of a pair have different ranks")
+            .in_file(path_)
+            .of(formats::quote(module));
+      }
+      QUERN_TRY(factor, factor_of(module, b.shape[1]));
+      b.name = name_of(module);
+      pairs_.emplace_back(b.name, LowRankPair{a->second, factor, module});
+      tensors.push_back(std::move(b));
+    }
+    if (tensors.empty()) {
+      return Error(ErrorCode::kMismatch, "the file holds nothing that an adapter is made of")
+          .in_file(path_);
+    }
+    set_tensors(std::move(tensors));
+    return {};
+  }
+
+ private:
+  Error half_missing(const std::string& module, const char* which) const {
+    return Error(ErrorCode::kMissing, std::string("a low-rank pair lacks its matrix ") + which)
+        .in_file(path_)
+        .of(formats::quote(module));
+  }
+
+  std::string_view kind_;
+  Naming naming_;
+  std::map<std::string, SourceTensor> a_, b_;
+  std::vector<SourceTensor> vectors_;
+};
+
+/// Whether PEFT's pattern `key` names `module`: the whole of it or its end. Regular expressions are
+/// refused when the configuration is read.
+bool names_module(const std::string& key, const std::string& module) {
+  return module == key || (module.size() > key.size() && module.ends_with("." + key));
+}
+
+/// A directory of PEFT, or a lone file of vectors.
+class PeftSource final : public PairedSource {
+ public:
+  PeftSource(std::string path, formats::SafetensorsFile file, Json settings, const Model& base)
+      : PairedSource(std::move(path), "peft", Naming::kHuggingFace, base),
+        file_(std::move(file)),
+        settings_(std::move(settings)) {}
+
+  Status read() {
+    QUERN_CHECK(find_base_architecture());
+    if (settings_.is_object()) QUERN_CHECK(check_settings());
+    for (const formats::SafeTensor& tensor : file_.tensors()) QUERN_CHECK(take(tensor));
+    return finish(
+        [](const std::string& module) { return module + ".weight"; },
+        [this](const std::string& module, std::uint64_t rank) { return factor_of(module, rank); });
+  }
+
+ private:
+  Error unsupported(std::string_view key, std::string found) const {
+    return Error(ErrorCode::kUnsupported, "this adapter needs what quern does not implement")
+        .in_file(path_)
+        .of(std::string(key))
+        .got(found.substr(0, 64));
+  }
+
+  Status check_settings() const {
+    if (settings_["peft_type"].string() != "LORA") {
+      return unsupported("peft_type", formats::dump_json(settings_["peft_type"]));
+    }
+    for (const std::string_view key : kMustBeOff) {
+      const Json* value = settings_.find(key);
+      const bool off = value == nullptr || value->is_null() ||
+                       (value->is_boolean() && !value->boolean()) ||
+                       ((value->is_array() || value->is_object()) && value->empty());
+      if (!off) return unsupported(key, formats::dump_json(*value));
+    }
+    for (const char* patterns : {"rank_pattern", "alpha_pattern"}) {
+      if (!settings_[patterns].is_object()) continue;
+      for (const auto& [key, value] : settings_[patterns].items()) {
+        if (key.find_first_of("^$*+?()[]{}|\\") != std::string::npos || !value.is_number()) {
+          return unsupported(patterns, key);
+        }
+      }
+    }
+    return {};
+  }
+
+  /// lora_alpha / r, or / √r (Kalajdzievski 2023, "rsLoRA", arXiv:2312.03732).
+  Result<float> factor_of(const std::string& module, std::uint64_t rank) const {
+    double alpha = settings_["lora_alpha"].number();
+    for (const auto& [key, value] : settings_["alpha_pattern"].items()) {
+      if (names_module(key, module)) alpha = value.number();
+    }
+    if (!settings_["lora_alpha"].is_number() || !std::isfinite(alpha)) {
+      return Error(ErrorCode::kMissing, "the adapter's configuration lacks its scale")
+          .in_file(path_)
+          .of("lora_alpha");
+    }
+    const double size = static_cast<double>(rank);
+    return static_cast<float>(alpha / (settings_["use_rslora"].boolean() ? std::sqrt(size) : size));
+  }
+
+  Status take(const formats::SafeTensor& tensor) {
+    SourceTensor out;
+    out.shape = tensor.shape;
+    out.type_name = tensor.dtype_name;
+    if (tensor.dtype != nullptr) out.encoding = tensor.dtype->encoding;
+    out.data = tensor.data;
+    std::string name = tensor.name;
+    constexpr std::string_view kWrapper = "base_model.model.";
+    if (name.starts_with(kWrapper)) name.erase(0, kWrapper.size());
+    for (const bool is_b : {false, true}) {
+      // "….lora_A.weight", or with the adapter's own name in between.
+      const std::size_t at = name.find(is_b ? ".lora_B." : ".lora_A.");
+      if (at == std::string::npos || !name.ends_with("weight")) continue;
+      add_half(name.substr(0, at), out, is_b);
+      return {};
+    }
+    if (name.find("lora_") != std::string::npos || tensor.shape.size() != 1) {
+      return Error(ErrorCode::kUnsupported,
+                   "quern does not know what this tensor of an adapter does")
+          .in_file(path_)
+          .of(formats::quote(tensor.name));
+    }
+    out.name = name;
+    add_vector(std::move(out));
+    return {};
+  }
+
+  formats::SafetensorsFile file_;
+  Json settings_;  ///< Null for a file of vectors.
+};
+
+/// An adapter of llama.cpp's: "<tensor>.lora_a", "<tensor>.lora_b".
+class GgufAdapterSource final : public PairedSource {
+ public:
+  GgufAdapterSource(SourcePointer file, const Model& base)
+      : PairedSource(file->path(), "gguf", Naming::kGguf, base), file_(std::move(file)) {}
+
+  Status read() {
+    QUERN_CHECK(find_base_architecture());
+    const Json& metadata = file_->metadata();
+    if (metadata["general.type"].string() != "adapter" ||
+        metadata["adapter.type"].string() != "lora" ||
+        !metadata["adapter.lora.alpha"].is_number()) {
+      return Error(ErrorCode::kMismatch, "the GGUF file is no low-rank adapter")
+          .in_file(path_)
+          .of("general.type, adapter.type, adapter.lora.alpha")
+          .want("adapter, lora, a number");
+    }
+    const double alpha = metadata["adapter.lora.alpha"].number();
+    for (const SourceTensor& tensor : file_->tensors()) {
+      const bool is_b = tensor.name.ends_with(".lora_b");
+      if (!is_b && !tensor.name.ends_with(".lora_a")) {
+        return Error(ErrorCode::kUnsupported,
+                     "quern does not know what this tensor of an adapter does")
+            .in_file(path_)
+            .of(formats::quote(tensor.name));
+      }
+      add_half(tensor.name.substr(0, tensor.name.size() - 7), tensor, is_b);
+    }
+    return finish([](const std::string& module) { return module; },
+                  [alpha](const std::string&, std::uint64_t rank) -> Result<float> {
+                    return static_cast<float>(alpha / static_cast<double>(rank));
+                  });
+  }
+
+ private:
+  SourcePointer file_;
+};
+
+}  // namespace
+
+const LowRankPair* AdapterSource::pair_of(const std::string& name) const noexcept {
+  const auto found = std::find_if(pairs_.begin(), pairs_.end(),
+                                  [&](const auto& pair) { return pair.first == name; });
+  return found == pairs_.end() ? nullptr : &found->second;
+}
+
+Result<std::unique_ptr<AdapterSource>> open_adapter_source(const std::string& path,
+                                                           const Model& base) {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const bool is_directory = fs::is_directory(path, failed);
+  if (!is_directory) {
+    QUERN_TRY(format, sniff_source(path));
+    if (format == SourceFormat::kGguf) {
+      QUERN_TRY(file, open_gguf_source(path, true));
+      auto source = std::make_unique<GgufAdapterSource>(std::move(file), base);
+      QUERN_CHECK(source->read());
+      return std::unique_ptr<AdapterSource>(std::move(source));
+    }
+  }
+  const fs::path folder = is_directory ? fs::path(path) : fs::path(path).parent_path();
+  const std::string settings_path = (folder / "adapter_config.json").string();
+  Json settings;
+  if (formats::is_regular_file(settings_path)) {
+    QUERN_TRY(text, formats::read_file(settings_path, kLargestConfig));
+    QUERN_TRY(json, formats::parse_json(text, settings_path));
+    settings = std::move(json);
+  } else if (is_directory) {
+    return Error(ErrorCode::kMissing, "the directory holds no adapter")
+        .in_file(path)
+        .want("adapter_config.json and adapter_model.safetensors");
+  }
+  QUERN_TRY(file, formats::SafetensorsFile::open(
+                      is_directory ? (folder / "adapter_model.safetensors").string() : path));
+  auto source = std::make_unique<PeftSource>(path, std::move(file), std::move(settings), base);
+  QUERN_CHECK(source->read());
+  return std::unique_ptr<AdapterSource>(std::move(source));
+}
+
+}  // namespace quern::convert

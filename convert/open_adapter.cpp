@@ -1,0 +1,209 @@
+// Foreign adapters converted into memory, so that the core knows one form.
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/guard.h"
+#include "convert/adapter_source.h"
+#include "convert/convert.h"
+#include "convert/panel_encoder.h"
+#include "convert/tensor_match.h"
+#include "formats/atomic_file.h"
+#include "formats/byte_reader.h"
+#include "formats/quern_writer.h"
+#include "runtime/adapter_state.h"
+
+namespace quern::convert {
+namespace {
+
+using models::ExpectedTensor;
+using models::Role;
+using models::Transform;
+
+/// A float32 tensor of the container to be. A vector has one row.
+struct AdapterTensor {
+  std::string name;
+  std::int64_t rows, cols;
+  bool is_matrix;
+  std::vector<float> values;  ///< Row-major.
+};
+
+/// The rows of a source matrix as the engine has them, times `factor`.
+Status read_rows(MatrixJob job, float factor, AdapterTensor& out) {
+  job.to = Encoding::kF32;
+  job.layout = Layout::kPlain;
+  out.values.resize(static_cast<std::size_t>(job.rows * job.cols));
+  PanelEncoder encoder(job);
+  AlignedBytes panel(static_cast<std::uint64_t>(quant::kPanelRows * job.cols) * sizeof(float));
+  std::size_t at = 0;
+  for (std::int64_t p = 0; p < job.panels(); ++p) {
+    QUERN_CHECK(encoder.encode(p, panel.data()));
+    const std::size_t bytes = job.panel_bytes(p);
+    std::memcpy(out.values.data() + at, panel.data(), bytes);
+    at += bytes / sizeof(float);
+  }
+  for (float& value : out.values) value *= factor;
+  return {};
+}
+
+/// Collects the container's tensors.
+class AdapterMaker {
+ public:
+  explicit AdapterMaker(const AdapterSource& source) : source_(source) {}
+
+  Status add(const ExpectedTensor& expected) {
+    const bool vector = expected.rule->role == Role::kVector;
+    // B has the matrix's rows, whichever way the checkpoint keeps the matrix itself.
+    models::TensorRule rule = *expected.rule;
+    if (!vector && rule.hf_transform == Transform::kTranspose) rule.hf_transform = Transform::kNone;
+    ExpectedTensor part = expected;
+    part.rule = &rule;
+    part.optional = true;
+    const SourceTensor* found = find_tensor(source_, part);
+    if (found == nullptr) return {};
+    const LowRankPair* pair = source_.pair_of(found->name);
+    if (!vector && pair == nullptr) return {};
+    if (expected.count != 1) {
+      return Error(ErrorCode::kUnsupported, "adapters of experts are not implemented")
+          .in_file(source_.path())
+          .of(formats::quote(found->name));
+    }
+    if (!vector) part.cols = static_cast<std::int64_t>(found->shape[1]);
+    QUERN_TRY(matrices, find_matrices(source_, part));
+    used_.insert(found->name);
+    const MatrixJob job = job_of(part, matrices.front(), vector);
+    QUERN_TRY(change, make_change(source_transform(source_, rule), Transform::kNone, job.rows,
+                                  source_.config()));
+    change.slice = source_slice(source_, part);
+    MatrixJob changed = job;
+    changed.change = change;
+    return vector ? add_vector(expected, changed) : add_pair(expected, changed, *pair);
+  }
+
+  /// Errors: kMismatch for a tensor that changed nothing.
+  Result<std::vector<AdapterTensor>> finish() && {
+    for (const SourceTensor& tensor : source_.tensors()) {
+      if (used_.count(tensor.name) != 0) continue;
+      return Error(ErrorCode::kMismatch, "the adapter changes a tensor that the model lacks")
+          .in_file(source_.path())
+          .of(formats::quote(tensor.name));
+    }
+    return std::move(tensors_);
+  }
+
+ private:
+  static MatrixJob job_of(const ExpectedTensor& part, const SourceMatrix& matrix, bool vector) {
+    MatrixJob job;
+    job.name = part.name;
+    job.source = matrix.tensor;
+    job.data = matrix.data;
+    job.source_rows = matrix.rows;
+    job.rows = vector ? part.cols : part.rows;
+    job.cols = vector ? 1 : part.cols;
+    job.from = *matrix.tensor->encoding;
+    return job;
+  }
+
+  Status add_vector(const ExpectedTensor& expected, const MatrixJob& job) {
+    AdapterTensor out{expected.name, 1, job.rows, false, {}};
+    QUERN_CHECK(read_rows(job, 1.0F, out));
+    tensors_.push_back(std::move(out));
+    return {};
+  }
+
+  Status add_pair(const ExpectedTensor& expected, const MatrixJob& job, const LowRankPair& pair) {
+    if (pair.a.shape[1] != static_cast<std::uint64_t>(expected.cols)) {
+      return Error(ErrorCode::kMismatch, "the adapter was made for another model")
+          .in_file(source_.path())
+          .of(formats::quote(pair.module))
+          .want("an input of " + std::to_string(expected.cols))
+          .got(std::to_string(pair.a.shape[1]));
+    }
+    if (!pair.a.encoding) {
+      return Error(ErrorCode::kUnsupported, "quern cannot read this tensor's type")
+          .in_file(source_.path())
+          .of(formats::quote(pair.module))
+          .got(pair.a.type_name);
+    }
+    AdapterTensor b{expected.name + std::string(runtime::kLoraB), job.rows, job.cols, true, {}};
+    QUERN_CHECK(read_rows(job, pair.factor, b));
+    MatrixJob first;
+    first.name = pair.module;
+    first.source = &pair.a;
+    first.data = pair.a.data;
+    first.rows = first.source_rows = job.cols;
+    first.cols = expected.cols;
+    first.from = *pair.a.encoding;
+    AdapterTensor a{expected.name + std::string(runtime::kLoraA), first.rows, first.cols, true, {}};
+    QUERN_CHECK(read_rows(first, 1.0F, a));
+    tensors_.push_back(std::move(a));
+    tensors_.push_back(std::move(b));
+    return {};
+  }
+
+  const AdapterSource& source_;
+  std::set<std::string> used_;
+  std::vector<AdapterTensor> tensors_;
+};
+
+/// The tensor's bytes in the container.
+std::vector<std::byte> packed(const AdapterTensor& tensor) {
+  const auto* values = reinterpret_cast<const std::byte*>(tensor.values.data());
+  if (!tensor.is_matrix) return {values, values + tensor.values.size() * sizeof(float)};
+  const EncodingInfo& info = *find_encoding(Encoding::kF32);
+  const std::uint64_t stride =
+      panel_bytes(info, static_cast<std::uint64_t>(tensor.cols)).value_or(0);
+  const std::int64_t panels = (tensor.rows + quant::kPanelRows - 1) / quant::kPanelRows;
+  std::vector<std::byte> bytes(static_cast<std::size_t>(panels) * stride);
+  for (std::int64_t panel = 0; panel < panels; ++panel) {
+    const std::byte* rows[quant::kPanelRows] = {};
+    for (std::int64_t r = 0; r < quant::kPanelRows; ++r) {
+      const std::int64_t row = panel * quant::kPanelRows + r;
+      if (row < tensor.rows) {
+        rows[r] = values + static_cast<std::size_t>(row * tensor.cols) * sizeof(float);
+      }
+    }
+    quant::find_ops(Encoding::kF32)
+        ->interleave_panel(rows, tensor.cols,
+                           bytes.data() + static_cast<std::uint64_t>(panel) * stride);
+  }
+  return bytes;
+}
+
+Result<formats::MemoryImage> write_container(const std::vector<AdapterTensor>& tensors,
+                                             const AdapterSource& source) {
+  formats::Json config = formats::Json::object();
+  config["adapter"] = std::string(source.kind());
+  config["architecture"] = std::string(source.architecture()->name);
+  formats::MemorySink sink(source.path());
+  QUERN_TRY(writer, formats::QuernWriter::to_sink(sink, formats::dump_json(config)));
+  for (const AdapterTensor& tensor : tensors) {
+    std::vector<std::uint64_t> dims;
+    if (tensor.is_matrix) dims.push_back(static_cast<std::uint64_t>(tensor.rows));
+    dims.push_back(static_cast<std::uint64_t>(tensor.cols));
+    QUERN_CHECK(writer.declare_tensor(tensor.name, Encoding::kF32,
+                                      tensor.is_matrix ? Layout::kPanel16 : Layout::kPlain, dims));
+  }
+  QUERN_CHECK(writer.begin());
+  for (const AdapterTensor& tensor : tensors) QUERN_CHECK(writer.write(packed(tensor)));
+  QUERN_CHECK(writer.finish());
+  return std::move(sink).take();
+}
+
+}  // namespace
+
+Result<Adapter> open_adapter(const std::string& path, const Model& base) {
+  return base::guarded([&]() -> Result<Adapter> {
+    QUERN_TRY(source, open_adapter_source(path, base));
+    QUERN_TRY(expected, models::expected_tensors(*source->architecture(), source->config()));
+    AdapterMaker maker(*source);
+    for (const ExpectedTensor& tensor : expected) QUERN_CHECK(maker.add(tensor));
+    QUERN_TRY(tensors, std::move(maker).finish());
+    QUERN_TRY(image, write_container(tensors, *source));
+    auto owner = std::make_shared<formats::MemoryImage>(std::move(image));
+    const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
+    return Adapter::from_memory(std::move(owner), bytes, path);
+  });
+}
+
+}  // namespace quern::convert
