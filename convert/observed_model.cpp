@@ -132,7 +132,7 @@ Status ObservedModel::read_windows_with(SecondMoments& moments, std::size_t last
   QUERN_TRY(program, state.backend->compile(cut_graph(*state.graph, last_node), options));
   std::unique_ptr<backends::SequenceState> sequence;
   if (!state.is_encoder()) {
-    QUERN_TRY(made, program->new_sequence(length));
+    QUERN_TRY(made, program->new_sequence({length}));
     sequence = std::move(made);
   }
   const WindowBinding binding(windows_.front().size(), sequence.get());

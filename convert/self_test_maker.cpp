@@ -73,7 +73,7 @@ void add_rendering(const Model& model, MadeSelfTest& made) {
 Status add_logits(const Model& model, SelfTest& test) {
   if (!model.can_run() || model.vocab_size() < 1) return {};
   SelfTest::Logits logits;
-  logits.prompt = self_test_prompt(model.vocab_size());
+  logits.prompt = self_test_prompt(runtime::prompt_vocabulary(model));
   logits.prompt.resize(static_cast<std::size_t>(
       std::min<std::int64_t>(static_cast<std::int64_t>(kPromptTokens), model.max_seq_len())));
   std::vector<float> all;

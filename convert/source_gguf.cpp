@@ -58,7 +58,8 @@ Result<Config> architecture_config(const GgufFile& file) {
   const GgufTensor* embed = file.find_tensor("token_embd.weight");
   if (embed != nullptr) config.set("vocab_size", static_cast<std::int64_t>(embed->ne[1]));
   for (const GgufTensor& tensor : file.tensors()) {
-    if (tensor.name.starts_with("blk.0.")) config.set(std::string(tensor.name), true);
+    if (tensor.name.starts_with("blk.0.") || tensor.name.starts_with("enc.blk.0."))
+      config.set(std::string(tensor.name), true);
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!tensor.name.starts_with("rope_") || tensor.type->encoding != Encoding::kF32) continue;

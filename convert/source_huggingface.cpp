@@ -105,7 +105,8 @@ class HuggingFaceSource final : public SourceModel {
   /// Old checkpoints keep the ids of the ends in config.json alone.
   formats::Json generation_of_config() const {
     formats::Json json = formats::Json::object();
-    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id",
+                            "decoder_start_token_id", "forced_bos_token_id"}) {
       const formats::Json* at = directory_.config_json.find(key);
       if (at != nullptr && !at->is_null()) json[key] = *at;
     }

@@ -18,7 +18,7 @@ namespace {
 struct LogitsOptions {
   ModelFlags model;
   TraceFlags trace;
-  std::string ids, type_ids, output;
+  std::string ids, type_ids, decoder_ids, output;
   std::int64_t batch_rows = 512;
   bool json = false;
 };
@@ -32,6 +32,27 @@ Status write_logits(Session& session, const std::vector<TokenId>& ids, const std
     if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
     return file.write(rows);
   }));
+  return file.commit();
+}
+
+/// encoder_last_hidden_state of the source and the decoder's logits.
+Status write_encoder_decoder(Session& session, const std::vector<TokenId>& source,
+                             const std::vector<TokenId>& ids, const std::string& path) {
+  const InterruptScope scope;
+  QUERN_TRY(states, session.read_source(source));
+  QUERN_TRY(file, OutputFile::create(path));
+  const auto vocab_size = static_cast<std::uint64_t>(session.model().vocab_size());
+  std::vector<TensorHeader> heads = {
+      {"encoder_last_hidden_state", "F32", {source.size(), states.size() / source.size()}}};
+  if (!ids.empty()) heads.push_back({"logits", "F32", {ids.size(), vocab_size}});
+  QUERN_CHECK(file.write(safetensors_header(heads)));
+  QUERN_CHECK(file.write(states));
+  if (!ids.empty()) {
+    QUERN_CHECK(session.step_all(ids, [&](std::int64_t, std::span<const float> rows) -> Status {
+      if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
+      return file.write(rows);
+    }));
+  }
   return file.commit();
 }
 
@@ -109,15 +130,26 @@ int logits(const LogitsOptions& options) {
   if (!model.ok()) return fail(model.error());
   if (model->is_encoder()) return encoder_logits(*model, options, {*ids, {}});
   if (!options.type_ids.empty()) return usage("--type-ids is for encoders; this is none");
+  const bool has_source = model->is_encoder_decoder();
+  if (!has_source && !options.decoder_ids.empty())
+    return usage("--decoder-ids is for encoder–decoders; this is none");
+  auto decoder_ids = parse_ids(options.decoder_ids);
+  if (!decoder_ids.ok()) return usage(decoder_ids.error().describe());
+  if (has_source && decoder_ids->empty())
+    decoder_ids->assign(model->decoder_start().begin(), model->decoder_start().end());
+  const std::vector<TokenId>& read = has_source ? *decoder_ids : *ids;
   SessionOptions session_options;
-  session_options.context = static_cast<std::int64_t>(ids->size());
+  session_options.context = std::max<std::int64_t>(1, static_cast<std::int64_t>(read.size()));
+  if (has_source) session_options.max_source_tokens = static_cast<std::int64_t>(ids->size());
   session_options.batch_rows = options.batch_rows;
   session_options.output_rows = options.batch_rows;
   session_options.kv = options.model.kv_type();
   session_options.trace_events = options.trace.events();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
-  const Status written = write_logits(*session, *ids, options.output);
+  const Status written = has_source
+                             ? write_encoder_decoder(*session, *ids, read, options.output)
+                             : write_logits(*session, *ids, options.output);
   if (!written.ok()) return fail(written.error());
   const Status traced = options.trace.report(*session);
   if (!traced.ok()) return fail(traced.error());
@@ -125,7 +157,7 @@ int logits(const LogitsOptions& options) {
     Json json;
     json["output"] = options.output;
     json["tensor"] = "logits";
-    json["shape"] = {ids->size(), model->vocab_size()};
+    json["shape"] = {read.size(), model->vocab_size()};
     json["isa"] = model->isa();
     json["threads"] = model->threads();
     json["kv"] = kv_name(session->kv());
@@ -141,14 +173,18 @@ void add_logits(CLI::App& app, Action& action) {
   auto options = std::make_shared<LogitsOptions>();
   CLI::App* command =
       app.add_subcommand("logits",
-                         "Writes the float32 logits [n, vocab] of a token sequence, or an "
-                         "encoder's last_hidden_state, embedding and logits");
+                         "Writes the float32 logits [n, vocab] of a token sequence, an encoder's "
+                         "last_hidden_state, embedding and logits, or an encoder–decoder's "
+                         "encoder_last_hidden_state and logits");
   options->model.add_to(*command);
   options->trace.add_to(*command);
   command->add_option("--ids", options->ids, "Token ids, separated by commas or spaces; - is stdin")
       ->required();
   command->add_option("--type-ids", options->type_ids,
                       "Token types of an encoder's input, one per id (default: all 0)");
+  command->add_option("--decoder-ids", options->decoder_ids,
+                      "What an encoder–decoder's decoder reads, --ids being its source (default: "
+                      "the model's start tokens)");
   command->add_option("-o,--output", options->output, "The .safetensors file to write")->required();
   command->add_option("--batch", options->batch_rows, "Rows of a prefill step; changes no bit")
       ->check(CLI::Range(1, 65536))

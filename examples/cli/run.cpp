@@ -71,7 +71,14 @@ Result<Generated> reply_to(Session& session, const std::vector<TokenId>& ids,
   generate.cancel = &InterruptScope::flag();
   if (!options.json) generate.on_text = [](std::string_view text) { return put(text); };
   const InterruptScope scope;
-  return session.generate(ids, generate);
+  if (!session.model().is_encoder_decoder()) return session.generate(ids, generate);
+  QUERN_CHECK(session.read_source(ids));
+  const auto start = session.model().decoder_start();
+  if (start.empty())
+    return Error(ErrorCode::kMissing, "the checkpoint does not say what its decoder begins with")
+        .in_file(session.model().path())
+        .of("decoder_start_token_id");
+  return session.generate(start, generate);
 }
 
 int run(const RunOptions& options) {

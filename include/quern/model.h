@@ -86,6 +86,8 @@ struct SessionOptions {
   /// guesses.
   std::int64_t output_rows = 8;
   KvType kv = KvType::kAuto;
+  /// Tokens of the longest source of an encoder–decoder; 0: the model's own limit, at most 8,192.
+  std::int64_t max_source_tokens = 0;
   /// Events that `Session::trace` keeps of each thread; 0: no trace. Their memory is in no plan.
   std::int64_t trace_events = 0;
 };
@@ -128,6 +130,11 @@ class Model {
   bool has_tokenizer() const noexcept;
   bool can_run() const noexcept;     ///< Whether it has weights (not a vocabulary alone).
   bool is_encoder() const noexcept;  ///< Runs in an Encoder; every other model in a Session.
+  /// Answers a source (a text to translate, to summarize …): Session::read_source.
+  bool is_encoder_decoder() const noexcept;
+  /// What a decoder's sequence begins with, e.g. its start token and that of a language; empty for
+  /// other models, and where the checkpoint does not say.
+  std::span<const TokenId> decoder_start() const noexcept;
 
   /// Human-readable list of the graph's nodes with shapes.
   Result<std::string> graph_text() const;

@@ -61,9 +61,15 @@ class Session {
   std::uint64_t kv_bytes() const noexcept;
   KvType kv() const noexcept;
 
+  /// Of an encoder–decoder: evaluates the source that the decoder attends to, and forgets what the
+  /// decoder had. \return the encoder's last hidden states `[n, dim]`, valid until the next call.
+  /// kUnsupported for another model, kLimit for a source longer than
+  /// SessionOptions::max_source_tokens, kOutOfRange for an id outside the vocabulary.
+  Result<std::span<const float>> read_source(std::span<const TokenId> ids);
+
   /// Appends tokens and evaluates them; \return logits `[vocab_size]` of the last one, valid until
   /// the next call. kLimit where the context would be exceeded (nothing is changed then);
-  /// kOutOfRange for an id outside the vocabulary.
+  /// kOutOfRange for an id outside the vocabulary; kInvalidArgument where a source is wanted first.
   Result<std::span<const float>> step(std::span<const TokenId> ids);
 
   /// The same with the logits of every token: `sink(first, rows)` gets `[n, vocab_size]` per chunk.

@@ -22,13 +22,23 @@ class SequenceState {
  public:
   virtual ~SequenceState() = default;
   virtual std::int64_t capacity() const noexcept = 0;  ///< Positions that fit.
+  /// Says how many rows of a source stand in the state, after the source's graph has run with it;
+  /// from then on the sequence attends to them. \pre at most SequenceSize::source.
+  virtual void set_source_rows(std::int64_t rows) noexcept = 0;
   virtual std::uint64_t bytes() const noexcept = 0;    ///< Exact size of the reservation.
   /// Forgets positions ≥ `position`; kUnsupported where the state cannot go back.
   virtual Status rewind(std::int64_t position) = 0;
   /// Whether the state can go back to any position.
   virtual bool rewinds() const noexcept { return true; }
-  /// Copies positions 0 … position − 1 of `other` (same program).
+  /// Copies positions 0 … position − 1 of `other` (same program), whose source becomes that of
+  /// both: neither may be given another one while the other is in use.
   virtual Status copy_from(const SequenceState& other, std::int64_t position) = 0;
+};
+
+/// How long a sequence may become.
+struct SequenceSize {
+  std::int64_t positions = 0;
+  std::int64_t source = 0;  ///< Rows of the source; 0: the graph has none.
 };
 
 /// The rows of one step. Rows of one sequence stand together, in order of position. `sequences` may
@@ -56,6 +66,7 @@ struct CompileOptions {
   std::int64_t max_rows = 512;        ///< Largest T.
   std::int64_t max_outputs = 1;       ///< Largest number of output rows of a step.
   std::int64_t max_positions = 8192;  ///< Largest position + 1 of any sequence.
+  std::int64_t max_source = 0;        ///< Most rows of a source that any sequence attends to.
   KvType kv = KvType::kAuto;
   std::shared_ptr<Executor> executor;
   bool fast = false;
@@ -77,13 +88,15 @@ class Program {
   virtual KvType kv() const noexcept = 0;
   /// Of all steps so far; empty where CompileOptions::trace_events is 0.
   virtual StepTrace trace() const = 0;
-  virtual Result<std::unique_ptr<SequenceState>> new_sequence(std::int64_t capacity) const = 0;
+  /// A sequence may also be bound to the program of its source's graph, compiled for the same
+  /// cache.
+  virtual Result<std::unique_ptr<SequenceState>> new_sequence(const SequenceSize& size) const = 0;
 };
 
 /// Exact sizes, computed without allocating.
 struct ProgramPlan {
   std::uint64_t scratch_bytes = 0;
-  std::uint64_t sequence_bytes = 0;  ///< One sequence of the asked capacity.
+  std::uint64_t sequence_bytes = 0;  ///< One sequence of the asked size.
 };
 
 class Backend {
@@ -95,7 +108,7 @@ class Backend {
   virtual Result<std::unique_ptr<Program>> compile(std::shared_ptr<const graph::Graph> graph,
                                                    const CompileOptions& options) const = 0;
   virtual Result<ProgramPlan> plan(const graph::Graph& graph, const CompileOptions& options,
-                                   std::int64_t capacity) const = 0;
+                                   const SequenceSize& size) const = 0;
 };
 
 /// The registry: the only place that knows which backends this build holds.

@@ -103,6 +103,7 @@ ValueId GraphBuilder::embedding(WeightId table, float scale) {
 ValueId GraphBuilder::position_embedding(WeightId table, std::int64_t offset) {
   return append(PositionEmbeddingOp{table, offset}, "positions");
 }
+ValueId GraphBuilder::sinusoid(std::int64_t dim) { return append(SinusoidOp{dim}, "positions"); }
 ValueId GraphBuilder::type_embedding(WeightId table, std::string_view name) {
   return append(TypeEmbeddingOp{table}, name);
 }
@@ -156,6 +157,12 @@ ValueId GraphBuilder::join_heads(const JoinHeadsOp& op, std::string_view name) {
   return append(op, name);
 }
 ValueId GraphBuilder::attention(const AttentionOp& op, std::string_view name) {
+  return append(op, name);
+}
+void GraphBuilder::store_source(const StoreSourceOp& op, std::string_view name) {
+  append(op, name);
+}
+ValueId GraphBuilder::cross_attention(const CrossAttentionOp& op, std::string_view name) {
   return append(op, name);
 }
 ValueId GraphBuilder::encoder_attention(const EncoderAttentionOp& op, std::string_view name) {

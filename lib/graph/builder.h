@@ -39,6 +39,7 @@ class GraphBuilder {
   // One function per op of graph.h; `name` labels the result.
   ValueId embedding(WeightId table, float scale = 1.0F);
   ValueId position_embedding(WeightId table, std::int64_t offset);
+  ValueId sinusoid(std::int64_t dim);
   ValueId type_embedding(WeightId table, std::string_view name);
   ValueId constant_rows(WeightId table, std::string_view name);
   /// With the low-rank pairs that the lookup has for the weight.
@@ -57,6 +58,8 @@ class GraphBuilder {
                           std::string_view name);
   ValueId join_heads(const JoinHeadsOp& op, std::string_view name);
   ValueId attention(const AttentionOp& op, std::string_view name);
+  void store_source(const StoreSourceOp& op, std::string_view name);
+  ValueId cross_attention(const CrossAttentionOp& op, std::string_view name);
   ValueId encoder_attention(const EncoderAttentionOp& op, std::string_view name);
   ValueId pool(ValueId x, Pooling pooling, std::string_view name);
   ValueId glu(ValueId gate, ValueId up, Activation activation, std::string_view name);

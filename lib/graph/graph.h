@@ -1,6 +1,7 @@
 /// \file
 /// A model as a list of typed operations on named values. Built once per model, independent of any
-/// backend; T, the number of rows of a step, stays symbolic.
+/// backend; T, the number of rows of a step, stays symbolic. An encoder–decoder is two graphs: that
+/// of its source has no states but the decoder's source states, under the same numbers.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +45,8 @@ struct Weight {
 struct KvState {
   std::int64_t n_kv_heads, head_dim, value_dim;
   std::int64_t window;  ///< 0: all positions; else only the last `window` are ever visible.
+  /// Of the source that another graph has read (StoreSourceOp), not of the sequence's own rows.
+  bool source = false;
 };
 
 /// Numbers of a sequence that every row of it changes; all zero before the first row.
@@ -65,6 +68,12 @@ struct EmbeddingOp {
 struct PositionEmbeddingOp {
   WeightId table;
   std::int64_t offset = 0;
+};
+/// out[t] = sin(position(t)·f_i) for i = 0 … n − 1, then cos of the same; n = dim / 2, f_i =
+/// 10000^(−i/n) (Vaswani et al. 2017, "Attention Is All You Need", section 3.5, halves in the place
+/// of neighbours).
+struct SinusoidOp {
+  std::int64_t dim;
 };
 /// out[t] = table[type(t)]: the token's type (segment); table `[types, dim]`.
 struct TypeEmbeddingOp {
@@ -125,6 +134,14 @@ struct JoinHeadsOp {
   ValueId a, b;
   std::int64_t a_dim, b_dim;
 };
+/// Added to the score of a query and a key by their distance alone; `table` is
+/// `[n_buckets, n_heads]` (Raffel et al. 2020, "T5", section 2.1: half of the buckets are single
+/// distances, the others grow logarithmically up to `max_distance`).
+struct RelativeBias {
+  WeightId table = kNone;
+  std::int64_t n_buckets = 0, max_distance = 0;
+  bool bidirectional = true;  ///< Half of the buckets for keys after the query.
+};
 /// Scaled dot-product attention with cache: appends k and v at the rows' positions, then attends.
 /// q `[T, n_heads·head_dim]`, k `[T, n_kv_heads·head_dim]`, v `[T, n_kv_heads·value_dim]`, out
 /// `[T, n_heads·value_dim]`. Causal; window w: a row sees itself and w − 1 before it.
@@ -139,14 +156,21 @@ struct AttentionOp {
   std::vector<float> alibi_slopes = {};
   /// `[n_heads]`: a score that takes part in each head's softmax and has no value; kNone: none.
   WeightId sinks = kNone;
+  RelativeBias bias = {};
 };
-/// Added to the score of a query and a key by their distance alone; `table` is
-/// `[n_buckets, n_heads]` (Raffel et al. 2020, "T5", section 2.1: half of the buckets are single
-/// distances, the others grow logarithmically up to `max_distance`).
-struct RelativeBias {
-  WeightId table = kNone;
-  std::int64_t n_buckets = 0, max_distance = 0;
-  bool bidirectional = true;  ///< Half of the buckets for keys after the query.
+/// Appends k and v, of rows of a source, to a state of the sequence that will attend to them.
+/// Shapes as AttentionOp's; makes no value.
+struct StoreSourceOp {
+  ValueId k, v;
+  StateId state;
+};
+/// Attention to all rows of the sequence's source: q `[T, n_heads·head_dim]`, out
+/// `[T, n_heads·value_dim]`.
+struct CrossAttentionOp {
+  ValueId q;
+  StateId state;
+  std::int64_t n_heads;
+  float scale;
 };
 /// Disentangled attention (He et al. 2021, "DeBERTa", eq. 4; v2's log buckets): query·`keys` and
 /// `queries`·key, each row of them a relative position −span … span − 1. Scaled like the scores.
@@ -261,9 +285,9 @@ struct SelectRowsOp {
   ValueId x;
 };
 
-using Op = std::variant<EmbeddingOp, PositionEmbeddingOp, TypeEmbeddingOp, ConstantRowsOp, LinearOp,
-                        RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, PositionColumnOp, JoinHeadsOp,
-                        AttentionOp, EncoderAttentionOp, PoolOp, GluOp, RouteOp, ExpertsOp,
+using Op = std::variant<EmbeddingOp, PositionEmbeddingOp, SinusoidOp, TypeEmbeddingOp, ConstantRowsOp,
+                        LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, PositionColumnOp,
+                        JoinHeadsOp, AttentionOp, StoreSourceOp, CrossAttentionOp, EncoderAttentionOp, PoolOp, GluOp, RouteOp, ExpertsOp,
                         ScaleRowsOp, ActivationOp, AddOp, MulOp, CausalConvOp, ScanOp, ScaleOp,
                         ClampOp, SoftcapOp, SelectRowsOp>;
 

@@ -43,6 +43,12 @@ Result<Value> infer(const PositionEmbeddingOp& op, const Graph& graph) {
   return Value{"", Rows::kStep, table.cols};
 }
 
+std::vector<ValueId> inputs(const SinusoidOp&) { return {}; }
+Result<Value> infer(const SinusoidOp& op, const Graph&) {
+  if (op.dim < 2 || op.dim % 2 != 0) return mismatch("sinusoid", "an odd width", 2, op.dim);
+  return Value{"", Rows::kStep, op.dim};
+}
+
 std::vector<ValueId> inputs(const TypeEmbeddingOp&) { return {}; }
 Result<Value> infer(const TypeEmbeddingOp& op, const Graph& graph) {
   return Value{"", Rows::kStep, weight(graph, op.table).cols};
@@ -123,23 +129,60 @@ Result<Value> infer(const JoinHeadsOp& op, const Graph& graph) {
   return shaped(b, heads * (op.a_dim + op.b_dim));
 }
 
+Status check_queries(const char* op, const Value& q, std::int64_t n_heads, const KvState& state) {
+  if (n_heads <= 0 || state.n_kv_heads <= 0 || n_heads % state.n_kv_heads != 0)
+    return mismatch(op, "n_heads is no multiple of n_kv_heads", state.n_kv_heads, n_heads);
+  return same(op, "q", n_heads * state.head_dim, q.cols);
+}
+
+Status check_stored(const char* op, const Value& k, const Value& v, const KvState& state) {
+  QUERN_CHECK(same(op, "k", state.n_kv_heads * state.head_dim, k.cols));
+  return same(op, "v", state.n_kv_heads * state.value_dim, v.cols);
+}
+
+/// Buckets beyond the exact ones need distances of their own.
+Status check_bias(const char* op, const RelativeBias& bias, std::int64_t n_heads,
+                  const Graph& graph) {
+  if (bias.table == kNone) return {};
+  const auto& table = weight(graph, bias.table);
+  if (bias.n_buckets < 4 || bias.n_buckets > table.rows)
+    return mismatch(op, "buckets", table.rows, bias.n_buckets);
+  const std::int64_t exact = bias.n_buckets / (bias.bidirectional ? 4 : 2);
+  if (bias.max_distance <= exact)
+    return mismatch(op, "largest distance of the bias", exact + 1, bias.max_distance);
+  return same(op, "heads of the bias", n_heads, table.cols);
+}
+
 std::vector<ValueId> inputs(const AttentionOp& op) { return {op.q, op.k, op.v}; }
 Result<Value> infer(const AttentionOp& op, const Graph& graph) {
   const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
   const Value& q = value(graph, op.q);
-  if (op.n_heads <= 0 || state.n_kv_heads <= 0 || op.n_heads % state.n_kv_heads != 0) {
-    return mismatch("attention", "n_heads is no multiple of n_kv_heads", state.n_kv_heads,
-                    op.n_heads);
-  }
-  QUERN_CHECK(same("attention", "q", op.n_heads * state.head_dim, q.cols));
-  QUERN_CHECK(same("attention", "k", state.n_kv_heads * state.head_dim, value(graph, op.k).cols));
-  QUERN_CHECK(same("attention", "v", state.n_kv_heads * state.value_dim, value(graph, op.v).cols));
+  QUERN_CHECK(check_queries("attention", q, op.n_heads, state));
+  QUERN_CHECK(check_stored("attention", value(graph, op.k), value(graph, op.v), state));
+  QUERN_CHECK(check_bias("attention", op.bias, op.n_heads, graph));
   if (!op.alibi_slopes.empty()) {
     QUERN_CHECK(
         same("attention", "slopes", op.n_heads, static_cast<std::int64_t>(op.alibi_slopes.size())));
   }
   if (op.sinks != kNone)
     QUERN_CHECK(same("attention", "sinks", op.n_heads, weight(graph, op.sinks).cols));
+  return shaped(q, op.n_heads * state.value_dim);
+}
+
+std::vector<ValueId> inputs(const StoreSourceOp& op) { return {op.k, op.v}; }
+Result<Value> infer(const StoreSourceOp& op, const Graph& graph) {
+  const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
+  QUERN_CHECK(check_stored("store_source", value(graph, op.k), value(graph, op.v), state));
+  return Value{"", Rows::kStep, 0};
+}
+
+std::vector<ValueId> inputs(const CrossAttentionOp& op) { return {op.q}; }
+Result<Value> infer(const CrossAttentionOp& op, const Graph& graph) {
+  const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
+  const Value& q = value(graph, op.q);
+  QUERN_CHECK(check_queries("cross_attention", q, op.n_heads, state));
+  if (!state.source || state.window != 0)
+    return mismatch("cross_attention", "a state of the source", 1, state.source ? 1 : 0);
   return shaped(q, op.n_heads * state.value_dim);
 }
 
@@ -158,12 +201,7 @@ Result<Value> infer(const EncoderAttentionOp& op, const Graph& graph) {
     return mismatch("encoder_attention", "columns of q in heads", op.n_heads, q.cols);
   QUERN_CHECK(same("encoder_attention", "k", q.cols, value(graph, op.k).cols));
   QUERN_CHECK(same("encoder_attention", "v", q.cols, value(graph, op.v).cols));
-  if (op.bias.table != kNone) {
-    const auto& table = weight(graph, op.bias.table);
-    if (op.bias.n_buckets < 4 || op.bias.n_buckets > table.rows)
-      return mismatch("encoder_attention", "buckets", table.rows, op.bias.n_buckets);
-    QUERN_CHECK(same("encoder_attention", "heads of the bias", op.n_heads, table.cols));
-  }
+  QUERN_CHECK(check_bias("encoder_attention", op.bias, op.n_heads, graph));
   for (const ValueId id : {op.disentangled.keys, op.disentangled.queries}) {
     if (id == kNone) continue;
     QUERN_CHECK(same("encoder_attention", "positions", q.cols, value(graph, id).cols));
@@ -290,6 +328,7 @@ constexpr OpInfo row(const char* name) {
 constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<EmbeddingOp>("embedding"),
     row<PositionEmbeddingOp>("position_embedding"),
+    row<SinusoidOp>("sinusoid"),
     row<TypeEmbeddingOp>("type_embedding"),
     row<ConstantRowsOp>("constant_rows"),
     row<LinearOp>("linear"),
@@ -300,6 +339,8 @@ constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<PositionColumnOp>("position_column"),
     row<JoinHeadsOp>("join_heads"),
     row<AttentionOp>("attention"),
+    row<StoreSourceOp>("store_source"),
+    row<CrossAttentionOp>("cross_attention"),
     row<EncoderAttentionOp>("encoder_attention"),
     row<PoolOp>("pool"),
     row<GluOp>("glu"),

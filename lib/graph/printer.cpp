@@ -55,6 +55,11 @@ struct WeightsOf {
     if (state.window > 0) text += " window=" + std::to_string(state.window);
     if (!op.alibi_slopes.empty()) text += " alibi";
     append_weight(text, graph, op.sinks);
+    append_weight(text, graph, op.bias.table);
+  }
+  void operator()(const CrossAttentionOp& op) const {
+    const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
+    text += " heads=" + std::to_string(op.n_heads) + "/" + std::to_string(state.n_kv_heads);
   }
   void operator()(const RouteOp& op) const {
     text += " used=" + std::to_string(op.n_used);

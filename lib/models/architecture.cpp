@@ -119,6 +119,19 @@ Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const 
   return tensor;
 }
 
+bool per_layer(const TensorRule& rule) {
+  return rule.name.find("{}") != std::string_view::npos;
+}
+
+Result<std::int64_t> layer_count(std::string_view key, const Config& config) {
+  QUERN_TRY(n_layers, config.integer(key));
+  if (n_layers >= 1 && n_layers <= kMaxLayers) return n_layers;
+  return Error(ErrorCode::kOutOfRange, "the number of layers is out of range")
+      .of(std::string(key))
+      .want("1 to " + std::to_string(kMaxLayers))
+      .got(std::to_string(n_layers));
+}
+
 }  // namespace
 
 Result<std::int64_t> evaluate_dimension(std::string_view expression, const Config& config) {
@@ -135,23 +148,7 @@ Result<std::int64_t> evaluate_dimension(std::string_view expression, const Confi
 
 Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
                                                      const Config& config) {
-  QUERN_TRY(n_layers, config.integer("n_layers"));
-  if (n_layers < 1 || n_layers > kMaxLayers) {
-    return Error(ErrorCode::kOutOfRange, "the number of layers is out of range")
-        .of("n_layers")
-        .want("1 to " + std::to_string(kMaxLayers))
-        .got(std::to_string(n_layers));
-  }
-  // In the order of use: what stands before the layers, layer by layer, what stands after.
   const std::vector<TensorRule>& rules = architecture.tensors();
-  const auto per_layer = [](const TensorRule& rule) {
-    return rule.name.find("{}") != std::string_view::npos;
-  };
-  std::size_t first = 0;
-  while (first < rules.size() && !per_layer(rules[first])) ++first;
-  std::size_t last = rules.size();
-  while (last > first && !per_layer(rules[last - 1])) --last;
-
   std::vector<ExpectedTensor> tensors;
   const auto append = [&](std::size_t begin, std::size_t end, std::int32_t layer) -> Status {
     for (std::size_t i = begin; i < end; ++i) {
@@ -163,9 +160,23 @@ Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& archite
     }
     return {};
   };
-  QUERN_CHECK(append(0, first, -1));
-  for (std::int32_t layer = 0; layer < n_layers; ++layer) QUERN_CHECK(append(first, last, layer));
-  QUERN_CHECK(append(last, rules.size(), -1));
+  // In the order of use: what stands alone, and each stack layer by layer.
+  for (std::size_t first = 0; first < rules.size();) {
+    std::size_t last = first + 1;
+    if (!per_layer(rules[first])) {
+      QUERN_CHECK(append(first, last, -1));
+      first = last;
+      continue;
+    }
+    while (last < rules.size() && per_layer(rules[last]) &&
+           rules[last].layers == rules[first].layers) {
+      ++last;
+    }
+    QUERN_TRY(n_layers, layer_count(rules[first].layers, config));
+    for (std::int32_t layer = 0; layer < n_layers; ++layer)
+      QUERN_CHECK(append(first, last, layer));
+    first = last;
+  }
   return tensors;
 }
 

@@ -55,8 +55,8 @@ struct RowRuns {
   }
 };
 
-/// One kind of tensor. `{}` in a name stands for the layer's number; a rule with it yields n_layers
-/// tensors. `{e}` in a Hugging Face name stands for the number of an expert (or head) where each
+/// One kind of tensor. `{}` in a name stands for the layer's number; a rule with it yields as many
+/// tensors as `layers` says. `{e}` in a Hugging Face name stands for the number of an expert (or head) where each
 /// lies in a tensor of its own. Shapes are sums of products of canonical configuration keys:
 /// "n_heads*head_dim+2".
 struct TensorRule {
@@ -80,6 +80,8 @@ struct TensorRule {
   std::string_view when = {};
   /// Number of equal matrices, one after the other (experts); empty: one.
   std::string_view count = {};
+  /// The key that holds the number of layers. Rules of one stack of layers follow one another.
+  std::string_view layers = "n_layers";
 };
 
 /// One configuration key by its three names. An empty name: the source never has it.
@@ -112,6 +114,8 @@ struct Architecture {
   /// A key that a GGUF file must hold, other than 0, to be of this architecture; empty: the name
   /// tells.
   std::string_view gguf_mark = {};
+  /// Of an encoder–decoder, whose decoder is `build`'s: the graph that reads the source.
+  Result<graph::Graph> (*build_source)(const Config& config, const WeightLookup& weights) = nullptr;
 };
 
 std::span<const Architecture* const> all_architectures() noexcept;

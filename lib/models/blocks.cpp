@@ -121,22 +121,22 @@ graph::ValueId qk_norm(graph::GraphBuilder& g, const DecoderDims& dims, graph::V
                             dims.head_dim, name);
 }
 
-graph::ValueId project(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
-                       std::int64_t rows, graph::ValueId residual = graph::kNone) {
+}  // namespace
+
+graph::ValueId project_by_name(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
+                               std::int64_t rows, graph::ValueId residual) {
   const graph::WeightId bias = g.vector(name + ".bias", rows, true);
   const std::string part = name.substr(name.rfind('.') + 1);  // The graph knows the layer.
   return g.linear(h, g.matrix(name, rows, g.cols(h)), part, bias, residual);
 }
 
-}  // namespace
-
 graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                                graph::ValueId h, graph::ValueId angles, graph::ValueId residual,
                                const AttentionOptions& options) {
   const auto name = [&](std::string_view part) { return layer_name(layer, part); };
-  graph::ValueId q = project(g, h, name("wq"), dims.n_heads * dims.head_dim);
-  graph::ValueId k = project(g, h, name("wk"), dims.n_kv_heads * dims.head_dim);
-  graph::ValueId v = project(g, h, name("wv"), dims.n_kv_heads * dims.head_dim);
+  graph::ValueId q = project_by_name(g, h, name("wq"), dims.n_heads * dims.head_dim);
+  graph::ValueId k = project_by_name(g, h, name("wk"), dims.n_kv_heads * dims.head_dim);
+  graph::ValueId v = project_by_name(g, h, name("wv"), dims.n_kv_heads * dims.head_dim);
   const bool norm_last = options.qk_norm == QkNorm::kHeadsAfterRope;
   const auto norms = [&] {
     if (options.qk_norm == QkNorm::kNone) return;
@@ -167,22 +167,22 @@ graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, 
   graph::AttentionOp op{q, k, v, state, dims.n_heads, scale, options.softcap, options.alibi_slopes};
   if (options.sinks) op.sinks = g.vector(name("sinks"), dims.n_heads);
   const graph::ValueId heads = g.attention(op, "attention");
-  return project(g, heads, name("wo"), dims.dim, residual);
+  return project_by_name(g, heads, name("wo"), dims.dim, residual);
 }
 
 graph::ValueId gated_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                          graph::ValueId h, graph::ValueId residual) {
-  const graph::ValueId gate = project(g, h, layer_name(layer, "w_gate"), dims.ffn_dim);
-  const graph::ValueId up = project(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
+  const graph::ValueId gate = project_by_name(g, h, layer_name(layer, "w_gate"), dims.ffn_dim);
+  const graph::ValueId up = project_by_name(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
   const graph::ValueId product = g.glu(gate, up, dims.activation, "glu");
-  return project(g, product, layer_name(layer, "w_down"), dims.dim, residual);
+  return project_by_name(g, product, layer_name(layer, "w_down"), dims.dim, residual);
 }
 
 graph::ValueId plain_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                          graph::ValueId h, graph::ValueId residual) {
-  const graph::ValueId up = project(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
+  const graph::ValueId up = project_by_name(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
   const graph::ValueId bent = g.activation(up, dims.activation, "activation");
-  return project(g, bent, layer_name(layer, "w_down"), dims.dim, residual);
+  return project_by_name(g, bent, layer_name(layer, "w_down"), dims.dim, residual);
 }
 
 void decoder_head(graph::GraphBuilder& g, const DecoderDims& dims, graph::WeightId embed,
@@ -190,7 +190,7 @@ void decoder_head(graph::GraphBuilder& g, const DecoderDims& dims, graph::Weight
   g.set_layer(-1);
   x = g.select_rows(x, "outputs");
   if (layout.final_norm) x = norm_of(g, layout.norm, dims.norm_eps, x, "norm");
-  if (layout.embed_dim > 0) x = project(g, x, "project_out", layout.embed_dim);
+  if (layout.embed_dim > 0) x = project_by_name(g, x, "project_out", layout.embed_dim);
   const graph::WeightId own = g.matrix("lm_head", dims.vocab_size, g.cols(x), true);
   x = g.linear(x, own != graph::kNone ? own : embed, "logits",
                g.vector("lm_head.bias", dims.vocab_size, true));

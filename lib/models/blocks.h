@@ -125,6 +125,10 @@ graph::ValueId norm_of(graph::GraphBuilder& g, NormKind kind, float eps, graph::
 graph::ValueId norm_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                           graph::ValueId x, std::string_view name, NormKind kind = NormKind::kRms);
 
+/// h through the matrix `name` `[rows, cols of h]` and its bias where the file has one.
+graph::ValueId project_by_name(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
+                               std::int64_t rows, graph::ValueId residual = graph::kNone);
+
 /// x + wo · attention(rope(wq·h), rope(wk·h), wv·h), biases where the file has them. `residual`
 /// kNone leaves x out. `angles` kNone: no rotary.
 graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,

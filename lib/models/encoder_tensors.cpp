@@ -15,7 +15,8 @@ std::vector<std::string> EncoderTable::spellings(const std::string& hf, bool bas
 TensorRule& EncoderTable::add(std::string_view name, std::vector<std::string> hf, std::string gguf,
                               std::string_view rows, std::string_view cols, Role role) {
   TensorRule rule;
-  rule.name = name;
+  rule.name = own(std::string(name));
+  rule.layers = layers_;
   rule.hf = std::move(hf);
   rule.gguf = own(std::move(gguf));
   rule.rows = rows;
@@ -30,6 +31,7 @@ EncoderTable& EncoderTable::matrix(const Names& names, std::string_view rows, st
       add(names.name, spellings(names.hf + ".weight", options.base),
           names.gguf.empty() ? "" : names.gguf + ".weight", rows, cols, Role::kMatrix);
   weight.when = options.when;
+  weight.optional = options.optional;
   if (!options.bias) return *this;
   return bias({own(std::string(names.name) + ".bias"), names.hf + ".bias",
                names.gguf.empty() ? "" : names.gguf + ".bias"},
@@ -59,6 +61,12 @@ EncoderTable& EncoderTable::norm(const Names& names, std::string_view n, const O
 
 EncoderTable& EncoderTable::norm(const Names& names, std::string_view n) {
   return norm(names, n, {});
+}
+
+EncoderTable& EncoderTable::also_named(const std::string& hf) {
+  for (std::string& name : spellings(hf + ".weight", true))
+    rules_.back().hf.push_back(std::move(name));
+  return *this;
 }
 
 EncoderTable& EncoderTable::or_named(const std::string& hf) {
@@ -98,6 +106,7 @@ EncoderTable& EncoderTable::bias(const Names& names, std::string_view n, const O
   TensorRule& rule =
       add(names.name, spellings(names.hf, options.base), names.gguf, "1", n, Role::kVector);
   rule.when = options.bias_when.empty() ? options.when : options.bias_when;
+  rule.optional = options.optional;
   return *this;
 }
 

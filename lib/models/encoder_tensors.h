@@ -11,8 +11,8 @@
 
 namespace quern::models {
 
-/// Collects rules, one call a matrix or norm. The names of biases are made here and owned, so the
-/// object must live as long as its rules are used. Move-only. Thread rule: one while it is filled.
+/// Collects rules, one call a matrix or norm. Names are made here and owned, so the object must live
+/// as long as its rules are used. Move-only. Thread rule: one while it is filled.
 class EncoderTable {
  public:
   /// \param prefix under which classes with a head keep the base model, e.g. "bert.": names of
@@ -30,14 +30,22 @@ class EncoderTable {
     bool bias = true;
     bool base = true;                 ///< Part of the base model, not of a head.
     std::string_view bias_when = {};  ///< The bias's own condition.
+    bool optional = false;            ///< TensorRule::optional, of weight and bias.
   };
 
+  /// The rules that follow are of a stack with this key for the number of its layers.
+  EncoderTable& stack(std::string_view layers) {
+    layers_ = layers;
+    return *this;
+  }
   EncoderTable& matrix(const Names& names, std::string_view rows, std::string_view cols,
                        const Options& options);
   EncoderTable& matrix(const Names& names, std::string_view rows, std::string_view cols);
   /// Also under the names of very old files, LayerNorm.gamma and LayerNorm.beta.
   EncoderTable& norm(const Names& names, std::string_view n, const Options& options);
   EncoderTable& norm(const Names& names, std::string_view n);
+  /// A further Hugging Face name of the last table.
+  EncoderTable& also_named(const std::string& hf);
   /// A second Hugging Face name of the last matrix or norm and of its bias.
   EncoderTable& or_named(const std::string& hf);
   /// The last matrix and its bias are rows of fused ones, from `first` on, in both kinds of source.
@@ -64,6 +72,7 @@ class EncoderTable {
                   std::string_view rows, std::string_view cols, Role role);
 
   std::string prefix_;
+  std::string_view layers_ = "n_layers";
   std::deque<std::string> owned_;  ///< Its elements never move.
   std::vector<TensorRule> rules_;
 };

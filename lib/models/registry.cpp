@@ -55,6 +55,9 @@ extern const Architecture kMpNet;
 extern const Architecture kDebertaV2;
 extern const Architecture kModernBert;
 extern const Architecture kNomicBert;
+extern const Architecture kT5;
+extern const Architecture kT5Encoder;
+extern const Architecture kBart;
 
 namespace {
 
@@ -75,7 +78,8 @@ constexpr std::array kAll = {&kMixtral,    &kLlama,        &kQwen2,
                              &kDeepseekV2, &kDeepseekV3,   &kBert,
                              &kRoberta,    &kDistilBert,   &kElectra,
                              &kMpNet,      &kDebertaV2,    &kModernBert,
-                             &kNomicBert};
+                             &kNomicBert,  &kT5,           &kT5Encoder,
+                             &kBart};
 
 template <class Matches>
 const Architecture* find(Matches matches) noexcept {

@@ -15,6 +15,11 @@ void take_number(const Config& config, const char* key, double low, double high,
   if (value.ok() && *value >= low && *value <= high) slot = static_cast<float>(*value);
 }
 
+void take_token(const Config& config, const char* key, std::int64_t& slot) {
+  const auto id = config.integer(key);
+  if (id.ok() && *id >= 0 && *id <= std::numeric_limits<TokenId>::max()) slot = *id;
+}
+
 }  // namespace
 
 Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::string_view file) {
@@ -31,6 +36,8 @@ Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::
     defaults.sampling.top_k = static_cast<std::int32_t>(*top_k);
   const auto sampled = config.boolean("do_sample");
   if (sampled.ok() && !*sampled) defaults.sampling.temperature = 0.0F;
+  take_token(config, "decoder_start_token_id", defaults.start_token);
+  take_token(config, "forced_bos_token_id", defaults.second_token);
   for (const ConfigValue& value : config.list("eos_token_id")) {
     const auto* id = std::get_if<std::int64_t>(&value);
     if (id != nullptr && *id >= 0 && *id <= std::numeric_limits<TokenId>::max())

@@ -50,6 +50,8 @@ bool Model::State::is_encoder() const noexcept {
 }
 
 bool Model::is_encoder() const noexcept { return state_->is_encoder(); }
+bool Model::is_encoder_decoder() const noexcept { return state_->source_graph != nullptr; }
+std::span<const TokenId> Model::decoder_start() const noexcept { return state_->decoder_start; }
 std::int64_t Model::max_text_tokens() const noexcept { return state_->max_text_tokens; }
 EmbeddingOptions Model::default_embedding() const { return state_->embedding; }
 bool Model::can_run() const noexcept { return state_->graph != nullptr; }
@@ -74,7 +76,9 @@ Result<std::string> Model::graph_text() const {
   return base::guarded([&]() -> Result<std::string> {
     if (!can_run())
       return Error(ErrorCode::kInvalidArgument, "a vocabulary alone has no graph").in_file(path());
-    return graph::print_graph(*state_->graph);
+    if (!is_encoder_decoder()) return graph::print_graph(*state_->graph);
+    return "encoder:\n" + graph::print_graph(*state_->source_graph) + "decoder:\n" +
+           graph::print_graph(*state_->graph);
   });
 }
 
@@ -91,7 +95,13 @@ Result<MemoryPlan> Model::plan(const SessionOptions& options, int sequences) con
     QUERN_TRY(resolved, runtime::resolve_session_options(*state_, options));
     QUERN_TRY(program,
               state_->backend->plan(*state_->graph, runtime::compile_options(*state_, resolved),
-                                    resolved.context));
+                                    runtime::sequence_size(resolved)));
+    if (is_encoder_decoder()) {
+      QUERN_TRY(source, state_->backend->plan(
+                            *state_->source_graph,
+                            runtime::source_options(*state_, resolved, resolved.kv), {}));
+      program.scratch_bytes += source.scratch_bytes;
+    }
     const auto kv_bytes =
         checked_mul(program.sequence_bytes, static_cast<std::uint64_t>(sequences));
     if (!kv_bytes)

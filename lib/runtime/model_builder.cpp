@@ -73,6 +73,23 @@ Status read_encoder_defaults(Model::State& state) {
   return {};
 }
 
+/// What a decoder's sequence begins with: its start token, and what must follow it.
+Status read_decoder_start(Model::State& state) {
+  QUERN_TRY(start, state.config.integer_or("decoder_start_token_id", state.generation.start_token));
+  for (const std::int64_t id : {state.generation.start_token >= 0 ? state.generation.start_token
+                                                                  : start,
+                                state.generation.second_token}) {
+    if (id < 0) continue;
+    if (id >= state.vocab_size)
+      return Error(ErrorCode::kOutOfRange, "the decoder's first token lies outside the vocabulary")
+          .of("decoder_start_token_id")
+          .want("0 … " + std::to_string(state.vocab_size - 1))
+          .got(std::to_string(id));
+    state.decoder_start.push_back(static_cast<TokenId>(id));
+  }
+  return {};
+}
+
 Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
   const std::string& path = state.file.path();
   QUERN_TRY(name, in_file(state.config.string("architecture"), path));
@@ -89,10 +106,10 @@ Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
         .of("max_seq_len")
         .want("1 … " + std::to_string(kMaxContext))
         .got(std::to_string(max_seq_len));
-  QUERN_TRY(graph, in_file(build_graph(*architecture, state.config, state.file, extra), path));
+  QUERN_TRY(graphs, in_file(build_graphs(*architecture, state.config, state.file, extra), path));
   QUERN_TRY(backend, backends::find_backend("cpu"));
   state.max_seq_len = max_seq_len;
-  state.vocab_size = graph.vocab_size;
+  state.vocab_size = graphs.graph.vocab_size;
   state.backend = backend;
   state.executor = state.options.executor;
   if (!state.executor) {
@@ -100,7 +117,11 @@ Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
     state.executor = std::move(executor);
   }
   state.run_mutex = executor_lock(state.executor);
-  state.graph = std::make_shared<const graph::Graph>(std::move(graph));
+  state.graph = std::make_shared<const graph::Graph>(std::move(graphs.graph));
+  if (graphs.source) {
+    state.source_graph = std::make_shared<const graph::Graph>(std::move(*graphs.source));
+    QUERN_CHECK(in_file(read_decoder_start(state), path));
+  }
   return in_file(read_encoder_defaults(state), path);
 }
 

@@ -41,8 +41,11 @@ struct Model::State {
   /// Whether the graph is an encoder's: no state, hidden states as its output.
   bool is_encoder() const noexcept;
 
+  std::vector<TokenId> decoder_start;  ///< Of an encoder–decoder.
+
   // Absent where the file holds a vocabulary alone.
   std::shared_ptr<const graph::Graph> graph;
+  std::shared_ptr<const graph::Graph> source_graph;  ///< Of an encoder–decoder alone.
   const backends::Backend* backend = nullptr;
   std::shared_ptr<Executor> executor;
   std::shared_ptr<std::mutex> run_mutex;

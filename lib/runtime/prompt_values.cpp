@@ -1,6 +1,9 @@
 #include "runtime/prompt_values.h"
 
+#include <algorithm>
+
 #include "quern/encoder.h"
+#include "runtime/model_state.h"
 
 namespace quern::runtime {
 namespace {
@@ -25,11 +28,31 @@ Status run_encoder(const Model& model, std::span<const TokenId> prompt, const Ro
   });
 }
 
+/// The same ids are the source and what the decoder reads.
+Status run_encoder_decoder(const Model& model, std::span<const TokenId> prompt, KvType kv,
+                           const RowSink& sink) {
+  SessionOptions options;
+  options.context = options.batch_rows = options.max_source_tokens =
+      static_cast<std::int64_t>(prompt.size());
+  options.kv = kv;
+  QUERN_TRY(session, Session::create(model, options));
+  QUERN_TRY(states, session.read_source(prompt));
+  QUERN_CHECK(each_row(states, prompt.size(), sink));
+  return session.step_all(
+      prompt, [&](std::int64_t, std::span<const float> rows) -> Status { return sink(rows); });
+}
+
 }  // namespace
+
+std::int64_t prompt_vocabulary(const Model& model) {
+  const auto& source = model.state().source_graph;
+  return source ? std::min(model.vocab_size(), source->vocab_size) : model.vocab_size();
+}
 
 Status evaluate_prompt(const Model& model, std::span<const TokenId> prompt, KvType kv,
                        const RowSink& sink) {
   if (model.is_encoder()) return run_encoder(model, prompt, sink);
+  if (model.is_encoder_decoder()) return run_encoder_decoder(model, prompt, kv, sink);
   SessionOptions options;
   options.context = options.batch_rows = static_cast<std::int64_t>(prompt.size());
   options.kv = kv;

@@ -14,6 +14,9 @@ namespace quern {
 Status Session::Impl::check_ids(std::span<const TokenId> ids) const {
   if (ids.empty())
     return Error(ErrorCode::kInvalidArgument, "at least one token is needed").of("ids");
+  if (source != nullptr && !has_source)
+    return Error(ErrorCode::kInvalidArgument, "an encoder–decoder answers a source: it has none yet")
+        .want("Session::read_source first");
   const std::int64_t vocab_size = model.state().vocab_size;
   for (const TokenId id : ids) {
     if (id < 0 || id >= vocab_size)
@@ -101,6 +104,17 @@ Status Session::Impl::rewind(std::int64_t position) {
   return {};
 }
 
+Result<std::span<const float>> Session::Impl::read_source(std::span<const TokenId> ids) {
+  if (source == nullptr)
+    return Error(ErrorCode::kUnsupported, "the model reads no source: it is no encoder–decoder")
+        .in_file(model.path());
+  QUERN_TRY(states, source->read(ids, *sequence));
+  has_source = true;
+  tokens.clear();
+  QUERN_CHECK(sequence->rewind(0));
+  return states;
+}
+
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -123,7 +137,11 @@ Result<Session> Session::create(const Model& model, const SessionOptions& option
     impl->run_mutex = state.run_mutex;
     QUERN_TRY(program,
               state.backend->compile(state.graph, runtime::compile_options(state, resolved)));
-    QUERN_TRY(sequence, program->new_sequence(resolved.context));
+    QUERN_TRY(sequence, program->new_sequence(runtime::sequence_size(resolved)));
+    if (state.source_graph != nullptr) {
+      QUERN_TRY(source, runtime::SourceReader::create(state, resolved, program->kv()));
+      impl->source = std::move(source);
+    }
     impl->program = std::move(program);
     impl->sequence = std::move(sequence);
     const auto rows = static_cast<std::size_t>(resolved.batch_rows);
@@ -147,6 +165,10 @@ Result<StepTrace> Session::trace() const {
   return base::guarded([&]() -> Result<StepTrace> { return impl_->program->trace(); });
 }
 const std::vector<TokenId>& Session::tokens() const noexcept { return impl_->tokens; }
+
+Result<std::span<const float>> Session::read_source(std::span<const TokenId> ids) {
+  return base::guarded([&] { return impl_->read_source(ids); });
+}
 
 Result<std::span<const float>> Session::step(std::span<const TokenId> ids) {
   return base::guarded([&]() -> Result<std::span<const float>> {

@@ -13,6 +13,7 @@
 #include "backends/backend.h"
 #include "quern/session.h"
 #include "runtime/prompt_lookup.h"
+#include "runtime/source_reader.h"
 
 namespace quern {
 
@@ -33,6 +34,8 @@ struct Session::Impl {
   std::shared_ptr<std::mutex> run_mutex;
   std::unique_ptr<backends::Program> program;
   std::unique_ptr<backends::SequenceState> sequence;
+  std::unique_ptr<runtime::SourceReader> source;  ///< Of an encoder–decoder.
+  bool has_source = false;
   std::vector<TokenId> tokens;  ///< Evaluated ones; capacity `context`.
 
   // Bindings of one step, `[batch_rows]`.
@@ -41,7 +44,8 @@ struct Session::Impl {
   std::vector<std::int32_t> output_rows;
   std::vector<std::int64_t> lengths;
 
-  /// Refuses ids outside the vocabulary, and none at all.
+  Result<std::span<const float>> read_source(std::span<const TokenId> ids);
+  /// Refuses ids outside the vocabulary, none at all, and any where a source is wanted first.
   Status check_ids(std::span<const TokenId> ids) const;
   /// The same, and kLimit for more than fit; before anything changes.
   Status check_step(std::span<const TokenId> ids) const;

@@ -33,6 +33,11 @@ Result<SessionOptions> resolve_session_options(const Model::State& state,
   if (options.kv > KvType::kQ4)
     return out_of_range("kv", 0, static_cast<std::int64_t>(KvType::kQ4),
                         static_cast<std::int64_t>(options.kv));
+  const std::int64_t longest = state.source_graph ? state.max_seq_len : 0;
+  if (options.max_source_tokens < 0 || options.max_source_tokens > longest)
+    return out_of_range("max_source_tokens", 0, longest, options.max_source_tokens);
+  if (resolved.max_source_tokens == 0)
+    resolved.max_source_tokens = std::min(longest, kDefaultContext);
   if (resolved.context == 0) resolved.context = std::min(state.max_seq_len, kDefaultContext);
   resolved.batch_rows = std::min(resolved.batch_rows, resolved.context);
   resolved.output_rows = std::min(resolved.output_rows, resolved.batch_rows);
@@ -45,11 +50,26 @@ backends::CompileOptions compile_options(const Model::State& state,
   compile.max_rows = resolved.batch_rows;
   compile.max_outputs = resolved.output_rows;
   compile.max_positions = resolved.context;
+  compile.max_source = resolved.max_source_tokens;
   compile.kv = resolved.kv;
   compile.executor = state.executor;
   compile.trace_events = resolved.trace_events;
   compile.fast = state.options.fast;
   return compile;
+}
+
+backends::CompileOptions source_options(const Model::State& state, const SessionOptions& resolved,
+                                        KvType kv) {
+  backends::CompileOptions compile = compile_options(state, resolved);
+  compile.max_rows = compile.max_positions = resolved.max_source_tokens;
+  compile.max_outputs = 0;
+  compile.kv = kv;
+  compile.trace_events = 0;
+  return compile;
+}
+
+backends::SequenceSize sequence_size(const SessionOptions& resolved) {
+  return {resolved.context, resolved.max_source_tokens};
 }
 
 }  // namespace quern::runtime

@@ -17,5 +17,10 @@ Result<SessionOptions> resolve_session_options(const Model::State& state,
 
 /// \param resolved what `resolve_session_options` returned.
 backends::CompileOptions compile_options(const Model::State& state, const SessionOptions& resolved);
+/// The same for the graph of the source, which writes into a cache of the decoder's kind.
+backends::CompileOptions source_options(const Model::State& state, const SessionOptions& resolved,
+                                        KvType kv);
+/// How long a session's sequence may become.
+backends::SequenceSize sequence_size(const SessionOptions& resolved);
 
 }  // namespace quern::runtime

@@ -75,7 +75,7 @@ Result<quant::TensorView> view_of(const formats::TensorEntry& entry,
   return view;
 }
 
-Result<graph::Graph> build_graph(const models::Architecture& architecture, const Config& config,
+Result<ModelGraphs> build_graphs(const models::Architecture& architecture, const Config& config,
                                  const formats::QuernFile& file, const ExtraTensors& extra) {
   QUERN_TRY(expected, models::expected_tensors(architecture, config));
   for (const models::ExpectedTensor& tensor : expected) {
@@ -94,7 +94,14 @@ Result<graph::Graph> build_graph(const models::Architecture& architecture, const
     if (optional) return quant::TensorView{};
     return missing(name, file);
   };
-  return architecture.build(config, lookup);
+  ModelGraphs graphs;
+  QUERN_TRY(graph, architecture.build(config, lookup));
+  graphs.graph = std::move(graph);
+  if (architecture.build_source != nullptr) {
+    QUERN_TRY(source, architecture.build_source(config, lookup));
+    graphs.source = std::move(source);
+  }
+  return graphs;
 }
 
 }  // namespace quern::runtime

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "formats/quern_file.h"
@@ -20,11 +21,18 @@ using ExtraTensors = std::map<std::string, quant::TensorView, std::less<>>;
 Result<quant::TensorView> view_of(const formats::TensorEntry& entry,
                                   const formats::QuernFile& file);
 
+/// What a model runs: its graph, and of an encoder–decoder that of the source, whose states are the
+/// first of the other's.
+struct ModelGraphs {
+  graph::Graph graph;
+  std::optional<graph::Graph> source;
+};
+
 /// Checks every tensor that `architecture` expects under `config` against the file, then builds the
-/// graph over views of it. Work in proportion to the number of tensors.
+/// graphs over views of it. Work in proportion to the number of tensors.
 /// Errors: kMissing (a tensor), kMismatch (shape, or an encoding that its role does not allow),
 /// kOutOfRange (dimensions), all naming the tensor and the file.
-Result<graph::Graph> build_graph(const models::Architecture& architecture, const Config& config,
-                                 const formats::QuernFile& file, const ExtraTensors& extra = {});
+Result<ModelGraphs> build_graphs(const models::Architecture& architecture, const Config& config,
+                                  const formats::QuernFile& file, const ExtraTensors& extra = {});
 
 }  // namespace quern::runtime

@@ -40,7 +40,7 @@ std::vector<float> run(const ToyModel& model, backends::LinearObserver* observer
   options.observer = observer;
   auto program = (*backends::find_backend("cpu"))->compile(model.graph(), options);
   REQUIRE(program.ok());
-  auto state = (*program)->new_sequence(kTokens);
+  auto state = (*program)->new_sequence({kTokens});
   REQUIRE(state.ok());
   std::vector<float> logits;
   for (std::int64_t first = 0; first < kTokens; first += chunk) {

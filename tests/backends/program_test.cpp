@@ -28,7 +28,7 @@ class Bench {
     capacity_ = options.max_positions;
   }
 
-  Sequence sequence() const { return {std::move(program_->new_sequence(capacity_)).value()}; }
+  Sequence sequence() const { return {std::move(program_->new_sequence({capacity_})).value()}; }
 
   void add(Sequence& sequence, std::int32_t token) {
     tokens_.push_back(token);
@@ -189,12 +189,12 @@ TEST_CASE("the plan says exactly what a program and a sequence take") {
   backends::CompileOptions options = options_for(64, 500, KvType::kF16);
   options.executor = std::move(make_executor(2)).value();
   const backends::Backend& backend = **backends::find_backend("cpu");
-  const auto plan = backend.plan(*model.graph(), options, 500);
+  const auto plan = backend.plan(*model.graph(), options, {500});
   REQUIRE(plan.ok());
   const auto program = backend.compile(model.graph(), options);
   REQUIRE(program.ok());
   CHECK((*program)->scratch_bytes() == plan->scratch_bytes);
-  CHECK((*(*program)->new_sequence(500))->bytes() == plan->sequence_bytes);
+  CHECK((*(*program)->new_sequence({500}))->bytes() == plan->sequence_bytes);
 }
 
 TEST_CASE("an executor that cannot give its threads is an error, not a hang") {
@@ -208,7 +208,7 @@ TEST_CASE("an executor that cannot give its threads is an error, not a hang") {
   options.executor = std::make_shared<Refusing>();
   const auto program = (*backends::find_backend("cpu"))->compile(model.graph(), options);
   REQUIRE(program.ok());
-  auto state = (*program)->new_sequence(64);
+  auto state = (*program)->new_sequence({64});
   REQUIRE(state.ok());
   const std::vector<std::int32_t> zero = {0};
   const std::vector<std::int64_t> positions = {0};
@@ -235,7 +235,7 @@ TEST_CASE("fast mode stays near the exact one, or says that the build lacks it")
     options.fast = fast;
     options.executor = std::move(make_executor(2)).value();
     QUERN_TRY(program, (*backends::find_backend("cpu"))->compile(model.graph(), options));
-    QUERN_TRY(state, program->new_sequence(512));
+    QUERN_TRY(state, program->new_sequence({512}));
     std::vector<std::int32_t> tokens(100), rows(100);
     std::vector<std::int64_t> positions(100);
     for (std::size_t i = 0; i < 100; ++i) {

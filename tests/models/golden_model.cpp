@@ -153,7 +153,7 @@ Result<Runner> Runner::create(const GoldenModel& model, const Options& options) 
   Runner runner;
   QUERN_TRY(program, backend->compile(model.graph(), compile));
   runner.program_ = std::move(program);
-  QUERN_TRY(state, runner.program_->new_sequence(options.capacity));
+  QUERN_TRY(state, runner.program_->new_sequence({options.capacity}));
   runner.state_ = std::move(state);
   return runner;
 }

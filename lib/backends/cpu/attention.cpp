@@ -14,14 +14,15 @@ constexpr std::int64_t kSpanPositions = kernels::kSpanBlocks * kernels::kKvBlock
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 struct AttentionShape {
-  BufferId q, k, v, out;
-  BufferId stored;    ///< A mark: the step's keys and values stand in the cache.
+  BufferId q, out;
   BufferId partials;  ///< States of spans, of steps of few rows.
   graph::StateId state;
   std::int64_t n_heads, n_kv_heads, head_dim, value_dim, window;
   float scale, softcap;
   const float* alibi_slopes;  ///< Per head, or nullptr.
   const float* sinks;         ///< Per head, or nullptr.
+  std::shared_ptr<const DistanceBias> bias;  ///< Or nullptr.
+  bool source;                               ///< All rows of the sequence's source are visible.
   KvType kv;
   std::int64_t max_spans;
 
@@ -50,6 +51,7 @@ struct QueryTile {
   std::array<std::int64_t, kernels::kMaxQueries> begin, end;
   std::array<float*, kernels::kMaxQueries> out;
   std::array<float, kernels::kMaxQueries> slope, sink;
+  std::array<const float*, kernels::kMaxQueries> bias;
   std::int64_t queries = 0;
   std::int64_t first_row = 0, rows = 0, first_head = 0;
   std::int64_t first_block = 0, last_block = 0;  ///< Of all queries, last exclusive.
@@ -81,14 +83,15 @@ struct Items {
         std::min(head_begin + shape.chunk_heads(), (kv_head + 1) * shape.group());
     for (std::int64_t row = row_tile * tile_rows; row < row_end;) {
       const SequenceState* sequence = context.step.sequences[static_cast<std::size_t>(row)];
+      const auto& cache = *static_cast<const KvCache*>(sequence);
       QueryTile tile;
-      tile.head = static_cast<const KvCache*>(sequence)->head(shape.state, kv_head);
+      tile.head = cache.head(shape.state, kv_head);
       tile.first_row = row;
       tile.first_head = head_begin;
       tile.first_block = std::numeric_limits<std::int64_t>::max();
       for (; row < row_end && context.step.sequences[static_cast<std::size_t>(row)] == sequence;
            ++row) {
-        add_row(tile, row, head_begin, head_end);
+        add_row(tile, cache, row, head_begin, head_end);
         ++tile.rows;
       }
       visit(tile);
@@ -96,21 +99,23 @@ struct Items {
   }
 
  private:
-  void add_row(QueryTile& tile, std::int64_t row, std::int64_t head_begin,
+  void add_row(QueryTile& tile, const KvCache& cache, std::int64_t row, std::int64_t head_begin,
                std::int64_t head_end) const {
     const std::int64_t pos = context.step.positions[static_cast<std::size_t>(row)];
     const std::int64_t begin =
         shape.window > 0 ? std::max<std::int64_t>(0, pos - shape.window + 1) : 0;
+    const std::int64_t end = shape.source ? cache.source_rows() : pos + 1;
     tile.first_block = std::min(tile.first_block, begin / kernels::kKvBlock);
-    tile.last_block = std::max(tile.last_block, pos / kernels::kKvBlock + 1);
+    tile.last_block = std::max(tile.last_block, ceil_div(end, kernels::kKvBlock));
     for (std::int64_t head = head_begin; head < head_end; ++head) {
       const auto i = static_cast<std::size_t>(tile.queries++);
       tile.q[i] = context.floats(shape.q) + (row * shape.n_heads + head) * shape.head_dim;
       tile.out[i] = context.floats(shape.out) + (row * shape.n_heads + head) * shape.value_dim;
       tile.slope[i] = shape.alibi_slopes != nullptr ? shape.alibi_slopes[head] : 0.0F;
       tile.sink[i] = shape.sinks != nullptr ? shape.sinks[head] : 0.0F;
+      tile.bias[i] = shape.bias != nullptr ? shape.bias->row(head, pos) : nullptr;
       tile.begin[i] = begin;
-      tile.end[i] = pos + 1;
+      tile.end[i] = end;
     }
   }
 };
@@ -133,15 +138,33 @@ void attend(const AttentionShape& shape, const StepContext& context, const Query
   args.softcap = shape.softcap;
   if (shape.alibi_slopes != nullptr) args.alibi_slope = tile.slope.data();
   if (shape.sinks != nullptr && block_begin == tile.first_block) args.sink = tile.sink.data();
+  if (shape.bias != nullptr) args.bias = tile.bias.data();
   args.state = state;
   args.scratch = scratch;
   context.kernels.attention[static_cast<std::size_t>(shape.kv)](args);
 }
 
+/// What enters a cache.
+struct StoredShape {
+  BufferId k, v;
+  graph::StateId state;
+  std::int64_t n_kv_heads, head_dim, value_dim;
+  KvType kv;
+
+  StoredShape(const Lowering& lowering, graph::ValueId keys, graph::ValueId values,
+              graph::StateId id)
+      : k(lowering.buffer(keys)), v(lowering.buffer(values)), state(id), kv(lowering.kv()) {
+    const graph::KvState& its = lowering.graph().states[static_cast<std::size_t>(id)];
+    n_kv_heads = its.n_kv_heads;
+    head_dim = its.head_dim;
+    value_dim = its.value_dim;
+  }
+};
+
 /// Writes keys and values of all rows; threads take KV heads, so no two touch one byte.
 class KvStoreStep final : public Step {
  public:
-  explicit KvStoreStep(const AttentionShape& shape) : shape_(shape) {}
+  explicit KvStoreStep(const StoredShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
     const auto store = context.kernels.kv_store[static_cast<std::size_t>(shape_.kv)];
@@ -160,7 +183,7 @@ class KvStoreStep final : public Step {
   }
 
  private:
-  AttentionShape shape_;
+  StoredShape shape_;
 };
 
 /// Many rows: threads take items and walk the blocks of each.
@@ -248,50 +271,90 @@ class MergeStep final : public Step {
   AttentionShape shape_;
 };
 
-}  // namespace
-
-Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& attention = *std::get_if<graph::AttentionOp>(&op);
-  const graph::KvState& state = lowering.graph().states[static_cast<std::size_t>(attention.state)];
+Status check_cache(const Lowering& lowering, const char* op) {
   const auto kv = static_cast<std::size_t>(lowering.kv());
-  if (lowering.kernels().attention[kv] == nullptr || lowering.kernels().kv_store[kv] == nullptr) {
-    return Error(ErrorCode::kUnsupported, "the cpu backend lacks attention for a kind of KV cache")
-        .of("attention")
-        .got(std::to_string(kv));
-  }
+  if (lowering.kernels().attention[kv] != nullptr && lowering.kernels().kv_store[kv] != nullptr)
+    return {};
+  return Error(ErrorCode::kUnsupported, "the cpu backend lacks attention for a kind of KV cache")
+      .of(op)
+      .got(std::to_string(kv));
+}
+
+/// What both ops say; `out` gets its buffer.
+AttentionShape shape_of(Lowering& lowering, graph::ValueId q, graph::StateId id,
+                        std::int64_t n_heads, float scale, graph::ValueId out) {
+  const graph::KvState& state = lowering.graph().states[static_cast<std::size_t>(id)];
+  const CompileOptions& options = lowering.options();
   AttentionShape shape{};
-  shape.q = lowering.buffer(attention.q);
-  shape.k = lowering.buffer(attention.k);
-  shape.v = lowering.buffer(attention.v);
-  shape.state = attention.state;
-  shape.n_heads = attention.n_heads;
+  shape.q = lowering.buffer(q);
+  shape.state = id;
+  shape.n_heads = n_heads;
   shape.n_kv_heads = state.n_kv_heads;
   shape.head_dim = state.head_dim;
   shape.value_dim = state.value_dim;
   shape.window = state.window;
-  shape.scale = attention.scale;
-  shape.softcap = attention.softcap;
-  if (!attention.alibi_slopes.empty()) shape.alibi_slopes = attention.alibi_slopes.data();
-  if (attention.sinks != graph::kNone) shape.sinks = lowering.weight(attention.sinks).view.f32();
+  shape.scale = scale;
+  shape.source = state.source;
   shape.kv = lowering.kv();
-  shape.max_spans = ceil_div(lowering.options().max_positions, kSpanPositions);
+  shape.max_spans =
+      ceil_div(state.source ? options.max_source : options.max_positions, kSpanPositions);
   shape.out = lowering.allocate(out);
-  shape.stored = lowering.new_buffer(0, 0);
-  shape.partials = lowering.new_buffer(
-      0, lowering.few_rows(lowering.value(attention.q)) * shape.n_heads * shape.max_spans *
-             shape.query_floats() * static_cast<std::int64_t>(sizeof(float)));
+  shape.partials = lowering.new_buffer(0, lowering.few_rows(lowering.value(q)) * shape.n_heads *
+                                              shape.max_spans * shape.query_floats() *
+                                              static_cast<std::int64_t>(sizeof(float)));
+  return shape;
+}
 
+/// \param reads q, and what must stand in the cache first.
+void add_attend_steps(Lowering& lowering, const AttentionShape& shape,
+                      const std::vector<BufferId>& reads) {
   const std::int64_t scratch =
       shape.state_floats(kernels::kMaxQueries) * static_cast<std::int64_t>(sizeof(float)) +
       kernels::attention_scratch_bytes(shape.kv, shape.head_dim, shape.value_dim);
-  lowering.add(std::make_unique<KvStoreStep>(shape),
-               {Split::kOther, {shape.k, shape.v}, {shape.stored}, 0, When::kAlways, "kv_store"});
   lowering.add(std::make_unique<AttendStep>(shape),
-               {Split::kOther, {shape.q, shape.stored}, {shape.out}, scratch, When::kMany});
+               {Split::kOther, reads, {shape.out}, scratch, When::kMany});
   lowering.add(std::make_unique<AttendSpansStep>(shape),
-               {Split::kOther, {shape.q, shape.stored}, {shape.partials}, scratch, When::kFew});
+               {Split::kOther, reads, {shape.partials}, scratch, When::kFew});
   lowering.add(std::make_unique<MergeStep>(shape),
                {Split::kRows, {shape.partials}, {shape.out}, scratch, When::kFew, "merge"});
+}
+
+}  // namespace
+
+Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& attention = *std::get_if<graph::AttentionOp>(&op);
+  QUERN_CHECK(check_cache(lowering, "attention"));
+  QUERN_TRY(bias, lowering.distance_bias("attention", attention.bias,
+                                         lowering.options().max_positions - 1, 0));
+  AttentionShape shape = shape_of(lowering, attention.q, attention.state, attention.n_heads,
+                                  attention.scale, out);
+  shape.softcap = attention.softcap;
+  shape.bias = std::move(bias);
+  if (!attention.alibi_slopes.empty()) shape.alibi_slopes = attention.alibi_slopes.data();
+  if (attention.sinks != graph::kNone) shape.sinks = lowering.weight(attention.sinks).view.f32();
+  const StoredShape stored(lowering, attention.k, attention.v, attention.state);
+  // A mark: the step's keys and values stand in the cache.
+  const BufferId mark = lowering.new_buffer(0, 0);
+  lowering.add(std::make_unique<KvStoreStep>(stored),
+               {Split::kOther, {stored.k, stored.v}, {mark}, 0, When::kAlways, "kv_store"});
+  add_attend_steps(lowering, shape, {shape.q, mark});
+  return {};
+}
+
+Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& attention = *std::get_if<graph::CrossAttentionOp>(&op);
+  QUERN_CHECK(check_cache(lowering, "cross_attention"));
+  const AttentionShape shape = shape_of(lowering, attention.q, attention.state, attention.n_heads,
+                                        attention.scale, out);
+  add_attend_steps(lowering, shape, {shape.q});
+  return {};
+}
+
+Status lower_store_source(Lowering& lowering, const graph::Op& op, graph::ValueId /*out*/) {
+  const auto& store = *std::get_if<graph::StoreSourceOp>(&op);
+  QUERN_CHECK(check_cache(lowering, "store_source"));
+  const StoredShape stored(lowering, store.k, store.v, store.state);
+  lowering.add(std::make_unique<KvStoreStep>(stored), {Split::kOther, {stored.k, stored.v}, {}});
   return {};
 }
 

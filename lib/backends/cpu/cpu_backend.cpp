@@ -22,6 +22,7 @@ KvType resolve(KvType kv, const graph::Graph& graph) {
 Status check(const CompileOptions& options) {
   if (options.executor == nullptr || options.max_rows < 1 || options.max_outputs < 0 ||
       options.max_outputs > options.max_rows || options.max_positions < 1 ||
+      options.max_source < 0 ||
       options.trace_events < 0) {
     return Error(ErrorCode::kInvalidArgument, "the sizes to compile for do not fit together")
         .of("CompileOptions");
@@ -52,13 +53,14 @@ Result<std::unique_ptr<Program>> CpuBackend::compile(std::shared_ptr<const graph
 }
 
 Result<ProgramPlan> CpuBackend::plan(const graph::Graph& graph, const CompileOptions& options,
-                                     std::int64_t capacity) const {
+                                     const SequenceSize& size) const {
   QUERN_CHECK(check(options));
   QUERN_TRY(table, kernels::default_kernels());
   const KvType kv = resolve(options.kv, graph);
   QUERN_TRY(lowered, Lowering::lower(graph, options, kv, *table));
+  const KvLayout layout(graph, kv, size);
   return ProgramPlan{CpuProgram::memory_bytes(lowered, options.executor->threads()),
-                     KvLayout(graph, kv, capacity).bytes()};
+                     layout.bytes() + layout.source_bytes()};
 }
 
 }  // namespace quern::backends::cpu

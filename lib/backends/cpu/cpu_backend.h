@@ -14,7 +14,7 @@ class CpuBackend final : public Backend {
   Result<std::unique_ptr<Program>> compile(std::shared_ptr<const graph::Graph> graph,
                                            const CompileOptions& options) const override;
   Result<ProgramPlan> plan(const graph::Graph& graph, const CompileOptions& options,
-                           std::int64_t capacity) const override;
+                           const SequenceSize& size) const override;
 };
 
 }  // namespace quern::backends::cpu

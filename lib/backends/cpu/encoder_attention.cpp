@@ -1,11 +1,10 @@
 // Attention among the rows of each sequence of a step: both directions, no cache.
 #include <algorithm>
 #include <array>
-#include <vector>
+#include <memory>
 
 #include "backends/cpu/ops.h"
 #include "backends/cpu/relative_positions.h"
-#include "backends/cpu/unsupported.h"
 
 namespace quern::backends::cpu {
 namespace {
@@ -54,9 +53,9 @@ struct HeadRows {
 
 class EncoderAttentionStep final : public Step {
  public:
-  /// \param bias per head, the bias by key − query + max_rows − 1, `stride` floats; may be empty.
-  EncoderAttentionStep(const EncoderShape& shape, std::vector<float> bias, std::int64_t stride)
-      : shape_(shape), bias_(std::move(bias)), bias_stride_(stride) {}
+  /// \param bias nullptr: none.
+  EncoderAttentionStep(const EncoderShape& shape, std::shared_ptr<const DistanceBias> bias)
+      : shape_(shape), bias_(std::move(bias)) {}
 
   void run(const StepContext& context) const override {
     const auto& starts = context.step.starts;
@@ -116,8 +115,8 @@ class EncoderAttentionStep final : public Step {
         float* biases = bias_rows + static_cast<std::int64_t>(i) * shape_.bias_floats();
         position_biases(context, rows, row, biases);
         bias[i] = biases;
-      } else if (!bias_.empty()) {
-        bias[i] = bias_.data() + rows.head * bias_stride_ + shape_.max_rows - 1 - pos;
+      } else if (bias_ != nullptr) {
+        bias[i] = bias_->row(rows.head, pos);
       }
     }
     kernels::AttentionArgs args{};
@@ -132,7 +131,7 @@ class EncoderAttentionStep final : public Step {
     args.scale = shape_.scale;
     args.state = reinterpret_cast<float*>(scratch);
     args.scratch = scratch + shape_.state_bytes() + shape_.bias_bytes();
-    args.bias = shape_.has_positions() || !bias_.empty() ? bias.data() : nullptr;
+    args.bias = shape_.has_positions() || bias_ != nullptr ? bias.data() : nullptr;
     context.kernels.attention[kF32](args);
     context.kernels.attention_finish(last - first, shape_.head_dim, args.state, out.data());
   }
@@ -165,31 +164,8 @@ class EncoderAttentionStep final : public Step {
   }
 
   EncoderShape shape_;
-  std::vector<float> bias_;
-  std::int64_t bias_stride_;
+  std::shared_ptr<const DistanceBias> bias_;
 };
-
-/// The table of a relative bias, written out by distance for every head: `n_heads` rows of
-/// 2·max_rows − 1 floats, and whole blocks behind them.
-std::vector<float> spread_bias(const Lowering& lowering, const graph::RelativeBias& bias,
-                               std::int64_t n_heads, std::int64_t stride) {
-  if (bias.table == graph::kNone) return {};
-  const quant::TensorView& table = lowering.weight(bias.table).view;
-  const std::int64_t max_rows = lowering.options().max_rows;
-  std::vector<float> spread(static_cast<std::size_t>(n_heads * stride));
-  std::vector<float> heads(static_cast<std::size_t>(n_heads));
-  for (std::int64_t distance = 1 - max_rows; distance < max_rows; ++distance) {
-    lowering.kernels().gather_row[static_cast<std::size_t>(table.encoding)](
-        table.data,
-        relative_bucket(distance, bias.n_buckets, bias.max_distance, bias.bidirectional), n_heads,
-        heads.data());
-    for (std::int64_t head = 0; head < n_heads; ++head) {
-      spread[static_cast<std::size_t>(head * stride + distance + max_rows - 1)] =
-          heads[static_cast<std::size_t>(head)];
-    }
-  }
-  return spread;
-}
 
 }  // namespace
 
@@ -200,11 +176,8 @@ Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::V
   };
   const graph::Disentangled& positions = attention.disentangled;
   const graph::ValueId table = positions.keys != graph::kNone ? positions.keys : positions.queries;
-  if (attention.bias.table != graph::kNone) {
-    const graph::Weight& weight = lowering.weight(attention.bias.table);
-    if (lowering.kernels().gather_row[static_cast<std::size_t>(weight.view.encoding)] == nullptr)
-      return unsupported_encoding("encoder_attention", weight);
-  }
+  const std::int64_t reach = lowering.options().max_rows - 1;
+  QUERN_TRY(bias, lowering.distance_bias("encoder_attention", attention.bias, reach, reach));
   const EncoderShape shape{
       .q = lowering.buffer(attention.q),
       .k = lowering.buffer(attention.k),
@@ -220,14 +193,11 @@ Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::V
       .span = table == graph::kNone ? 0 : lowering.value(table).count / 2,
       .disentangled = positions,
   };
-  const std::int64_t stride = 2 * shape.max_rows - 1 + kernels::kKvBlock;
   StepInfo info{Split::kOther, {shape.q, shape.k, shape.v}, {shape.out}, shape.scratch_bytes()};
   for (const BufferId id : {shape.position_keys, shape.position_queries}) {
     if (id >= 0) info.reads.push_back(id);
   }
-  lowering.add(std::make_unique<EncoderAttentionStep>(
-                   shape, spread_bias(lowering, attention.bias, shape.n_heads, stride), stride),
-               std::move(info));
+  lowering.add(std::make_unique<EncoderAttentionStep>(shape, std::move(bias)), std::move(info));
   return {};
 }
 

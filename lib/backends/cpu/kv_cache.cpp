@@ -12,14 +12,19 @@ std::int64_t blocks_for(std::int64_t positions) {
 
 }  // namespace
 
-KvLayout::KvLayout(const graph::Graph& graph, KvType type, std::int64_t capacity)
-    : blocks_(blocks_for(capacity)), type_(type) {
+KvLayout::KvLayout(const graph::Graph& graph, KvType type, const SequenceSize& size)
+    : blocks_(blocks_for(size.positions)), type_(type) {
   layers_.reserve(graph.states.size());
   for (const graph::KvState& state : graph.states) {
-    const Layer layer{bytes_, state.n_kv_heads, kernels::kv_key_block_bytes(type, state.head_dim),
-                      kernels::kv_value_block_bytes(type, state.value_dim)};
-    bytes_ += static_cast<std::uint64_t>(layer.heads * blocks_ *
-                                         (layer.k_block_bytes + layer.v_block_bytes));
+    std::uint64_t& bytes = state.source ? source_bytes_ : bytes_;
+    const Layer layer{bytes,
+                      state.n_kv_heads,
+                      state.source ? blocks_for(size.source) : blocks_,
+                      kernels::kv_key_block_bytes(type, state.head_dim),
+                      kernels::kv_value_block_bytes(type, state.value_dim),
+                      state.source};
+    bytes += static_cast<std::uint64_t>(layer.heads * layer.blocks *
+                                        (layer.k_block_bytes + layer.v_block_bytes));
     layers_.push_back(layer);
   }
   rolling_begin_ = bytes_;
@@ -29,19 +34,23 @@ KvLayout::KvLayout(const graph::Graph& graph, KvType type, std::int64_t capacity
   }
 }
 
-kernels::KvHead KvLayout::head(std::byte* base, graph::StateId state,
+kernels::KvHead KvLayout::head(std::byte* base, std::byte* source, graph::StateId state,
                                std::int64_t head) const noexcept {
   const Layer& layer = layers_[static_cast<std::size_t>(state)];
-  const std::int64_t head_bytes = blocks_ * (layer.k_block_bytes + layer.v_block_bytes);
-  std::byte* k = base + layer.offset + head * head_bytes;
-  return {k, k + blocks_ * layer.k_block_bytes, layer.k_block_bytes, layer.v_block_bytes};
+  const std::int64_t head_bytes = layer.blocks * (layer.k_block_bytes + layer.v_block_bytes);
+  std::byte* k = (layer.source ? source : base) + layer.offset + head * head_bytes;
+  return {k, k + layer.blocks * layer.k_block_bytes, layer.k_block_bytes, layer.v_block_bytes};
 }
 
 Result<std::unique_ptr<SequenceState>> KvCache::create(const graph::Graph& graph, KvType type,
-                                                       std::int64_t capacity) {
-  KvLayout layout(graph, type, capacity);
+                                                       const SequenceSize& size) {
+  KvLayout layout(graph, type, size);
   QUERN_TRY(memory, base::PageBuffer::allocate(layout.bytes()));
-  return std::unique_ptr<SequenceState>(new KvCache(std::move(layout), std::move(memory)));
+  QUERN_TRY(source, base::PageBuffer::allocate(layout.source_bytes()));
+  auto shared = std::make_shared<SourceCache>();
+  shared->memory = std::move(source);
+  return std::unique_ptr<SequenceState>(
+      new KvCache(std::move(layout), std::move(memory), std::move(shared)));
 }
 
 Status KvCache::rewind(std::int64_t position) {
@@ -60,23 +69,26 @@ Status KvCache::rewind(std::int64_t position) {
 }
 
 Status KvCache::copy_from(const SequenceState& other, std::int64_t position) {
-  const auto& source = static_cast<const KvCache&>(other);
-  if (position < 0 || position > capacity() || position > source.capacity() ||
-      source.layout_.states() != layout_.states() || source.layout_.type() != layout_.type()) {
+  const auto& theirs = static_cast<const KvCache&>(other);
+  if (position < 0 || position > capacity() || position > theirs.capacity() ||
+      theirs.layout_.states() != layout_.states() || theirs.layout_.type() != layout_.type()) {
     return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
   }
   const auto [rolling, rolling_bytes] = layout_.rolling_part();
-  if (rolling_bytes != source.layout_.rolling_part().second) {
+  if (rolling_bytes != theirs.layout_.rolling_part().second ||
+      layout_.source_bytes() != theirs.layout_.source_bytes()) {
     return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
   }
-  std::memcpy(memory_.data() + rolling, source.memory_.data() + source.layout_.rolling_part().first,
+  source_ = theirs.source_;
+  std::memcpy(memory_.data() + rolling, theirs.memory_.data() + theirs.layout_.rolling_part().first,
               static_cast<std::size_t>(rolling_bytes));
   const std::int64_t blocks = blocks_for(position);
   for (std::size_t i = 0; i < layout_.states(); ++i) {
     const auto state = static_cast<graph::StateId>(i);
+    if (layout_.is_source(state)) continue;
     for (std::int64_t h = 0; h < layout_.heads(state); ++h) {
       const kernels::KvHead to = head(state, h);
-      const kernels::KvHead from = source.head(state, h);
+      const kernels::KvHead from = theirs.head(state, h);
       std::memcpy(to.k, from.k, static_cast<std::size_t>(blocks * to.k_block_bytes));
       std::memcpy(to.v, from.v, static_cast<std::size_t>(blocks * to.v_block_bytes));
     }

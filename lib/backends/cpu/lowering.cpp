@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cpu/ops.h"
+#include "backends/cpu/unsupported.h"
 #include "kernels/kernel_table.h"
 
 namespace quern::backends::cpu {
@@ -99,6 +100,18 @@ BufferId Lowering::packed(graph::ValueId id, RowFormat format) {
   info.kind = "pack";
   add(std::make_unique<PackStep>(buffer(id), it->second, format, v), std::move(info));
   return it->second;
+}
+
+Result<std::shared_ptr<const DistanceBias>> Lowering::distance_bias(
+    const char* op, const graph::RelativeBias& bias, std::int64_t back, std::int64_t ahead) {
+  if (bias.table == graph::kNone) return std::shared_ptr<const DistanceBias>();
+  const graph::Weight& table = weight(bias.table);
+  if (kernels_.gather_row[static_cast<std::size_t>(table.view.encoding)] == nullptr)
+    return unsupported_encoding(op, table);
+  std::shared_ptr<const DistanceBias>& known = distance_biases_[bias.table];
+  if (known == nullptr)
+    known = std::make_shared<const DistanceBias>(bias, table.view, kernels_, back, ahead);
+  return known;
 }
 
 void Lowering::add(std::unique_ptr<Step> step, StepInfo info) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/relative_positions.h"
 #include "backends/cpu/step.h"
 #include "backends/step_recorder.h"
 #include "graph/graph.h"
@@ -71,6 +72,13 @@ class Lowering {
   /// The value packed for weights of `format`; packed once, however many ops read it.
   BufferId packed(graph::ValueId id, RowFormat format);
 
+  /// The bias by distance, written out once for all ops of the graph that share its table; nullptr
+  /// where `bias` has none. All must ask for the same reach. kUnsupported naming `op` for a table's
+  /// encoding.
+  Result<std::shared_ptr<const DistanceBias>> distance_bias(const char* op,
+                                                            const graph::RelativeBias& bias,
+                                                            std::int64_t back, std::int64_t ahead);
+
   void add(std::unique_ptr<Step> step, StepInfo info);
 
   /// Lowers every node. kUnsupported naming op and encoding where the CPU lacks one.
@@ -88,6 +96,7 @@ class Lowering {
   std::int32_t node_ = 0;
   std::vector<BufferId> value_buffers_;
   std::map<std::pair<graph::ValueId, RowFormat>, BufferId> packed_;
+  std::map<graph::WeightId, std::shared_ptr<const DistanceBias>> distance_biases_;
   std::vector<BufferInfo> buffers_;
   std::vector<std::unique_ptr<Step>> steps_;
   std::vector<StepLabel> labels_;

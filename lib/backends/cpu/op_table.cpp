@@ -9,6 +9,7 @@ namespace {
 constexpr std::array<LowerFn, std::variant_size_v<graph::Op>> kLowerings = {
     lower_embedding,
     lower_position_embedding,
+    lower_sinusoid,
     lower_type_embedding,
     lower_constant_rows,
     lower_linear,
@@ -19,6 +20,8 @@ constexpr std::array<LowerFn, std::variant_size_v<graph::Op>> kLowerings = {
     lower_position_column,
     lower_join_heads,
     lower_attention,
+    lower_store_source,
+    lower_cross_attention,
     lower_encoder_attention,
     lower_pool,
     lower_glu,

@@ -35,6 +35,9 @@ Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId
 Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_sinusoid(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_store_source(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 

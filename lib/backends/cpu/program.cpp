@@ -168,8 +168,8 @@ std::span<const float> CpuProgram::output(std::string_view name) const {
   return {};
 }
 
-Result<std::unique_ptr<SequenceState>> CpuProgram::new_sequence(std::int64_t capacity) const {
-  return KvCache::create(*graph_, kv_, capacity);
+Result<std::unique_ptr<SequenceState>> CpuProgram::new_sequence(const SequenceSize& size) const {
+  return KvCache::create(*graph_, kv_, size);
 }
 
 }  // namespace quern::backends::cpu

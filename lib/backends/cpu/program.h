@@ -26,7 +26,7 @@ class CpuProgram final : public Program {
   std::uint64_t scratch_bytes() const noexcept override { return memory_.size(); }
   KvType kv() const noexcept override { return kv_; }
   StepTrace trace() const override { return recorder_ ? recorder_->trace() : StepTrace(); }
-  Result<std::unique_ptr<SequenceState>> new_sequence(std::int64_t capacity) const override;
+  Result<std::unique_ptr<SequenceState>> new_sequence(const SequenceSize& size) const override;
 
   /// Bytes that `create` will take.
   static std::uint64_t memory_bytes(const Lowered& lowered, int threads) noexcept;

@@ -34,6 +34,25 @@ std::int64_t relative_bucket(std::int64_t distance, std::int64_t n_buckets,
   return base + std::min(n_buckets - 1, exact + step);
 }
 
+DistanceBias::DistanceBias(const graph::RelativeBias& bias, const quant::TensorView& table,
+                           const kernels::KernelTable& kernels, std::int64_t back,
+                           std::int64_t ahead)
+    : back_(back),
+      stride_(back + 1 + ahead + kernels::kKvBlock),
+      values_(static_cast<std::size_t>(table.cols * stride_)) {
+  std::vector<float> heads(static_cast<std::size_t>(table.cols));
+  for (std::int64_t distance = -back; distance <= ahead; ++distance) {
+    kernels.gather_row[static_cast<std::size_t>(table.encoding)](
+        table.data,
+        relative_bucket(distance, bias.n_buckets, bias.max_distance, bias.bidirectional),
+        table.cols, heads.data());
+    for (std::size_t head = 0; head < heads.size(); ++head) {
+      values_[head * static_cast<std::size_t>(stride_) + static_cast<std::size_t>(back + distance)] =
+          heads[head];
+    }
+  }
+}
+
 std::int64_t log_bucket(std::int64_t distance, std::int64_t n_buckets,
                         std::int64_t max_distance) noexcept {
   const std::int64_t middle = n_buckets / 2;

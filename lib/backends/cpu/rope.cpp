@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "backends/cpu/ops.h"
+#include "base/scalar_math.h"
 #include "quant/registry.h"
 
 namespace quern::backends::cpu {
@@ -54,6 +56,34 @@ class RopeStep final : public Step {
 
  private:
   Shape shape_;
+};
+
+/// Frequencies and angles are computed in double, as those who publish tables do.
+class SinusoidStep final : public Step {
+ public:
+  SinusoidStep(std::int64_t dim, BufferId out) : out_(out) {
+    const std::int64_t n = dim / 2;
+    for (std::int64_t i = 0; i < n; ++i)
+      divisors_.push_back(base::pow(10000.0, static_cast<double>(i) / static_cast<double>(n)));
+  }
+
+  void run(const StepContext& context) const override {
+    const std::size_t n = divisors_.size();
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      const auto position =
+          static_cast<double>(context.step.positions[static_cast<std::size_t>(row)]);
+      float* out = context.floats(out_) + static_cast<std::size_t>(row) * 2 * n;
+      for (std::size_t i = 0; i < n; ++i) {
+        const base::SinCos pair = base::sin_cos(position / divisors_[i]);
+        out[i] = static_cast<float>(pair.sin);
+        out[n + i] = static_cast<float>(pair.cos);
+      }
+    }
+  }
+
+ private:
+  std::vector<double> divisors_;  ///< One over each frequency.
+  BufferId out_;
 };
 
 class PositionColumnStep final : public Step {
@@ -147,6 +177,13 @@ Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
                               rope.interleaved};
   lowering.add(std::make_unique<RopeStep>(shape),
                {Split::kRows, {shape.x, shape.angles}, {result}});
+  return {};
+}
+
+Status lower_sinusoid(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const BufferId id = lowering.allocate(out);
+  lowering.add(std::make_unique<SinusoidStep>(std::get_if<graph::SinusoidOp>(&op)->dim, id),
+               {Split::kRows, {}, {id}});
   return {};
 }
 
