@@ -123,6 +123,31 @@ void GenerationFlags::add_to(CLI::App& command) {
                    "Evaluates one token at a time (the reply is the same)");
 }
 
+void GenerationFlags::add_beams_to(CLI::App& command) {
+  command
+      .add_option("--beams", beams,
+                  "Beam search over so many hypotheses; 1: none (default: the model's own)")
+      ->check(CLI::Range(1, 256));
+  command
+      .add_option("--length-penalty", length_penalty,
+                  "A hypothesis counts as its log-probability over length^F")
+      ->check(CLI::Range(-100.0, 100.0));
+}
+
+bool GenerationFlags::searches(const Model& model) const {
+  if (beams) return *beams > 1;
+  const bool chooses = greedy || temperature || top_k || top_p || min_p || repeat_penalty;
+  return !chooses && model.default_beams().beams > 1;
+}
+
+BeamOptions GenerationFlags::beam_options(const Model& model) const {
+  BeamOptions options = model.default_beams();
+  if (beams) options.beams = *beams;
+  if (length_penalty) options.length_penalty = *length_penalty;
+  if (max_tokens >= 0) options.max_tokens = max_tokens;
+  return options;
+}
+
 SamplingOptions GenerationFlags::sampling(const Model& model) const {
   SamplingOptions options = model.default_sampling();
   if (temperature) options.temperature = *temperature;

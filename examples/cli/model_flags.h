@@ -41,8 +41,16 @@ struct GenerationFlags {
   std::vector<std::string> stop;
   std::int64_t max_tokens = -1;
   std::int64_t context = 0;
+  std::optional<std::int32_t> beams;
+  std::optional<float> length_penalty;
 
   void add_to(CLI::App& command);
+  /// --beams, --length-penalty, for commands that can search.
+  void add_beams_to(CLI::App& command);
+  /// Whether a beam search is asked for: by the flag, or by the model where no flag asks for another
+  /// way of choosing.
+  bool searches(const Model& model) const;
+  BeamOptions beam_options(const Model& model) const;
   /// The model's defaults under the flags that were given.
   SamplingOptions sampling(const Model& model) const;
   GenerateOptions options(const Model& model) const;

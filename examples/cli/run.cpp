@@ -65,20 +65,41 @@ Json report(const Model& model, const Session& session, const RunOptions& option
   return json;
 }
 
+/// The best hypothesis of a beam search as a reply.
+Result<Generated> search(Session& session, std::span<const TokenId> prompt,
+                         const RunOptions& options) {
+  BeamOptions beams = options.generation.beam_options(session.model());
+  beams.cancel = &InterruptScope::flag();
+  QUERN_TRY(found, session.beam_search(prompt, beams));
+  Hypothesis& best = found.front();
+  if (!options.json) put(best.text);
+  Generated reply;
+  reply.stats.prompt_tokens = static_cast<std::int64_t>(prompt.size());
+  reply.stats.generated_tokens = static_cast<std::int64_t>(best.ids.size());
+  reply.reason = best.finished ? FinishReason::kStop : FinishReason::kLength;
+  if (interrupted()) reply.reason = FinishReason::kCancelled;
+  reply.text = std::move(best.text);
+  reply.ids = std::move(best.ids);
+  return reply;
+}
+
 Result<Generated> reply_to(Session& session, const std::vector<TokenId>& ids,
                            const RunOptions& options) {
   GenerateOptions generate = options.generation.options(session.model());
   generate.cancel = &InterruptScope::flag();
   if (!options.json) generate.on_text = [](std::string_view text) { return put(text); };
   const InterruptScope scope;
-  if (!session.model().is_encoder_decoder()) return session.generate(ids, generate);
-  QUERN_CHECK(session.read_source(ids));
-  const auto start = session.model().decoder_start();
-  if (start.empty())
-    return Error(ErrorCode::kMissing, "the checkpoint does not say what its decoder begins with")
-        .in_file(session.model().path())
-        .of("decoder_start_token_id");
-  return session.generate(start, generate);
+  std::span<const TokenId> prompt = ids;
+  if (session.model().is_encoder_decoder()) {
+    QUERN_CHECK(session.read_source(ids));
+    prompt = session.model().decoder_start();
+    if (prompt.empty())
+      return Error(ErrorCode::kMissing, "the checkpoint does not say what its decoder begins with")
+          .in_file(session.model().path())
+          .of("decoder_start_token_id");
+  }
+  if (options.generation.searches(session.model())) return search(session, prompt, options);
+  return session.generate(prompt, generate);
 }
 
 int run(const RunOptions& options) {
@@ -97,6 +118,8 @@ int run(const RunOptions& options) {
   SessionOptions session_options;
   session_options.context = options.generation.context;
   session_options.kv = options.model.kv_type();
+  if (options.generation.searches(*model))
+    session_options.output_rows = options.generation.beam_options(*model).beams;
   session_options.trace_events = options.trace.events();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
@@ -128,6 +151,7 @@ void add_run(CLI::App& app, Action& action) {
   CLI::Option* system = command->add_option("--system", options->system, "System message");
   command->add_flag("--raw", options->raw, "Does not apply the chat template")->excludes(system);
   options->generation.add_to(*command);
+  options->generation.add_beams_to(*command);
   options->trace.add_to(*command);
   command->add_flag("--json", options->json, "One JSON document instead of streamed text");
   command->footer(

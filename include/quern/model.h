@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quern/beam_search.h"
 #include "quern/config.h"
 #include "quern/encoding.h"
 #include "quern/executor.h"
@@ -23,7 +24,7 @@ namespace quern {
 
 struct ModelOptions {
   int threads = 0;                     ///< 0: usable_cores().
-  std::shared_ptr<Executor> executor;  ///< Takes the place of `threads` where given.
+  std::shared_ptr<Executor> executor = {};  ///< Takes the place of `threads` where given.
   bool vocabulary_only = false;        ///< Tokenizer and template alone; sessions are refused.
   bool fast = false;  ///< Relaxes the numerics law (oneDNN); needs QUERN_WITH_ONEDNN.
 };
@@ -167,8 +168,11 @@ class Model {
   /// Every checksum, then the embedded self-test (strings → ids, template, logits).
   Result<VerifyReport> verify(const Progress& progress = {}) const;
 
-  /// Defaults of generation_config.json, over SamplingOptions' own.
+  /// Defaults of generation_config.json, over SamplingOptions' own; an encoder–decoder is greedy
+  /// unless it says otherwise.
   SamplingOptions default_sampling() const;
+  /// The same for beam search: `beams` is 1 where the file asks for none.
+  BeamOptions default_beams() const;
 
   struct State;
   const State& state() const noexcept { return *state_; }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "quern/adapter.h"       // IWYU pragma: export
+#include "quern/beam_search.h"   // IWYU pragma: export
 #include "quern/config.h"        // IWYU pragma: export
 #include "quern/conversation.h"  // IWYU pragma: export
 #include "quern/encoder.h"       // IWYU pragma: export

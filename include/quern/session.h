@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quern/beam_search.h"
 #include "quern/model.h"
 #include "quern/trace.h"
 
@@ -82,6 +83,12 @@ class Session {
 
   /// Brings the state to `prompt` (reusing the longest common prefix), then samples until an end.
   Result<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& options);
+
+  /// The likeliest continuations of `prompt`, best first; the state is then that of the prompt.
+  /// kLimit where SessionOptions::output_rows is less than the number of beams; kOutOfRange naming
+  /// an option; kUnsupported where the model's state cannot be copied.
+  Result<std::vector<Hypothesis>> beam_search(std::span<const TokenId> prompt,
+                                              const BeamOptions& options);
 
   /// Where the time of all steps so far went; empty where SessionOptions::trace_events is 0.
   Result<StepTrace> trace() const;

@@ -1,5 +1,6 @@
 #include "runtime/generation_defaults.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -13,6 +14,47 @@ namespace {
 void take_number(const Config& config, const char* key, double low, double high, float& slot) {
   const auto value = config.number(key);
   if (value.ok() && *value >= low && *value <= high) slot = static_cast<float>(*value);
+}
+
+/// The number of tokens under `key`, a whole number of at least 0.
+void take_count(const Config& config, const char* key, std::int64_t less, std::int64_t& slot) {
+  const auto value = config.integer(key);
+  if (value.ok() && *value >= 0) slot = std::max<std::int64_t>(0, *value - less);
+}
+
+void read_beams(const Config& config, BeamOptions& beams) {
+  constexpr std::int64_t kMostBeams = 64, kMostTokens = 64;
+  beams.beams = 1;
+  const auto number = config.integer("num_beams");
+  if (number.ok() && *number >= 1 && *number <= kMostBeams)
+    beams.beams = static_cast<std::int32_t>(*number);
+  take_number(config, "length_penalty", -100.0, 100.0, beams.length_penalty);
+  const auto early = config.boolean("early_stopping");
+  if (early.ok()) beams.early_stopping = *early;
+  const auto ngram = config.integer("no_repeat_ngram_size");
+  if (ngram.ok() && *ngram >= 0 && *ngram <= kMostTokens)
+    beams.no_repeat_ngram = static_cast<std::int32_t>(*ngram);
+  // Lengths count the start token.
+  take_count(config, "min_length", 1, beams.min_tokens);
+  take_count(config, "min_new_tokens", 0, beams.min_tokens);
+  take_count(config, "max_length", 1, beams.max_tokens);
+  take_count(config, "max_new_tokens", 0, beams.max_tokens);
+}
+
+/// Tokens that never come: `suppress_tokens`, and the lists of one in `bad_words_ids`.
+void read_banned(const formats::Json& document, GenerationDefaults& defaults) {
+  const auto ban = [&](const formats::Json& id) {
+    if (!id.is_integer()) return;
+    const std::int64_t value = id.integer();
+    if (value < 0 || value > std::numeric_limits<TokenId>::max()) return;
+    defaults.beams.banned.push_back(static_cast<TokenId>(value));
+    defaults.sampling.logit_bias.emplace_back(static_cast<TokenId>(value),
+                                              -std::numeric_limits<float>::infinity());
+  };
+  for (const formats::Json& id : document["suppress_tokens"]) ban(id);
+  for (const formats::Json& word : document["bad_words_ids"]) {
+    if (word.size() == 1) ban(word[std::size_t{0}]);
+  }
 }
 
 void take_token(const Config& config, const char* key, std::int64_t& slot) {
@@ -36,6 +78,9 @@ Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::
     defaults.sampling.top_k = static_cast<std::int32_t>(*top_k);
   const auto sampled = config.boolean("do_sample");
   if (sampled.ok() && !*sampled) defaults.sampling.temperature = 0.0F;
+  defaults.says_sampled = sampled.ok() && *sampled;
+  read_beams(config, defaults.beams);
+  read_banned(document, defaults);
   take_token(config, "decoder_start_token_id", defaults.start_token);
   take_token(config, "forced_bos_token_id", defaults.second_token);
   for (const ConfigValue& value : config.list("eos_token_id")) {

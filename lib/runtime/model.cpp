@@ -111,5 +111,6 @@ Result<MemoryPlan> Model::plan(const SessionOptions& options, int sequences) con
 }
 
 SamplingOptions Model::default_sampling() const { return state_->generation.sampling; }
+BeamOptions Model::default_beams() const { return state_->generation.beams; }
 
 }  // namespace quern

@@ -73,6 +73,13 @@ Status read_encoder_defaults(Model::State& state) {
   return {};
 }
 
+/// Banned tokens that the model lacks.
+void forget_unknown_tokens(runtime::GenerationDefaults& defaults, std::int64_t vocab_size) {
+  std::erase_if(defaults.beams.banned, [&](TokenId id) { return id >= vocab_size; });
+  std::erase_if(defaults.sampling.logit_bias,
+                [&](const auto& bias) { return bias.first >= vocab_size; });
+}
+
 /// What a decoder's sequence begins with: its start token, and what must follow it.
 Status read_decoder_start(Model::State& state) {
   QUERN_TRY(start, state.config.integer_or("decoder_start_token_id", state.generation.start_token));
@@ -117,10 +124,12 @@ Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
     state.executor = std::move(executor);
   }
   state.run_mutex = executor_lock(state.executor);
+  forget_unknown_tokens(state.generation, state.vocab_size);
   state.graph = std::make_shared<const graph::Graph>(std::move(graphs.graph));
   if (graphs.source) {
     state.source_graph = std::make_shared<const graph::Graph>(std::move(*graphs.source));
     QUERN_CHECK(in_file(read_decoder_start(state), path));
+    if (!state.generation.says_sampled) state.generation.sampling.temperature = 0.0F;
   }
   return in_file(read_encoder_defaults(state), path);
 }

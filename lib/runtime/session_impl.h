@@ -86,6 +86,11 @@ struct Session::Impl {
   /// Evaluates the token that was chosen, and guesses after it.
   Status extend(TokenId id, bool speculate, Speculation& state);
   Result<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& generation);
+  /// Evaluates the next token of every hypothesis, in states of their own.
+  Status step_beams(const std::vector<TokenId>& ids, std::int64_t position,
+                    const std::vector<std::unique_ptr<backends::SequenceState>>& states);
+  Result<std::vector<Hypothesis>> beam_search(std::span<const TokenId> prompt,
+                                              const BeamOptions& search);
 };
 
 }  // namespace quern

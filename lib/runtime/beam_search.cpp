@@ -1,0 +1,158 @@
+#include "runtime/beam_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "base/scalar_math.h"
+
+namespace quern::runtime {
+namespace {
+
+constexpr std::int32_t kMostBeams = 256;
+constexpr double kNever = -std::numeric_limits<double>::infinity();
+
+Status check_range(const char* option, double low, double high, double found) {
+  if (found >= low && found <= high) return {};
+  return Error(ErrorCode::kOutOfRange, "an option of the beam search is out of range")
+      .of(option)
+      .want(std::to_string(low) + " … " + std::to_string(high))
+      .got(std::to_string(found));
+}
+
+/// log of the sum of exp of a row; −∞ logits weigh nothing.
+double log_sum_exp(std::span<const float> row) {
+  const auto top = static_cast<double>(*std::max_element(row.begin(), row.end()));
+  double sum = 0;
+  for (const float value : row) sum += base::exp(static_cast<double>(value) - top);
+  return top + base::log(sum);
+}
+
+}  // namespace
+
+Status check_beam_options(const BeamOptions& options, std::int64_t vocab_size) {
+  QUERN_CHECK(check_range("beams", 1, kMostBeams, options.beams));
+  QUERN_CHECK(check_range("results", 1, options.beams, options.results));
+  QUERN_CHECK(check_range("max_tokens", -1, 1e9, static_cast<double>(options.max_tokens)));
+  QUERN_CHECK(check_range("min_tokens", 0, 1e9, static_cast<double>(options.min_tokens)));
+  QUERN_CHECK(check_range("length_penalty", -100, 100, static_cast<double>(options.length_penalty)));
+  QUERN_CHECK(check_range("no_repeat_ngram", 0, 1e6, options.no_repeat_ngram));
+  for (const TokenId id : options.banned)
+    QUERN_CHECK(check_range("banned", 0, static_cast<double>(vocab_size - 1), id));
+  return {};
+}
+
+BeamSearch::BeamSearch(const BeamOptions& options, std::span<const TokenId> prompt,
+                       std::span<const TokenId> end_tokens, std::int64_t max_tokens,
+                       std::int64_t counted)
+    : options_(options),
+      prompt_(prompt),
+      end_tokens_(end_tokens),
+      max_tokens_(max_tokens),
+      counted_(counted),
+      running_(1) {}
+
+bool BeamSearch::is_end(TokenId id) const noexcept {
+  return std::find(end_tokens_.begin(), end_tokens_.end(), id) != end_tokens_.end();
+}
+
+std::vector<TokenId> BeamSearch::excluded(const Beam& beam) const {
+  std::vector<TokenId> ids = options_.banned;
+  if (length_ < options_.min_tokens) ids.insert(ids.end(), end_tokens_.begin(), end_tokens_.end());
+  const auto n = static_cast<std::size_t>(options_.no_repeat_ngram);
+  if (n == 0) return ids;
+  std::vector<TokenId> all(prompt_.begin(), prompt_.end());
+  all.insert(all.end(), beam.ids.begin(), beam.ids.end());
+  if (all.size() + 1 < n) return ids;
+  const auto last = all.end() - static_cast<std::ptrdiff_t>(n - 1);
+  for (std::size_t at = 0; at + n <= all.size(); ++at) {
+    const auto first = all.begin() + static_cast<std::ptrdiff_t>(at);
+    if (std::equal(last, all.end(), first)) ids.push_back(all[at + n - 1]);
+  }
+  return ids;
+}
+
+void BeamSearch::add_candidates(std::size_t beam, std::span<const float> logits,
+                                std::vector<Candidate>& candidates) const {
+  // So many that `beams` of them do not end here.
+  const std::size_t keep = std::max<std::size_t>(2, 1 + end_tokens_.size()) *
+                           static_cast<std::size_t>(options_.beams);
+  const std::vector<TokenId> out = excluded(running_[beam]);
+  std::vector<TokenId> order;
+  order.reserve(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const auto id = static_cast<TokenId>(i);
+    if (std::find(out.begin(), out.end(), id) == out.end()) order.push_back(id);
+  }
+  const auto better = [&](TokenId a, TokenId b) {
+    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x != y ? x > y : a < b;
+  };
+  const std::size_t n = std::min(keep, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(),
+                    better);
+  const double norm = log_sum_exp(logits);
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto own = static_cast<double>(logits[static_cast<std::size_t>(order[i])]);
+    candidates.push_back({running_[beam].log_probability + (own - norm), beam, order[i]});
+  }
+}
+
+double BeamSearch::normalised(double log_probability, std::int64_t length) const {
+  return log_probability / base::pow(static_cast<double>(length + counted_),
+                                     static_cast<double>(options_.length_penalty));
+}
+
+void BeamSearch::finish(const Candidate& candidate) {
+  Hypothesis done{running_[candidate.beam].ids, {}, normalised(candidate.log_probability, length_),
+                  is_end(candidate.id)};
+  if (!done.finished) done.ids.push_back(candidate.id);
+  const auto worse = [&](const Hypothesis& other) { return other.score < done.score; };
+  finished_.insert(std::find_if(finished_.begin(), finished_.end(), worse), std::move(done));
+  if (finished_.size() > static_cast<std::size_t>(options_.beams)) finished_.pop_back();
+}
+
+bool BeamSearch::advance(std::span<const float> logits) {
+  const auto beams = static_cast<std::size_t>(options_.beams);
+  const std::size_t vocab_size = logits.size() / running_.size();
+  std::vector<Candidate> candidates;
+  for (std::size_t i = 0; i < running_.size(); ++i)
+    add_candidates(i, logits.subspan(i * vocab_size, vocab_size), candidates);
+  std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
+    return a.log_probability > b.log_probability;
+  });
+  ++length_;
+  const bool last = length_ >= max_tokens_;
+  const bool full = finished_.size() >= beams;
+  std::vector<Beam> next;
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const Candidate& candidate = candidates[i];
+    const bool ends = last || is_end(candidate.id);
+    // Only one of the first `beams` may end; the others are there to be continued.
+    if (ends && i < beams && !(full && options_.early_stopping) && improvable_) finish(candidate);
+    if (ends || next.size() >= beams) continue;
+    next.push_back({running_[candidate.beam].ids, candidate.log_probability, candidate.beam});
+    next.back().ids.push_back(candidate.id);
+  }
+  running_ = std::move(next);
+  if (running_.empty()) return false;
+  if (finished_.size() < beams) return true;
+  if (options_.early_stopping) return false;
+  improvable_ = normalised(running_.front().log_probability, length_) > finished_.back().score;
+  return improvable_;
+}
+
+std::vector<Hypothesis> BeamSearch::results() const {
+  std::vector<Hypothesis> best = finished_;
+  for (const Beam& beam : running_) {
+    if (best.size() >= static_cast<std::size_t>(options_.results)) break;
+    best.push_back({beam.ids, {}, normalised(beam.log_probability, std::max<std::int64_t>(1, length_)),
+                    false});
+  }
+  if (best.size() > static_cast<std::size_t>(options_.results))
+    best.resize(static_cast<std::size_t>(options_.results));
+  return best;
+}
+
+}  // namespace quern::runtime
