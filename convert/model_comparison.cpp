@@ -6,6 +6,7 @@
 #include "convert/sample_text.h"
 #include "formats/mapped_file.h"
 #include "quern/encoder.h"
+#include "runtime/window_feed.h"
 
 namespace quern::convert {
 namespace {
@@ -54,17 +55,14 @@ struct Pair {
   }
 
   Status score_window(std::span<const TokenId> window) {
-    QUERN_CHECK(source.rewind(0));
-    QUERN_CHECK(quantized.rewind(0));
-    std::size_t at = first_scored(window.size()) - 1;
-    if (at > 0) {
-      QUERN_CHECK(source.step(window.first(at)));
-      QUERN_CHECK(quantized.step(window.first(at)));
-    }
-    while (at + 1 < window.size()) {
-      const std::size_t count = std::min(kRowsAtOnce, window.size() - 1 - at);
-      QUERN_CHECK(score_chunk(window.subspan(at, count), window.subspan(at + 1, count)));
-      at += count;
+    QUERN_TRY(feed, runtime::feed_window(source, window));
+    QUERN_CHECK(runtime::feed_window(quantized, window));
+    std::span<const TokenId> ids = feed.ids, targets = window.subspan(feed.first);
+    while (!ids.empty()) {
+      const std::size_t count = std::min(kRowsAtOnce, ids.size());
+      QUERN_CHECK(score_chunk(ids.first(count), targets.first(count)));
+      ids = ids.subspan(count);
+      targets = targets.subspan(count);
     }
     return {};
   }

@@ -54,6 +54,9 @@ Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
     const std::shared_ptr<Executor>& executor) {
   QUERN_TRY(model, open_in_memory(source, {.keep = false, .target = Encoding::kQR8, .chosen = {}},
                                   executor));
+  if (model.is_encoder_decoder())
+    return Error(ErrorCode::kUnsupported, "calibration of an encoder–decoder is not implemented")
+        .in_file(source.path());
   QUERN_TRY(windows, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
   std::unique_ptr<ObservedModel> made(
       new ObservedModel(std::move(model), std::move(windows), executor));

@@ -5,6 +5,7 @@
 #include "convert/self_test_maker.h"
 #include "formats/mapped_file.h"
 #include "quern/session.h"
+#include "runtime/prompt_values.h"
 
 namespace quern::convert {
 namespace {
@@ -21,24 +22,6 @@ std::vector<TokenId> start_of(const Model& model, std::size_t window) {
   return start;
 }
 
-Result<std::vector<TokenId>> write_window(Session& session, std::size_t length,
-                                          std::size_t window) {
-  std::vector<TokenId> ids = start_of(session.model(), window);
-  ids.resize(std::min(ids.size(), length));
-  GenerateOptions options;
-  options.sampling.temperature = 1.0F;
-  options.sampling.top_k = 0;
-  options.sampling.top_p = 1.0F;
-  options.sampling.min_p = 0.0F;
-  options.sampling.seed = window;
-  options.max_tokens = static_cast<std::int64_t>(length - ids.size());
-  options.ignore_end_tokens = true;
-  QUERN_CHECK(session.rewind(0));
-  QUERN_TRY(reply, session.generate(ids, options));
-  ids.insert(ids.end(), reply.ids.begin(), reply.ids.end());
-  return ids;
-}
-
 std::vector<TokenId> spread_ids(std::int64_t vocab_size, std::size_t length, std::size_t window) {
   std::vector<TokenId> ids(length);
   std::uint64_t state = 2 * window + 1;
@@ -46,6 +29,36 @@ std::vector<TokenId> spread_ids(std::int64_t vocab_size, std::size_t length, std
     state = state * 6364136223846793005u + 1442695040888963407u;
     id = static_cast<TokenId>((state >> 33) % static_cast<std::uint64_t>(vocab_size));
   }
+  return ids;
+}
+
+GenerateOptions free_writing(std::size_t window, std::size_t tokens) {
+  GenerateOptions options;
+  options.sampling.temperature = 1.0F;
+  options.sampling.top_k = 0;
+  options.sampling.top_p = 1.0F;
+  options.sampling.min_p = 0.0F;
+  options.sampling.seed = window;
+  options.max_tokens = static_cast<std::int64_t>(tokens);
+  options.ignore_end_tokens = true;
+  return options;
+}
+
+/// A decoder writes on from a start; an encoder–decoder answers a source of spread ids, which is the
+/// window's first half.
+Result<std::vector<TokenId>> write_window(Session& session, std::size_t length,
+                                          std::size_t window) {
+  const Model& model = session.model();
+  const bool answers = model.is_encoder_decoder();
+  std::vector<TokenId> ids = answers ? spread_ids(runtime::prompt_vocabulary(model),
+                                                  (length + 1) / 2, window)
+                                     : start_of(model, window);
+  ids.resize(std::min(ids.size(), length));
+  QUERN_CHECK(session.rewind(0));
+  if (answers) QUERN_CHECK(session.read_source(ids));
+  const std::span<const TokenId> prompt = answers ? model.decoder_start() : ids;
+  QUERN_TRY(reply, session.generate(prompt, free_writing(window, length - ids.size())));
+  ids.insert(ids.end(), reply.ids.begin(), reply.ids.end());
   return ids;
 }
 

@@ -66,6 +66,13 @@ Status go_to_depth(Session& session, std::span<const TokenId> tokens, std::int64
   return logits.empty() ? Status(Error(ErrorCode::kInternal, "a step gave no logits")) : Status();
 }
 
+/// One repeat of an encoder: the tokens are its source.
+Result<double> source_rate(Session& session, std::span<const TokenId> tokens) {
+  const auto start = Clock::now();
+  QUERN_CHECK(session.read_source(tokens));
+  return static_cast<double>(tokens.size()) / seconds_since(start);
+}
+
 /// One repeat: `tokens` after the first `depth`, in one call or one by one.
 Result<double> one_rate(Session& session, std::span<const TokenId> tokens, std::int64_t depth,
                         bool one_by_one) {
@@ -84,10 +91,16 @@ Result<Rates> measure(Session& session, const char* test, std::int64_t count,
                       const BenchOptions& options, ProgressBar& bar) {
   Rates rates{test, count, {}};
   const bool one_by_one = std::string_view(test) == "decode";
+  const bool reads = session.model().is_encoder_decoder();
   const auto tokens = some_tokens(options.depth + count, session.model().vocab_size());
+  const auto source = some_tokens(std::max<std::int64_t>(1, options.prefill_tokens),
+                                  session.model().source_vocab_size());
+  if (reads) QUERN_CHECK(session.read_source(source));
   // The first run fills caches and page tables and is not counted.
   for (int repeat = -1; repeat < options.repeats; ++repeat) {
-    QUERN_TRY(rate, one_rate(session, tokens, options.depth, one_by_one));
+    QUERN_TRY(rate, reads && !one_by_one
+                        ? source_rate(session, source)
+                        : one_rate(session, tokens, options.depth, one_by_one));
     if (repeat >= 0) rates.tokens_per_second.push_back(rate);
     bar.show(static_cast<std::uint64_t>(repeat + 1), static_cast<std::uint64_t>(options.repeats));
   }

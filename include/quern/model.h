@@ -127,6 +127,8 @@ class Model {
   std::string_view isa() const noexcept;
   int threads() const noexcept;
   std::int64_t vocab_size() const noexcept;
+  /// Ids that a source may hold; vocab_size() where the model is no encoder–decoder.
+  std::int64_t source_vocab_size() const noexcept;
   std::int64_t max_seq_len() const noexcept;
   bool has_tokenizer() const noexcept;
   bool can_run() const noexcept;     ///< Whether it has weights (not a vocabulary alone).

@@ -173,12 +173,22 @@ typedef struct quern_memory_plan {
 quern_code quern_model_plan(const quern_model* model, const quern_session_options* options,
                             int32_t sequences, quern_memory_plan* plan);
 
+/** What an encoder–decoder's reply begins with: `count` tokens, as long as the model lives; NULL and 0
+ *  for any other. */
+const quern_token* quern_model_decoder_start(const quern_model* model, size_t* count);
+
 quern_code quern_session_create(const quern_model* model, const quern_session_options* options,
                                 quern_session** session);
 void quern_session_free(quern_session* session);
 int64_t quern_session_position(const quern_session* session);
 int64_t quern_session_context(const quern_session* session);
 quern_code quern_session_rewind(quern_session* session, int64_t position);
+/** Of an encoder–decoder: evaluates the source that the decoder answers, and forgets what the decoder
+ *  had. quern_model_decoder_start is then the prompt of a reply. \param states gets `count` floats,
+ *  the encoder's last hidden states, owned by the session and valid until its next call; may be
+ *  NULL. QUERN_UNSUPPORTED for any other model. */
+quern_code quern_session_read_source(quern_session* session, const quern_token* tokens,
+                                     size_t length, const float** states, size_t* count);
 /** Appends tokens. \param logits gets `count` = vocab_size floats of the last one, owned by the
  *  session and valid until its next call. */
 quern_code quern_session_step(quern_session* session, const quern_token* tokens, size_t length,

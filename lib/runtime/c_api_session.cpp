@@ -160,6 +160,24 @@ quern_code quern_session_rewind(quern_session* session, int64_t position) {
   });
 }
 
+const quern_token* quern_model_decoder_start(const quern_model* model, size_t* count) {
+  if (count != nullptr) *count = model != nullptr ? model->model.decoder_start().size() : 0;
+  if (model == nullptr || model->model.decoder_start().empty()) return nullptr;
+  return model->model.decoder_start().data();
+}
+
+quern_code quern_session_read_source(quern_session* session, const quern_token* tokens,
+                                     size_t length, const float** states, size_t* count) {
+  return c_call([&]() -> Status {
+    if (session == nullptr) return null_argument("session");
+    if (tokens == nullptr) return null_argument("tokens");
+    QUERN_TRY(rows, session->session.read_source({tokens, length}));
+    if (states != nullptr) *states = rows.data();
+    if (count != nullptr) *count = rows.size();
+    return {};
+  });
+}
+
 quern_code quern_session_step(quern_session* session, const quern_token* tokens, size_t length,
                               const float** logits, size_t* count) {
   return c_call([&]() -> Status {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/guard.h"
+#include "runtime/window_feed.h"
 
 namespace quern {
 namespace {
@@ -94,20 +95,9 @@ Status evaluate_window(
     Session& session, std::span<const TokenId> window,
     const std::function<Status(std::size_t first, std::span<const float> rows)>& sink) {
   return base::guarded([&]() -> Status {
-    if (window.size() < 2) {
-      return Error(ErrorCode::kInvalidArgument, "a window predicts nothing")
-          .of("window")
-          .want("at least 2 tokens")
-          .got(std::to_string(window.size()));
-    }
-    QUERN_CHECK(session.rewind(0));
-    // Logits are needed from the position before the first scored token on; the last token is only
-    // predicted.
-    const std::size_t begin = first_scored(window.size()) - 1;
-    if (begin > 0) QUERN_CHECK(session.step(window.first(begin)));
-    const auto scored = window.subspan(begin, window.size() - 1 - begin);
-    return session.step_all(scored, [&](std::int64_t first, std::span<const float> rows) {
-      return sink(begin + 1 + static_cast<std::size_t>(first), rows);
+    QUERN_TRY(feed, runtime::feed_window(session, window));
+    return session.step_all(feed.ids, [&](std::int64_t first, std::span<const float> rows) {
+      return sink(feed.first + static_cast<std::size_t>(first), rows);
     });
   });
 }

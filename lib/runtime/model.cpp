@@ -41,6 +41,9 @@ std::string_view Model::isa() const noexcept {
 }
 int Model::threads() const noexcept { return state_->executor ? state_->executor->threads() : 1; }
 std::int64_t Model::vocab_size() const noexcept { return state_->vocab_size; }
+std::int64_t Model::source_vocab_size() const noexcept {
+  return state_->source_graph ? state_->source_graph->vocab_size : state_->vocab_size;
+}
 std::int64_t Model::max_seq_len() const noexcept { return state_->max_seq_len; }
 bool Model::has_tokenizer() const noexcept { return state_->tokenizer.has_value(); }
 bool Model::State::is_encoder() const noexcept {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "quern/encoder.h"
-#include "runtime/model_state.h"
 
 namespace quern::runtime {
 namespace {
@@ -45,8 +44,7 @@ Status run_encoder_decoder(const Model& model, std::span<const TokenId> prompt, 
 }  // namespace
 
 std::int64_t prompt_vocabulary(const Model& model) {
-  const auto& source = model.state().source_graph;
-  return source ? std::min(model.vocab_size(), source->vocab_size) : model.vocab_size();
+  return std::min(model.vocab_size(), model.source_vocab_size());
 }
 
 Status evaluate_prompt(const Model& model, std::span<const TokenId> prompt, KvType kv,

@@ -14,6 +14,8 @@
 #include "formats/safetensors_reader.h"
 #include "models/architecture.h"
 #include "quern/encoder.h"
+#include "quern/evaluation.h"
+#include "quern/quern.h"
 #include "quern/session.h"
 
 namespace quern::convert::test {
@@ -252,6 +254,54 @@ TEST_CASE("beam search finds transformers' hypotheses and scores") {
       }
     }
   }
+}
+
+TEST_CASE("an encoder–decoder through C") {
+  const Reference reference(kOwn / "mbart");
+  const TempFolder temp;
+  const std::string path = converted(reference.folder, temp, "a.quern");
+  quern_model* model = nullptr;
+  quern_session* session = nullptr;
+  REQUIRE(quern_model_open(path.c_str(), nullptr, &model) == QUERN_OK);
+  REQUIRE(quern_session_create(model, nullptr, &session) == QUERN_OK);
+  const float* values = nullptr;
+  std::size_t count = 0;
+  REQUIRE(quern_session_read_source(session, reference.source.data(), reference.source.size(),
+                                    &values, &count) == QUERN_OK);
+  CHECK(worst_of_deviation({values, values + count}, reference.states) <= kTolerance);
+  const quern_token* start = quern_model_decoder_start(model, &count);
+  REQUIRE(count == 1);
+  CHECK(*start == 2);
+  REQUIRE(quern_session_step(session, reference.target.data(), 1, &values, &count) == QUERN_OK);
+  const std::vector<float> first(reference.logits.begin(),
+                                 reference.logits.begin() + static_cast<std::ptrdiff_t>(count));
+  CHECK(worst_of_deviation({values, values + count}, first) <= kTolerance);
+  quern_session_free(session);
+  quern_model_free(model);
+}
+
+TEST_CASE("the perplexity of an encoder–decoder's windows is that of their second halves") {
+  const Reference reference(kOwn / "mbart");
+  const TempFolder temp;
+  const Model model = must(Model::open(converted(reference.folder, temp, "a.quern")));
+  Session session = must(Session::create(model, {.context = 32}));
+  std::vector<TokenId> window = reference.source;
+  const std::size_t half = first_scored(window.size());
+  std::vector<float> scored;
+  std::vector<std::size_t> places;
+  const Status done =
+      evaluate_window(session, window, [&](std::size_t first, std::span<const float> rows) {
+        places.push_back(first);
+        scored.insert(scored.end(), rows.begin(), rows.end());
+        return Status();
+      });
+  REQUIRE(done.ok());
+  CHECK(places.front() == half);
+  Reference same = reference;
+  same.source.resize(half);
+  same.target.assign(window.begin() + static_cast<std::ptrdiff_t>(half) - 1, window.end() - 1);
+  same.target.front() = model.decoder_start().front();
+  CHECK(evaluate(model, same).logits == scored);
 }
 
 TEST_CASE("the encoder of T5 alone is an encoder") {
