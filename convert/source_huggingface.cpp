@@ -1,4 +1,5 @@
 // A Hugging Face directory, one safetensors file of it, or a lone tokenizer.json as a source.
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -82,9 +83,22 @@ class HuggingFaceSource final : public SourceModel {
       return std::move(config).error().in_file(directory_.path + "/config.json");
     }
     config_ = std::move(config).value();
+    note_towers();
     if (!config_.has("head.sequence")) return {};  // No encoder.
     QUERN_CHECK(read_pair_template(directory_, config_));
     return read_sentence_settings(directory_, config_);
+  }
+
+  /// A checkpoint may hold more than its architecture here, which takes text.
+  void note_towers() {
+    const auto& items = directory_.config.items();
+    const bool any = std::any_of(items.begin(), items.end(), [](const auto& item) {
+      return item.first.starts_with("vision_config.") || item.first.starts_with("audio_config.");
+    });
+    if (any)
+      notes_.emplace_back(
+          "the checkpoint's parts for pictures and sound are not read: the result takes text "
+          "alone");
   }
 
   void list_tensors() {

@@ -261,8 +261,6 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   }
   AttentionShape shape{};
   shape.q = lowering.buffer(attention.q);
-  shape.k = lowering.buffer(attention.k);
-  shape.v = lowering.buffer(attention.v);
   shape.state = attention.state;
   shape.n_heads = attention.n_heads;
   shape.n_kv_heads = state.n_kv_heads;
@@ -276,7 +274,7 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   shape.kv = lowering.kv();
   shape.max_spans = ceil_div(lowering.options().max_positions, kSpanPositions);
   shape.out = lowering.allocate(out);
-  shape.stored = lowering.new_buffer(0, 0);
+  shape.stored = lowering.mark_of(attention.state);
   shape.partials = lowering.new_buffer(
       0, lowering.few_rows(lowering.value(attention.q)) * shape.n_heads * shape.max_spans *
              shape.query_floats() * static_cast<std::int64_t>(sizeof(float)));
@@ -284,8 +282,12 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   const std::int64_t scratch =
       shape.state_floats(kernels::kMaxQueries) * static_cast<std::int64_t>(sizeof(float)) +
       kernels::attention_scratch_bytes(shape.kv, shape.head_dim, shape.value_dim);
-  lowering.add(std::make_unique<KvStoreStep>(shape),
-               {Split::kOther, {shape.k, shape.v}, {shape.stored}, 0, When::kAlways, "kv_store"});
+  if (attention.k != graph::kNone) {
+    shape.k = lowering.buffer(attention.k);
+    shape.v = lowering.buffer(attention.v);
+    lowering.add(std::make_unique<KvStoreStep>(shape),
+                 {Split::kOther, {shape.k, shape.v}, {shape.stored}, 0, When::kAlways, "kv_store"});
+  }
   lowering.add(std::make_unique<AttendStep>(shape),
                {Split::kOther, {shape.q, shape.stored}, {shape.out}, scratch, When::kMany});
   lowering.add(std::make_unique<AttendSpansStep>(shape),

@@ -71,6 +71,9 @@ class Lowering {
   /// The value packed for weights of `format`; packed once, however many ops read it.
   BufferId packed(graph::ValueId id, RowFormat format);
 
+  /// The mark that orders the steps of a state: whoever fills it writes the mark, readers read it.
+  BufferId mark_of(graph::StateId state);
+
   void add(std::unique_ptr<Step> step, StepInfo info);
 
   /// Lowers every node. kUnsupported naming op and encoding where the CPU lacks one.
@@ -88,6 +91,7 @@ class Lowering {
   std::int32_t node_ = 0;
   std::vector<BufferId> value_buffers_;
   std::map<std::pair<graph::ValueId, RowFormat>, BufferId> packed_;
+  std::map<graph::StateId, BufferId> marks_;
   std::vector<BufferInfo> buffers_;
   std::vector<std::unique_ptr<Step>> steps_;
   std::vector<StepLabel> labels_;
