@@ -36,7 +36,7 @@ struct PlannedTensor {
   std::vector<std::uint64_t> shape;
   std::string source_encoding;
   Encoding encoding;
-  std::uint64_t source_bytes, bytes;
+  std::uint64_t source_bytes = 0, bytes = 0;
   /// Of what was quantized, ‖W − V‖ / ‖W‖ and, where inputs x were observed, the same of what comes
   /// out, √(Σ|(W − V)x|² / Σ|Wx|²). Known once it is written.
   std::optional<double> relative_error = {}, weighted_error = {};

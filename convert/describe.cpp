@@ -194,7 +194,7 @@ Result<Json> describe_foreign(const std::string& path, bool tensors) {
   if (!source.notes().empty()) root["notes"] = source.notes();
   std::vector<TensorLine> lines;
   for (const SourceTensor& tensor : source.tensors()) {
-    lines.push_back({tensor.name, tensor.type_name, {}, tensor.shape, tensor.data.size()});
+    lines.push_back({tensor.name, tensor.type_name, {}, tensor.shape, tensor.bytes()});
   }
   add_tensors(lines, tensors, root);
   return root;

@@ -72,8 +72,8 @@ class AdapterMaker {
     QUERN_TRY(matrices, find_matrices(source_, part));
     used_.insert(found->name);
     const MatrixJob job = job_of(part, matrices.front(), vector);
-    QUERN_TRY(change, make_change(source_transform(source_, rule), Transform::kNone, job.rows,
-                                  source_.config()));
+    QUERN_TRY(change, make_change(source_transform(source_, rule, *found), Transform::kNone,
+                                  job.rows, source_.config()));
     change.slice = source_slice(source_, part);
     MatrixJob changed = job;
     changed.change = change;

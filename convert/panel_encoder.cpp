@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/scalar_math.h"
+#include "convert/mxfp4_streams.h"
 #include "quern/checked.h"
 
 namespace quern::convert {
@@ -60,7 +61,7 @@ PanelEncoder::PanelEncoder(const MatrixJob& job, const MatrixCalibration* calibr
       from_panel_(encoded_panel_bytes(job.from, job.cols)),
       packed_(AlignedBytes(std::max(from_panel_, encoded_panel_bytes(job.to, job.cols)))) {
   const bool interleaved = job.source->layout == Layout::kPanel16;
-  if (interleaved || job.change.transpose) {
+  if (interleaved || job.change.transpose || !job.scales.empty()) {
     row_bytes_ = AlignedBytes(static_cast<std::uint64_t>(kRows) * from_row_);
   }
   if (interleaved && job.change.moves_rows()) {
@@ -87,6 +88,7 @@ void PanelEncoder::foreign_rows(std::int64_t panel, Rows& rows) {
   std::fill(std::begin(rows), std::end(rows), nullptr);
   if (job_.source->layout == Layout::kPanel16) return gather_interleaved(panel, rows);
   if (job_.change.transpose) return gather_transposed(panel, rows);
+  if (!job_.scales.empty()) return gather_streams(panel, rows);
   for (int r = 0; r < rows_of(panel); ++r) {
     const auto row = static_cast<std::uint64_t>(job_.change.source_row(panel * kRows + r));
     rows[r] = job_.data.data() + row * from_row_;
@@ -105,6 +107,15 @@ void PanelEncoder::gather_transposed(std::int64_t panel, Rows& rows) {
     for (std::int64_t k = 0; k < job_.cols; ++k, from += stride, to += element) {
       std::memcpy(to, from, element);
     }
+  }
+}
+
+void PanelEncoder::gather_streams(std::int64_t panel, Rows& rows) {
+  for (int r = 0; r < rows_of(panel); ++r) {
+    std::byte* to = row_bytes_.data() + static_cast<std::uint64_t>(r) * from_row_;
+    rows[r] = to;
+    join_mxfp4_row(job_.data, job_.scales, job_.change.source_row(panel * kRows + r), job_.cols,
+                   to);
   }
 }
 

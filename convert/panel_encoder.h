@@ -26,7 +26,8 @@ struct MatrixJob {
   std::string weight;       ///< Canonical name of the tensor.
   std::int64_t expert = 0;  ///< Which of the weight's matrices.
   const SourceTensor* source = nullptr;
-  std::span<const std::byte> data;  ///< The source's matrix, `source_rows` rows.
+  std::span<const std::byte> data;    ///< The source's matrix, `source_rows` rows.
+  std::span<const std::byte> scales;  ///< As SourceTensor's.
   std::int64_t source_rows = 0;
   std::int64_t rows = 0, cols = 0;  ///< Of the output.
   Encoding from = Encoding::kF32, to = Encoding::kF32;
@@ -39,6 +40,7 @@ struct MatrixJob {
   /// Bytes of output panel `panel`; all but the last have the same.
   std::uint64_t panel_bytes(std::int64_t panel) const noexcept;
   std::uint64_t bytes() const noexcept;
+  std::uint64_t source_bytes() const noexcept { return data.size() + scales.size(); }
   /// Whether the weights' bits are copied, not computed.
   bool keeps_bits() const noexcept { return from == to && !change.changes_values(); }
 };
@@ -90,6 +92,7 @@ class PanelEncoder {
   void visit_source_panels(std::int64_t panel, const Open& open, const Take& take);
   void foreign_rows(std::int64_t panel, Rows& rows);
   void gather_transposed(std::int64_t panel, Rows& rows);
+  void gather_streams(std::int64_t panel, Rows& rows);
   void gather_interleaved(std::int64_t panel, Rows& rows);
   void read_floats(std::int64_t panel);
   void change_value(float& value) const;

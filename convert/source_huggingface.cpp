@@ -1,8 +1,10 @@
 // A Hugging Face directory, one safetensors file of it, or a lone tokenizer.json as a source.
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
 #include "convert/huggingface_tokenizer.h"
+#include "convert/mxfp4_streams.h"
 #include "convert/pair_template.h"
 #include "convert/sentence_settings.h"
 #include "convert/source_model.h"
@@ -27,8 +29,11 @@ class HuggingFaceSource final : public SourceModel {
   }
   Naming naming() const noexcept override { return Naming::kHuggingFace; }
   void release(const SourceTensor& tensor) const noexcept override {
-    const auto* found = directory_.weights ? directory_.weights->find(tensor.name) : nullptr;
-    if (found != nullptr) directory_.weights->release(*found);
+    if (!directory_.weights) return;
+    for (const char* ending : {"", "_blocks", "_scales"}) {
+      const auto* found = directory_.weights->find(tensor.name + ending);
+      if (found != nullptr) directory_.weights->release(*found);
+    }
   }
   bool has_tokenizer() const noexcept override { return !directory_.tokenizer_json.empty(); }
   Result<std::vector<std::byte>> tokenizer_image() const override {
@@ -51,7 +56,7 @@ class HuggingFaceSource final : public SourceModel {
                               : "the checkpoint has a SentencePiece model but no tokenizer.json, "
                                 "which quern needs: the result has no tokenizer");
     }
-    if (directory_.weights) list_tensors();
+    if (directory_.weights) QUERN_CHECK(list_tensors());
     if (vocabulary_only) return {};
     if (!directory_.weights) {
       return Error(ErrorCode::kMissing, "the directory holds no weights")
@@ -82,12 +87,25 @@ class HuggingFaceSource final : public SourceModel {
       return std::move(config).error().in_file(directory_.path + "/config.json");
     }
     config_ = std::move(config).value();
+    note_towers();
     if (!config_.has("head.sequence")) return {};  // No encoder.
     QUERN_CHECK(read_pair_template(directory_, config_));
     return read_sentence_settings(directory_, config_);
   }
 
-  void list_tensors() {
+  /// A checkpoint may hold more than its architecture here, which takes text.
+  void note_towers() {
+    const auto& items = directory_.config.items();
+    const bool any = std::any_of(items.begin(), items.end(), [](const auto& item) {
+      return item.first.starts_with("vision_config.") || item.first.starts_with("audio_config.");
+    });
+    if (any)
+      notes_.emplace_back(
+          "the checkpoint's parts for pictures and sound are not read: the result takes text "
+          "alone");
+  }
+
+  Status list_tensors() {
     files_ = directory_.weights->shard_paths();
     std::vector<SourceTensor> tensors;
     for (const formats::SafeTensor& tensor : directory_.weights->tensors()) {
@@ -99,7 +117,9 @@ class HuggingFaceSource final : public SourceModel {
       out.data = tensor.data;
       tensors.push_back(std::move(out));
     }
+    QUERN_CHECK(join_mxfp4_streams(path_, tensors));
     set_tensors(std::move(tensors));
+    return {};
   }
 
   /// Old checkpoints keep the ids of the ends in config.json alone.

@@ -29,6 +29,10 @@ struct SourceTensor {
   std::optional<Encoding> encoding;  ///< None: a type that quern cannot read.
   Layout layout = Layout::kPlain;    ///< kPlain: rows one after the other in the foreign form.
   std::span<const std::byte> data;
+  /// Not empty: MXFP4 in two streams (mxfp4_streams.h), of which `data` holds the codes.
+  std::span<const std::byte> scales;
+
+  std::uint64_t bytes() const noexcept { return data.size() + scales.size(); }
 };
 
 /// How a source names its tensors.

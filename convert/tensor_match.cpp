@@ -86,10 +86,11 @@ struct SourceShape {
   bool vector, transposed;
 };
 
-SourceShape source_shape(const SourceModel& source, const ExpectedTensor& expected) {
+SourceShape source_shape(const SourceModel& source, const ExpectedTensor& expected,
+                         const SourceTensor& tensor) {
   const bool vector = expected.rule->role == Role::kVector;
   SourceShape shape{vector ? expected.cols : expected.rows, vector ? 1 : expected.cols, vector,
-                    source_transform(source, *expected.rule) == Transform::kTranspose};
+                    source_transform(source, *expected.rule, tensor) == Transform::kTranspose};
   const models::RowRuns slice = source_slice(source, expected);
   if (!slice.whole()) shape.rows = slice.total;
   return shape;
@@ -139,17 +140,18 @@ Status check_type(const SourceModel& source, const SourceTensor& tensor, const S
   if (tensor.layout == Layout::kPlain)
     bytes = checked_mul(rows, ops->foreign_row_bytes(shape.cols));
   if (bytes) bytes = checked_mul(*bytes, static_cast<std::uint64_t>(parts));
-  if (bytes == tensor.data.size()) return {};
+  if (bytes == tensor.bytes()) return {};
   return Error(ErrorCode::kMismatch, "a tensor has another size than its shape and type say")
       .in_file(source.path())
       .of(formats::quote(tensor.name))
       .want(bytes ? std::to_string(*bytes) + " bytes" : "a size that can be counted")
-      .got(std::to_string(tensor.data.size()));
+      .got(std::to_string(tensor.bytes()));
 }
 
 }  // namespace
 
-Transform source_transform(const SourceModel& source, const models::TensorRule& rule) {
+Transform source_transform(const SourceModel& source, const models::TensorRule& rule,
+                           const SourceTensor& tensor) {
   switch (source.naming()) {
     case Naming::kCanonical:
       return Transform::kNone;
@@ -158,7 +160,10 @@ Transform source_transform(const SourceModel& source, const models::TensorRule& 
     case Naming::kHuggingFace:
       break;
   }
-  return rule.hf_transform;
+  // Blocks lie along the inputs of a row, so that what is `[in, out]` as floats is `[out, in]`
+  // here.
+  const bool turned = !tensor.scales.empty() && rule.hf_transform == Transform::kTranspose;
+  return turned ? Transform::kNone : rule.hf_transform;
 }
 
 models::RowRuns source_slice(const SourceModel& source, const ExpectedTensor& expected) {
@@ -187,7 +192,7 @@ Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
     if (expected.optional) return matrices;
     return missing_tensor(source, expected, 0);
   }
-  const SourceShape shape = source_shape(source, expected);
+  const SourceShape shape = source_shape(source, expected, *tensor);
   const std::int64_t parts = stacked ? expected.count : 1;
   for (std::int64_t i = 0; i < expected.count; ++i) {
     if (!stacked) tensor = find_source(source, expected, i, stacked);
@@ -196,9 +201,11 @@ Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
       QUERN_CHECK(check_shape(source, *tensor, shape, parts));
       QUERN_CHECK(check_type(source, *tensor, shape, parts));
     }
-    const std::size_t bytes = tensor->data.size() / static_cast<std::size_t>(parts);
-    const std::size_t at = stacked ? static_cast<std::size_t>(i) * bytes : 0;
-    matrices.push_back({tensor, tensor->data.subspan(at, bytes), shape.rows});
+    const auto part_of = [&](std::span<const std::byte> bytes) {
+      const std::size_t size = bytes.size() / static_cast<std::size_t>(parts);
+      return bytes.subspan(stacked ? static_cast<std::size_t>(i) * size : 0, size);
+    };
+    matrices.push_back({tensor, part_of(tensor->data), part_of(tensor->scales), shape.rows});
   }
   return matrices;
 }

@@ -16,10 +16,12 @@ namespace quern::convert {
 struct SourceMatrix {
   const SourceTensor* tensor;
   std::span<const std::byte> data;
-  std::int64_t rows;  ///< Of the source matrix, before any slice.
+  std::span<const std::byte> scales;  ///< As SourceTensor's.
+  std::int64_t rows;                  ///< Of the source matrix, before any slice.
 };
 
-/// The first tensor that `expected` may be made from, whatever its shape; nullptr where there is none.
+/// The first tensor that `expected` may be made from, whatever its shape; nullptr where there is
+/// none.
 const SourceTensor* find_tensor(const SourceModel& source, const models::ExpectedTensor& expected);
 
 /// Finds the sources of all `expected.count` matrices and checks their shapes and types. Empty
@@ -30,7 +32,8 @@ Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
                                                 const models::ExpectedTensor& expected);
 
 /// What the source did to the tensor, and which of its rows are ours.
-models::Transform source_transform(const SourceModel& source, const models::TensorRule& rule);
+models::Transform source_transform(const SourceModel& source, const models::TensorRule& rule,
+                                   const SourceTensor& tensor);
 models::RowRuns source_slice(const SourceModel& source, const models::ExpectedTensor& expected);
 
 }  // namespace quern::convert

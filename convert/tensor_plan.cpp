@@ -76,7 +76,7 @@ class Planner {
     matrix.name = output_ == OutputFormat::kGguf ? expected.gguf_name : expected.name;
     matrix.rows = vector ? expected.cols : expected.rows;
     matrix.cols = vector ? 1 : expected.cols;
-    QUERN_TRY(change, change_of(expected, matrix.rows));
+    QUERN_TRY(change, change_of(expected, matrix.rows, *sources.front().tensor));
     matrix.change = std::move(change);
     matrix.from = *sources.front().tensor->encoding;
     matrix.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
@@ -96,6 +96,7 @@ class Planner {
     for (const SourceMatrix& source : sources) {
       matrix.source = source.tensor;
       matrix.data = source.data;
+      matrix.scales = source.scales;
       matrix.source_rows = source.rows;
       if (*source.tensor->encoding != matrix.from) return differing_parts(source);
       job.matrices.push_back(matrix);
@@ -116,11 +117,12 @@ class Planner {
     return {.keep = false, .target = target, .chosen = {}};
   }
 
-  Result<TensorChange> change_of(const ExpectedTensor& expected, std::int64_t rows) const {
+  Result<TensorChange> change_of(const ExpectedTensor& expected, std::int64_t rows,
+                                 const SourceTensor& tensor) const {
     const Transform out =
         output_ == OutputFormat::kGguf ? expected.rule->gguf_transform : Transform::kNone;
     auto change =
-        make_change(source_transform(source_, *expected.rule), out, rows, source_.config());
+        make_change(source_transform(source_, *expected.rule, tensor), out, rows, source_.config());
     if (!change.ok()) return std::move(change).error().in_file(source_.path());
     change->slice = source_slice(source_, expected);
     return change;
@@ -149,7 +151,7 @@ class Planner {
       elements_ += static_cast<double>(elements);
     }
     if (expected.rule->role == Role::kMatrix) weight_of_[job.to] += elements;
-    for (const MatrixJob& part : job.matrices) plan_.source_bytes += part.data.size();
+    for (const MatrixJob& part : job.matrices) plan_.source_bytes += part.source_bytes();
     if (TensorJob* whole = fused_with(expected, job)) return join(*whole, std::move(job));
     PlannedTensor shown;
     shown.name = job.name;
@@ -157,7 +159,7 @@ class Planner {
     shown.shape = job.dims;
     shown.source_encoding = matrix.source->type_name;
     shown.encoding = job.to;
-    for (const MatrixJob& part : job.matrices) shown.source_bytes += part.data.size();
+    for (const MatrixJob& part : job.matrices) shown.source_bytes += part.source_bytes();
     shown.bytes = job.bytes();
     shown.transform = describe_change(matrix.change);
     plan_.shown.tensors.push_back(std::move(shown));
@@ -184,7 +186,7 @@ class Planner {
     whole.dims[0] += job.dims[0];
     shown.shape = whole.dims;
     shown.bytes += job.bytes();
-    shown.source_bytes += job.matrices.front().data.size();
+    shown.source_bytes += job.matrices.front().source_bytes();
     if (shown.source != job.matrices.front().source->name)
       shown.source += ", " + job.matrices.front().source->name;
     whole.matrices.push_back(std::move(job.matrices.front()));

@@ -27,7 +27,7 @@ Status stream_matrix(const MatrixJob& job, Executor& executor, const WriteBytes&
   AlignedBytes buffer(static_cast<std::uint64_t>(per_piece) * stride);
   std::vector<QuantizationError> errors(static_cast<std::size_t>(per_piece));
 
-  const std::uint64_t source_bytes = job.data.size();
+  const std::uint64_t source_bytes = job.source_bytes();
   std::uint64_t reported = 0;
   for (std::int64_t first = 0; first < job.panels(); first += per_piece) {
     const std::int64_t count = std::min(per_piece, job.panels() - first);

@@ -66,6 +66,26 @@ WeightId GraphBuilder::matrices(std::string_view name, std::int64_t count, std::
   return weight(name, count, rows, cols, false, false);
 }
 
+WeightId GraphBuilder::matrix_part(std::string_view name, std::int64_t part, std::int64_t count,
+                                   std::int64_t rows, std::int64_t cols) {
+  const WeightId all = matrices(name, count, rows, cols);
+  if (all == kNone) return all;
+  Weight& one = graph_.weights[static_cast<std::size_t>(all)];
+  const EncodingInfo* info = find_encoding(one.view.encoding);
+  const auto bytes = info == nullptr
+                         ? std::nullopt
+                         : tensor_bytes(*info, one.view.layout, static_cast<std::uint64_t>(rows),
+                                        static_cast<std::uint64_t>(cols));
+  if (!bytes || part < 0 || part >= count) {
+    fail(Error(ErrorCode::kOutOfRange, "a weight has no such part").of(std::string(name)));
+    return kNone;
+  }
+  one.name += "." + std::to_string(part);
+  one.view.batch = 1;
+  one.view.data += static_cast<std::uint64_t>(part) * *bytes;
+  return all;
+}
+
 WeightId GraphBuilder::vector(std::string_view name, std::int64_t n, bool optional) {
   return weight(name, 1, 1, n, optional, true);
 }
@@ -192,6 +212,20 @@ ValueId GraphBuilder::scale(ValueId x, float factor, std::string_view name) {
 }
 ValueId GraphBuilder::mul(ValueId a, ValueId b, std::string_view name) {
   return append(MulOp{a, b}, name);
+}
+ValueId GraphBuilder::scale_columns(ValueId x, WeightId weight_id, std::string_view name) {
+  return append(ScaleColumnsOp{x, weight_id}, name);
+}
+ValueId GraphBuilder::columns(ValueId x, std::int64_t first, std::int64_t count,
+                              std::string_view name) {
+  return append(ColumnsOp{x, first, count}, name);
+}
+ValueId GraphBuilder::mix(MixOp op, std::string_view name) { return append(std::move(op), name); }
+ValueId GraphBuilder::match_magnitude(ValueId x, ValueId like, float floor, std::string_view name) {
+  return append(MatchMagnitudeOp{x, like, floor}, name);
+}
+ValueId GraphBuilder::cutoff(ValueId x, float deviations, std::string_view name) {
+  return append(CutoffOp{x, deviations}, name);
 }
 StateId GraphBuilder::rolling_state(std::int64_t floats) {
   graph_.rolling.push_back({floats});

@@ -30,6 +30,10 @@ class GraphBuilder {
   /// The weight `name` as `count` matrices `[rows, cols]`.
   WeightId matrices(std::string_view name, std::int64_t count, std::int64_t rows,
                     std::int64_t cols);
+  /// Matrix number `part` of the weight `name`, which is `count` matrices `[rows, cols]`; in the
+  /// graph it is called "name.part".
+  WeightId matrix_part(std::string_view name, std::int64_t part, std::int64_t count,
+                       std::int64_t rows, std::int64_t cols);
   /// The weight `name` as a float32 vector of `n`.
   WeightId vector(std::string_view name, std::int64_t n, bool optional = false);
   /// Whether there is a weight `name`.
@@ -70,6 +74,11 @@ class GraphBuilder {
   ValueId add(ValueId a, ValueId b, std::string_view name);
   ValueId scale(ValueId x, float factor, std::string_view name);
   ValueId mul(ValueId a, ValueId b, std::string_view name);
+  ValueId scale_columns(ValueId x, WeightId weight, std::string_view name);
+  ValueId columns(ValueId x, std::int64_t first, std::int64_t count, std::string_view name);
+  ValueId mix(MixOp op, std::string_view name);
+  ValueId match_magnitude(ValueId x, ValueId like, float floor, std::string_view name);
+  ValueId cutoff(ValueId x, float deviations, std::string_view name);
   /// With a state of its own.
   ValueId causal_conv(CausalConvOp op, std::string_view name);
   ValueId scan(ScanOp op, std::string_view name);

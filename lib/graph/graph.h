@@ -58,7 +58,8 @@ enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2
 
 // ---- The ops. Shapes: T rows; each struct names its inputs; `out` is in Node. ----
 
-/// out[t] = scale · table[token(t)]; table `[vocab, dim]`.
+/// out[t] = scale · table[token(t)]; table `[vocab, dim]`. A smaller table has row 0 for the tokens
+/// beyond it.
 struct EmbeddingOp {
   WeightId table;
   float scale = 1.0F;
@@ -144,7 +145,8 @@ struct RelativeBias {
 };
 /// Scaled dot-product attention with cache: appends k and v at the rows' positions, then attends.
 /// q `[T, n_heads·head_dim]`, k `[T, n_kv_heads·head_dim]`, v `[T, n_kv_heads·value_dim]`, out
-/// `[T, n_heads·value_dim]`. Causal; window w: a row sees itself and w − 1 before it.
+/// `[T, n_heads·value_dim]`. Causal; window w: a row sees itself and w − 1 before it. With k and v
+/// kNone it appends nothing and reads what an earlier node has appended to the state.
 struct AttentionOp {
   ValueId q, k, v;
   StateId state;
@@ -247,6 +249,35 @@ struct ScaleOp {
 struct MulOp {
   ValueId a, b;
 };
+/// out[t] = weight · x[t], column by column; weight `[cols]`.
+struct ScaleColumnsOp {
+  ValueId x;
+  WeightId weight;
+};
+/// Columns [first, first + cols) of x.
+struct ColumnsOp {
+  ValueId x;
+  std::int64_t first, cols;
+};
+/// out[t] = base[t] + Σ_j (factors[t, first + j] + offset) · x_j[t], added in order of j.
+struct MixOp {
+  ValueId base;
+  std::vector<ValueId> xs;
+  ValueId factors;
+  std::int64_t first = 0;
+  float offset = 0.0F;
+};
+/// out[t] = x[t] · √(mean of like[t]²) / √(max(mean of x[t]², floor)).
+struct MatchMagnitudeOp {
+  ValueId x, like;
+  float floor;
+};
+/// out = max(x − (mean + deviations·σ), 0), mean and σ those of each row: of numbers that are
+/// normally distributed, a fixed part stays (Gemma 3n's activation sparsity).
+struct CutoffOp {
+  ValueId x;
+  float deviations;
+};
 /// Causal convolution of every column with its own `kernel` numbers: out[t, c] = Σ_j weight[c, j] ·
 /// x[t − kernel + 1 + j, c] + bias[c], rows before the sequence being zero. weight `[cols·kernel]`,
 /// bias `[cols]`; the state holds the last kernel − 1 rows.
@@ -285,11 +316,13 @@ struct SelectRowsOp {
   ValueId x;
 };
 
-using Op = std::variant<EmbeddingOp, PositionEmbeddingOp, SinusoidOp, TypeEmbeddingOp, ConstantRowsOp,
-                        LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, PositionColumnOp,
-                        JoinHeadsOp, AttentionOp, StoreSourceOp, CrossAttentionOp, EncoderAttentionOp, PoolOp, GluOp, RouteOp, ExpertsOp,
-                        ScaleRowsOp, ActivationOp, AddOp, MulOp, CausalConvOp, ScanOp, ScaleOp,
-                        ClampOp, SoftcapOp, SelectRowsOp>;
+using Op =
+    std::variant<EmbeddingOp, PositionEmbeddingOp, SinusoidOp, TypeEmbeddingOp, ConstantRowsOp,
+                 LinearOp, RmsNormOp, LayerNormOp, RopeAnglesOp, RopeOp, PositionColumnOp,
+                 JoinHeadsOp, AttentionOp, StoreSourceOp, CrossAttentionOp, EncoderAttentionOp,
+                 PoolOp, GluOp, RouteOp, ExpertsOp, ScaleRowsOp, ActivationOp, AddOp, MulOp,
+                 ScaleColumnsOp, ColumnsOp, MixOp, MatchMagnitudeOp, CutoffOp, CausalConvOp, ScanOp,
+                 ScaleOp, ClampOp, SoftcapOp, SelectRowsOp>;
 
 struct Node {
   Op op;

@@ -1,5 +1,6 @@
 #include "graph/op_table.h"
 
+#include <algorithm>
 #include <array>
 
 namespace quern::graph {
@@ -153,12 +154,24 @@ Status check_bias(const char* op, const RelativeBias& bias, std::int64_t n_heads
   return same(op, "heads of the bias", n_heads, table.cols);
 }
 
+/// Whether a node before has appended to the state in this step.
+bool is_filled(const Graph& graph, StateId state) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [state](const Node& node) {
+    const auto* attention = std::get_if<AttentionOp>(&node.op);
+    return attention != nullptr && attention->state == state && attention->k != kNone;
+  });
+}
+
 std::vector<ValueId> inputs(const AttentionOp& op) { return {op.q, op.k, op.v}; }
 Result<Value> infer(const AttentionOp& op, const Graph& graph) {
   const KvState& state = graph.states[static_cast<std::size_t>(op.state)];
   const Value& q = value(graph, op.q);
   QUERN_CHECK(check_queries("attention", q, op.n_heads, state));
-  QUERN_CHECK(check_stored("attention", value(graph, op.k), value(graph, op.v), state));
+  if ((op.k == kNone) != (op.v == kNone)) return mismatch("attention", "keys without values", 1, 0);
+  if (op.k != kNone)
+    QUERN_CHECK(check_stored("attention", value(graph, op.k), value(graph, op.v), state));
+  else if (!is_filled(graph, op.state))
+    return mismatch("attention", "an earlier node that fills the state", 1, 0);
   QUERN_CHECK(check_bias("attention", op.bias, op.n_heads, graph));
   if (!op.alibi_slopes.empty()) {
     QUERN_CHECK(
@@ -276,6 +289,44 @@ Result<Value> infer(const MulOp& op, const Graph& graph) {
   return shaped(value(graph, op.a), value(graph, op.a).cols);
 }
 
+std::vector<ValueId> inputs(const ScaleColumnsOp& op) { return {op.x}; }
+Result<Value> infer(const ScaleColumnsOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  QUERN_CHECK(same("scale_columns", "weight", x.cols, weight(graph, op.weight).cols));
+  return shaped(x, x.cols);
+}
+
+std::vector<ValueId> inputs(const ColumnsOp& op) { return {op.x}; }
+Result<Value> infer(const ColumnsOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  if (op.cols < 1 || op.first < 0 || op.first > x.cols - op.cols)
+    return mismatch("columns", "last column", x.cols, op.first + op.cols);
+  return shaped(x, op.cols);
+}
+
+std::vector<ValueId> inputs(const MixOp& op) {
+  std::vector<ValueId> ids = {op.base};
+  ids.insert(ids.end(), op.xs.begin(), op.xs.end());
+  ids.push_back(op.factors);
+  return ids;
+}
+Result<Value> infer(const MixOp& op, const Graph& graph) {
+  const Value& base = value(graph, op.base);
+  const std::int64_t factors = value(graph, op.factors).cols;
+  const auto n = static_cast<std::int64_t>(op.xs.size());
+  if (n < 1 || op.first < 0 || op.first > factors - n)
+    return mismatch("mix", "factors", factors, op.first + n);
+  for (const ValueId x : op.xs) QUERN_CHECK(same("mix", "x", base.cols, value(graph, x).cols));
+  return shaped(base, base.cols);
+}
+
+std::vector<ValueId> inputs(const MatchMagnitudeOp& op) { return {op.x, op.like}; }
+Result<Value> infer(const MatchMagnitudeOp& op, const Graph& graph) {
+  const Value& x = value(graph, op.x);
+  QUERN_CHECK(same("match_magnitude", "like", x.cols, value(graph, op.like).cols));
+  return shaped(x, x.cols);
+}
+
 std::vector<ValueId> inputs(const CausalConvOp& op) { return {op.x}; }
 Result<Value> infer(const CausalConvOp& op, const Graph& graph) {
   const Value& x = value(graph, op.x);
@@ -350,6 +401,11 @@ constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<ActivationOp>("activation"),
     row<AddOp>("add"),
     row<MulOp>("mul"),
+    row<ScaleColumnsOp>("scale_columns"),
+    row<ColumnsOp>("columns"),
+    row<MixOp>("mix"),
+    row<MatchMagnitudeOp>("match_magnitude"),
+    row<CutoffOp>("cutoff"),
     row<CausalConvOp>("causal_conv"),
     row<ScanOp>("scan"),
     row<ScaleOp>("scale"),

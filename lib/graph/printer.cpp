@@ -54,6 +54,7 @@ struct WeightsOf {
     text += " heads=" + std::to_string(op.n_heads) + "/" + std::to_string(state.n_kv_heads);
     if (state.window > 0) text += " window=" + std::to_string(state.window);
     if (!op.alibi_slopes.empty()) text += " alibi";
+    if (op.k == kNone) text += " reads the keys and values of state " + std::to_string(op.state);
     append_weight(text, graph, op.sinks);
     append_weight(text, graph, op.bias.table);
   }
@@ -69,6 +70,7 @@ struct WeightsOf {
     for (const WeightId id : {op.gate, op.gate_bias, op.up, op.up_bias, op.down, op.down_bias})
       append_weight(text, graph, id);
   }
+  void operator()(const ScaleColumnsOp& op) const { append_weight(text, graph, op.weight); }
   void operator()(const CausalConvOp& op) const {
     append_weight(text, graph, op.weight);
     append_weight(text, graph, op.bias);

@@ -152,6 +152,10 @@ struct KernelTable {
   void (*mul)(const float* a, const float* b, std::int64_t n, float* y);
   /// y = s · x; y may equal x.
   void (*scale)(const float* x, float s, std::int64_t n, float* y);
+  /// y = fma(s, x, y).
+  void (*add_scaled)(const float* x, float s, std::int64_t n, float* y);
+  /// y = max(x − (mean + deviations·√var), 0), mean and var as in layer_norm; y may equal x.
+  void (*cutoff)(const float* x, float deviations, std::int64_t n, float* y);
   /// y = min(max(x, −limit), limit), NaN where x is; y may equal x.
   void (*clamp)(const float* x, float limit, std::int64_t n, float* y);
   /// y = cap · tanh(x / cap); y may equal x.

@@ -121,10 +121,29 @@ graph::ValueId qk_norm(graph::GraphBuilder& g, const DecoderDims& dims, graph::V
                             dims.head_dim, name);
 }
 
+/// Queries or keys from their product to attention: norm, clamp and rotation, in the family's
+/// order.
+graph::ValueId turned(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
+                      graph::ValueId x, graph::ValueId angles, bool is_query,
+                      const AttentionOptions& options) {
+  const std::string label = is_query ? "q" : "k";
+  const std::string norm = layer_name(layer, label + "_norm");
+  const bool norm_last = options.qk_norm == QkNorm::kHeadsAfterRope;
+  if (options.qk_norm != QkNorm::kNone && !norm_last) x = qk_norm(g, dims, x, norm, options);
+  if (options.clip > 0.0F) x = g.clamp(x, options.clip, label + "_clip");
+  if (angles != graph::kNone)
+    x = g.rope(x, angles, dims.head_dim, options.interleaved, label + "_rope");
+  if (norm_last) x = qk_norm(g, dims, x, norm, options);
+  if (options.rounded_slopes.empty()) return x;
+  return g.position_column(x, dims.head_dim,
+                           is_query ? std::vector<float>() : options.rounded_slopes,
+                           label + "_column");
+}
+
 }  // namespace
 
-graph::ValueId project_by_name(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
-                               std::int64_t rows, graph::ValueId residual) {
+graph::ValueId project(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
+                       std::int64_t rows, graph::ValueId residual) {
   const graph::WeightId bias = g.vector(name + ".bias", rows, true);
   const std::string part = name.substr(name.rfind('.') + 1);  // The graph knows the layer.
   return g.linear(h, g.matrix(name, rows, g.cols(h)), part, bias, residual);
@@ -134,63 +153,52 @@ graph::ValueId attention_block(graph::GraphBuilder& g, const DecoderDims& dims, 
                                graph::ValueId h, graph::ValueId angles, graph::ValueId residual,
                                const AttentionOptions& options) {
   const auto name = [&](std::string_view part) { return layer_name(layer, part); };
-  graph::ValueId q = project_by_name(g, h, name("wq"), dims.n_heads * dims.head_dim);
-  graph::ValueId k = project_by_name(g, h, name("wk"), dims.n_kv_heads * dims.head_dim);
-  graph::ValueId v = project_by_name(g, h, name("wv"), dims.n_kv_heads * dims.head_dim);
-  const bool norm_last = options.qk_norm == QkNorm::kHeadsAfterRope;
-  const auto norms = [&] {
-    if (options.qk_norm == QkNorm::kNone) return;
-    q = qk_norm(g, dims, q, name("q_norm"), options);
-    k = qk_norm(g, dims, k, name("k_norm"), options);
-  };
-  if (!norm_last) norms();
-  if (options.clip > 0.0F) {
-    q = g.clamp(q, options.clip, "q_clip");
-    k = g.clamp(k, options.clip, "k_clip");
-    v = g.clamp(v, options.clip, "v_clip");
+  const std::int64_t kv_cols = dims.n_kv_heads * dims.head_dim;
+  const bool own = options.shared_state == graph::kNone;
+  // All products before what is done to each: they share the packed rows.
+  graph::ValueId q = project(g, h, name("wq"), dims.n_heads * dims.head_dim);
+  graph::ValueId k = own ? project(g, h, name("wk"), kv_cols) : graph::kNone;
+  graph::ValueId v = own ? project(g, h, name("wv"), kv_cols) : graph::kNone;
+  q = turned(g, dims, layer, q, angles, true, options);
+  graph::StateId state = options.shared_state;
+  if (own) {
+    k = turned(g, dims, layer, k, angles, false, options);
+    if (options.clip > 0.0F) v = g.clamp(v, options.clip, "v_clip");
+    if (options.value_norm)
+      v = g.rms_norm_heads(v, graph::kNone, dims.norm_eps, dims.head_dim, "v_norm");
+    const std::int64_t key_dim = dims.head_dim + (options.rounded_slopes.empty() ? 0 : 1);
+    state = g.kv_state(
+        {dims.n_kv_heads, key_dim, dims.head_dim, dims.windows[static_cast<std::size_t>(layer)]});
   }
-  if (angles != graph::kNone) {
-    q = g.rope(q, angles, dims.head_dim, options.interleaved, "q_rope");
-    k = g.rope(k, angles, dims.head_dim, options.interleaved, "k_rope");
-  }
-  if (norm_last) norms();
-  std::int64_t key_dim = dims.head_dim;
-  if (!options.rounded_slopes.empty()) {
-    q = g.position_column(q, key_dim, {}, "q_column");
-    k = g.position_column(k, key_dim, options.rounded_slopes, "k_column");
-    ++key_dim;
-  }
-  const graph::StateId state = g.kv_state(
-      {dims.n_kv_heads, key_dim, dims.head_dim, dims.windows[static_cast<std::size_t>(layer)]});
   const float scale =
       options.scale != 0.0F ? options.scale : 1.0F / std::sqrt(static_cast<float>(dims.head_dim));
   graph::AttentionOp op{q, k, v, state, dims.n_heads, scale, options.softcap, options.alibi_slopes};
   if (options.sinks) op.sinks = g.vector(name("sinks"), dims.n_heads);
   const graph::ValueId heads = g.attention(op, "attention");
-  return project_by_name(g, heads, name("wo"), dims.dim, residual);
+  return project(g, heads, name("wo"), dims.dim, residual);
 }
 
 graph::ValueId gated_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                          graph::ValueId h, graph::ValueId residual) {
-  const graph::ValueId gate = project_by_name(g, h, layer_name(layer, "w_gate"), dims.ffn_dim);
-  const graph::ValueId up = project_by_name(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
+  const graph::ValueId gate = project(g, h, layer_name(layer, "w_gate"), dims.ffn_dim);
+  const graph::ValueId up = project(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
   const graph::ValueId product = g.glu(gate, up, dims.activation, "glu");
-  return project_by_name(g, product, layer_name(layer, "w_down"), dims.dim, residual);
+  return project(g, product, layer_name(layer, "w_down"), dims.dim, residual);
 }
 
 graph::ValueId plain_mlp(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                          graph::ValueId h, graph::ValueId residual) {
-  const graph::ValueId up = project_by_name(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
+  const graph::ValueId up = project(g, h, layer_name(layer, "w_up"), dims.ffn_dim);
   const graph::ValueId bent = g.activation(up, dims.activation, "activation");
-  return project_by_name(g, bent, layer_name(layer, "w_down"), dims.dim, residual);
+  return project(g, bent, layer_name(layer, "w_down"), dims.dim, residual);
 }
 
 void decoder_head(graph::GraphBuilder& g, const DecoderDims& dims, graph::WeightId embed,
                   graph::ValueId x, const DecoderLayout& layout) {
   g.set_layer(-1);
-  x = g.select_rows(x, "outputs");
+  if (!layout.rows_selected) x = g.select_rows(x, "outputs");
   if (layout.final_norm) x = norm_of(g, layout.norm, dims.norm_eps, x, "norm");
-  if (layout.embed_dim > 0) x = project_by_name(g, x, "project_out", layout.embed_dim);
+  if (layout.embed_dim > 0) x = project(g, x, "project_out", layout.embed_dim);
   const graph::WeightId own = g.matrix("lm_head", dims.vocab_size, g.cols(x), true);
   x = g.linear(x, own != graph::kNone ? own : embed, "logits",
                g.vector("lm_head.bias", dims.vocab_size, true));

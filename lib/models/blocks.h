@@ -48,11 +48,15 @@ struct AttentionOptions {
   QkNorm qk_norm = QkNorm::kNone;
   NormKind qk_norm_kind = NormKind::kRms;
   bool qk_norm_per_head = false;  ///< Every head has weights of its own.
+  bool value_norm = false;        ///< Heads of values have a norm without weights.
   bool sinks = false;             ///< Heads have attention sinks.
   bool interleaved = false;       ///< Rotary pairs are neighbours.
   float clip = 0.0F;              ///< Queries, keys and values are clamped to ±clip; 0: not.
   std::vector<float> alibi_slopes = {};    ///< Per head; empty: none.
   std::vector<float> rounded_slopes = {};  ///< The same as Falcon rounds them; one KV head each.
+  /// An earlier layer's keys and values that the layer reads in the place of its own; kNone: it has
+  /// its own. States are numbered in the order of the layers that have one.
+  graph::StateId shared_state = graph::kNone;
 };
 
 /// Where the norms of a layer stand around attention and MLP.
@@ -114,6 +118,7 @@ struct DecoderLayout {
   std::int64_t position_offset = 0;  ///< Row of position 0.
   bool embed_norm = false;
   bool final_norm = true;
+  bool rows_selected = false;  ///< The head's input holds only the rows that are asked for.
   std::int64_t embed_dim = 0;  ///< Of the embeddings, if not dim: they are projected in and out.
 };
 
@@ -125,9 +130,9 @@ graph::ValueId norm_of(graph::GraphBuilder& g, NormKind kind, float eps, graph::
 graph::ValueId norm_block(graph::GraphBuilder& g, const DecoderDims& dims, std::int64_t layer,
                           graph::ValueId x, std::string_view name, NormKind kind = NormKind::kRms);
 
-/// h through the matrix `name` `[rows, cols of h]` and its bias where the file has one.
-graph::ValueId project_by_name(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
-                               std::int64_t rows, graph::ValueId residual = graph::kNone);
+/// A layer's product `name`, e.g. "layers.7.wq", with its bias where the file has one.
+graph::ValueId project(graph::GraphBuilder& g, graph::ValueId h, const std::string& name,
+                       std::int64_t rows, graph::ValueId residual = graph::kNone);
 
 /// x + wo · attention(rope(wq·h), rope(wk·h), wv·h), biases where the file has them. `residual`
 /// kNone leaves x out. `angles` kNone: no rotary.

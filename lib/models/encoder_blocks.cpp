@@ -62,21 +62,11 @@ ValueId encoder_embedding(GraphBuilder& g, const EncoderDims& dims, WeightId emb
   return x;
 }
 
-namespace {
-
-/// x through the matrix `name` and its bias.
-ValueId project(GraphBuilder& g, std::int64_t layer, std::string_view part, ValueId x,
-                std::int64_t rows, ValueId residual = kNone) {
-  return project_by_name(g, x, layer_name(layer, part), rows, residual);
-}
-
-}  // namespace
-
 ValueId encoder_attention(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h,
                           ValueId residual, const EncoderAttention& options) {
-  ValueId q = project(g, layer, "wq", h, dims.dim);
-  ValueId k = project(g, layer, "wk", h, dims.dim);
-  const ValueId v = project(g, layer, "wv", h, dims.dim);
+  ValueId q = project(g, h, layer_name(layer, "wq"), dims.dim);
+  ValueId k = project(g, h, layer_name(layer, "wk"), dims.dim);
+  const ValueId v = project(g, h, layer_name(layer, "wv"), dims.dim);
   if (options.angles != kNone) {
     q = g.rope(q, options.angles, dims.head_dim, false, "q_rope");
     k = g.rope(k, options.angles, dims.head_dim, false, "k_rope");
@@ -86,7 +76,7 @@ ValueId encoder_attention(GraphBuilder& g, const EncoderDims& dims, std::int64_t
   const ValueId sums = g.encoder_attention(
       {q, k, v, dims.n_heads, scale, options.window, options.bias, options.disentangled},
       "attention");
-  return project(g, layer, "wo", sums, dims.dim, residual);
+  return project(g, sums, layer_name(layer, "wo"), dims.dim, residual);
 }
 
 ValueId encoder_mlp(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h,
@@ -94,12 +84,12 @@ ValueId encoder_mlp(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer
   const std::int64_t n = dims.ffn_dim;
   ValueId inner;
   if (!gated) {
-    inner = g.activation(project(g, layer, "w_up", h, n), dims.activation, "activation");
+    inner = g.activation(project(g, h, layer_name(layer, "w_up"), n), dims.activation, "activation");
   } else {
-    const ValueId gate = project(g, layer, "w_gate", h, n);
-    inner = g.glu(gate, project(g, layer, "w_up", h, n), dims.activation, "glu");
+    const ValueId gate = project(g, h, layer_name(layer, "w_gate"), n);
+    inner = g.glu(gate, project(g, h, layer_name(layer, "w_up"), n), dims.activation, "glu");
   }
-  return project(g, layer, "w_down", inner, dims.dim, residual);
+  return project(g, inner, layer_name(layer, "w_down"), dims.dim, residual);
 }
 
 ValueId post_norm_layer(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId x,

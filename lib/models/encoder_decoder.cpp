@@ -139,7 +139,7 @@ class Stack {
   }
 
   ValueId project(ValueId h, std::string_view part, std::int64_t rows, ValueId residual = kNone) {
-    return project_by_name(g_, h, name(part), rows, residual);
+    return models::project(g_, h, name(part), rows, residual);
   }
 
   /// A block with its norm and its residual connection.

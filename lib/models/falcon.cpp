@@ -29,12 +29,11 @@ const DecoderSpelling& spelling() {
   return kSpelling;
 }
 
-/// Which norms there are: `norms.one` before both blocks, `norms.two`, or `norms.sequential`.
+/// Which norms there are: `norms.two` before attention and MLP side by side, `norms.sequential`, or
+/// one for both.
 void set_norms(bool parallel, bool two, Config& config) {
-  config.set("norms.one", parallel && !two);
   config.set("norms.two", parallel && two);
   config.set("norms.sequential", !parallel);
-  config.set("norms.first", !(parallel && two));
 }
 
 Status read_hf(const Config& source, Config& config) {
@@ -90,47 +89,42 @@ Result<Config> write_gguf_config(const Config& config) {
 
 /// GGUF calls the norm before attention `attn_norm_2` where there are two.
 std::vector<TensorRule> falcon_norms() {
-  const auto pair = [](std::string_view name, std::string_view bias, const std::string& hf,
-                       std::string_view gguf, std::string_view gguf_bias, std::string_view when) {
-    TensorRule weight = norm_rule(name, hf + ".weight", gguf, "dim");
-    TensorRule shift = norm_rule(bias, hf + ".bias", gguf_bias, "dim");
-    weight.when = shift.when = when;
-    return std::vector{weight, shift};
-  };
   std::vector<TensorRule> rules;
-  const auto add = [&](const std::vector<TensorRule>& more) {
-    rules.insert(rules.end(), more.begin(), more.end());
+  const auto add = [&rules](std::string_view name, std::string_view bias, const std::string& hf,
+                            std::string_view gguf, std::string_view gguf_bias,
+                            std::string_view when) {
+    rules.push_back(norm_rule(name, hf + ".weight", gguf, "dim"));
+    rules.back().when = when;
+    rules.push_back(norm_rule(bias, hf + ".bias", gguf_bias, "dim"));
+    rules.back().when = when;
   };
-  add(pair("layers.{}.attn_norm", "layers.{}.attn_norm.bias", "h.{}.input_layernorm",
-           "blk.{}.attn_norm.weight", "blk.{}.attn_norm.bias", "norms.first"));
-  add(pair("layers.{}.attn_norm", "layers.{}.attn_norm.bias", "h.{}.ln_attn",
-           "blk.{}.attn_norm_2.weight", "blk.{}.attn_norm_2.bias", "norms.two"));
-  add(pair("layers.{}.ffn_norm", "layers.{}.ffn_norm.bias", "h.{}.ln_mlp",
-           "blk.{}.attn_norm.weight", "blk.{}.attn_norm.bias", "norms.two"));
-  add(pair("layers.{}.ffn_norm", "layers.{}.ffn_norm.bias", "h.{}.post_attention_layernorm",
-           "blk.{}.ffn_norm.weight", "blk.{}.ffn_norm.bias", "norms.sequential"));
+  add("layers.{}.attn_norm", "layers.{}.attn_norm.bias", "h.{}.input_layernorm",
+      "blk.{}.attn_norm.weight", "blk.{}.attn_norm.bias", "!norms.two");
+  add("layers.{}.attn_norm", "layers.{}.attn_norm.bias", "h.{}.ln_attn",
+      "blk.{}.attn_norm_2.weight", "blk.{}.attn_norm_2.bias", "norms.two");
+  add("layers.{}.ffn_norm", "layers.{}.ffn_norm.bias", "h.{}.ln_mlp", "blk.{}.attn_norm.weight",
+      "blk.{}.attn_norm.bias", "norms.two");
+  add("layers.{}.ffn_norm", "layers.{}.ffn_norm.bias", "h.{}.post_attention_layernorm",
+      "blk.{}.ffn_norm.weight", "blk.{}.ffn_norm.bias", "norms.sequential");
   return rules;
 }
 
 const std::vector<TensorRule>& tensors() {
-  static const std::vector<TensorRule> kRules = [] {
-    const std::string qkv = "h.{}.self_attention.query_key_value";
-    std::vector<TensorRule> rules = decoder_tensors({.embed = "word_embeddings",
-                                                     .attn_norm = "",
-                                                     .wq = qkv,
-                                                     .wk = qkv,
-                                                     .wv = qkv,
-                                                     .wo = "h.{}.self_attention.dense",
-                                                     .ffn_norm = "",
-                                                     .w_gate = "",
-                                                     .w_up = "h.{}.mlp.dense_h_to_4h",
-                                                     .w_down = "h.{}.mlp.dense_4h_to_h",
-                                                     .norm = "ln_f",
-                                                     .hf_qkv = FusedQkv::kPerGroup,
-                                                     .gguf_qkv = FusedQkv::kInOrder},
-                                                    falcon_norms());
-    return rules;
-  }();
+  static const std::string kQkv = "h.{}.self_attention.query_key_value";
+  static const std::vector<TensorRule> kRules = decoder_tensors({.embed = "word_embeddings",
+                                                                 .attn_norm = "",
+                                                                 .wq = kQkv,
+                                                                 .wk = kQkv,
+                                                                 .wv = kQkv,
+                                                                 .wo = "h.{}.self_attention.dense",
+                                                                 .ffn_norm = "",
+                                                                 .w_gate = "",
+                                                                 .w_up = "h.{}.mlp.dense_h_to_4h",
+                                                                 .w_down = "h.{}.mlp.dense_4h_to_h",
+                                                                 .norm = "ln_f",
+                                                                 .hf_qkv = FusedQkv::kPerGroup,
+                                                                 .gguf_qkv = FusedQkv::kInOrder},
+                                                                falcon_norms());
   return kRules;
 }
 

@@ -29,6 +29,7 @@ const DecoderSpelling& spelling() {
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
   QUERN_CHECK(expect_value(source, "hidden_act", std::string("silu")));
+  QUERN_CHECK(expect_value(source, "quantization_config.quant_method", std::string("mxfp4")));
   QUERN_CHECK(read_rope(source, kind, {kGguf, "", 150000.0}, config));
   // GGUF does not say that this model's bounds are not rounded.
   if (kind == SourceKind::kGguf) config.set("rope.truncate", false);

@@ -12,6 +12,7 @@ extern const Architecture kQwen3;
 extern const Architecture kGemma;
 extern const Architecture kGemma2;
 extern const Architecture kGemma3;
+extern const Architecture kGemma3n;
 extern const Architecture kGpt2;
 extern const Architecture kGptj;
 extern const Architecture kGptNeox;
@@ -64,7 +65,7 @@ namespace {
 // Of two with one GGUF name the marked one comes first.
 constexpr std::array kAll = {&kMixtral,    &kLlama,        &kQwen2,
                              &kQwen3,      &kGemma,        &kGemma2,
-                             &kGemma3,     &kGpt2,         &kGptj,
+                             &kGemma3, &kGemma3n,     &kGpt2,         &kGptj,
                              &kGptNeox,    &kGptBigcode,   &kStarcoder2,
                              &kGranite,    &kPhi,          &kPhi3,
                              &kOlmo2,      &kFalcon,       &kMpt,

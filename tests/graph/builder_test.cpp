@@ -90,6 +90,42 @@ TEST_CASE("the first error stops the building and names the tensor or the operat
     REQUIRE(!graph.ok());
     CHECK(graph.error().code == ErrorCode::kMismatch);
   }
+  SUBCASE("attention to a state that nothing has filled") {
+    GraphBuilder g(weights_of({{"embed", {10, 8}}}), 10);
+    const ValueId x = g.embedding(g.matrix("embed", 10, 8));
+    const StateId state = g.kv_state({2, 4, 4, 0});
+    g.attention({x, kNone, kNone, state, 2, 1.0F}, "attention");
+    const auto graph = g.finish();
+    REQUIRE(!graph.ok());
+    CHECK(graph.error().code == ErrorCode::kMismatch);
+    CHECK(graph.error().field.find("fills the state") != std::string::npos);
+  }
+  SUBCASE("columns beyond the last") {
+    GraphBuilder g(weights_of({{"embed", {10, 8}}}), 10);
+    g.columns(g.embedding(g.matrix("embed", 10, 8)), 5, 4, "part");
+    const auto graph = g.finish();
+    REQUIRE(!graph.ok());
+    CHECK(graph.error().expected == "8");
+    CHECK(graph.error().found == "9");
+  }
+  SUBCASE("a mix of more values than there are factors") {
+    GraphBuilder g(weights_of({{"embed", {10, 8}}, {"w", {3, 8}}}), 10);
+    const ValueId x = g.embedding(g.matrix("embed", 10, 8));
+    const ValueId factors = g.linear(x, g.matrix("w", 3, 8), "factors");
+    g.mix({x, {x, x}, factors, 1}, "fits");
+    g.mix({x, {x, x}, factors, 2}, "mixed");
+    const auto graph = g.finish();
+    REQUIRE(!graph.ok());
+    CHECK(graph.error().field == "mixed, mix: factors");
+  }
+  SUBCASE("a part that a weight has not") {
+    GraphBuilder g(weights_of({{"w", {16, 8}}}), 10);
+    CHECK(g.matrix_part("w", 0, 1, 16, 8) != kNone);
+    CHECK(g.matrix_part("w", 1, 1, 16, 8) == kNone);
+    const auto graph = g.finish();
+    REQUIRE(!graph.ok());
+    CHECK(graph.error().code == ErrorCode::kOutOfRange);
+  }
 }
 
 TEST_CASE("an absent optional weight is none") {
@@ -101,8 +137,7 @@ TEST_CASE("an absent optional weight is none") {
 TEST_CASE("every op has a row in the table") {
   CHECK(op_table().size() == std::variant_size_v<Op>);
   for (const OpInfo& info : op_table()) {
-    const bool complete =
-        info.name != nullptr && info.inputs != nullptr && info.infer != nullptr;
+    const bool complete = info.name != nullptr && info.inputs != nullptr && info.infer != nullptr;
     CHECK(complete);
   }
 }

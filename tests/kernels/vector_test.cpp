@@ -36,6 +36,13 @@ std::vector<Operation> operations() {
                  float* y) { k.mul(a, b, n, y); }},
       {"scale", [](const KernelTable& k, Input a, Input, Input, std::int64_t n,
                    float* y) { k.scale(a, 0.37f, n, y); }},
+      {"add_scaled",
+       [](const KernelTable& k, Input a, Input b, Input, std::int64_t n, float* y) {
+         std::copy_n(b, n, y);
+         k.add_scaled(a, -1.7f, n, y);
+       }},
+      {"cutoff", [](const KernelTable& k, Input a, Input, Input, std::int64_t n,
+                    float* y) { k.cutoff(a, 0.84f, n, y); }},
       {"clamp", [](const KernelTable& k, Input a, Input, Input, std::int64_t n,
                    float* y) { k.clamp(a, 0.5f, n, y); }},
       {"softcap", [](const KernelTable& k, Input a, Input, Input, std::int64_t n,

@@ -332,11 +332,12 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   shape.bias = std::move(bias);
   if (!attention.alibi_slopes.empty()) shape.alibi_slopes = attention.alibi_slopes.data();
   if (attention.sinks != graph::kNone) shape.sinks = lowering.weight(attention.sinks).view.f32();
-  const StoredShape stored(lowering, attention.k, attention.v, attention.state);
-  // A mark: the step's keys and values stand in the cache.
-  const BufferId mark = lowering.new_buffer(0, 0);
-  lowering.add(std::make_unique<KvStoreStep>(stored),
-               {Split::kOther, {stored.k, stored.v}, {mark}, 0, When::kAlways, "kv_store"});
+  const BufferId mark = lowering.mark_of(attention.state);
+  if (attention.k != graph::kNone) {
+    const StoredShape stored(lowering, attention.k, attention.v, attention.state);
+    lowering.add(std::make_unique<KvStoreStep>(stored),
+                 {Split::kOther, {stored.k, stored.v}, {mark}, 0, When::kAlways, "kv_store"});
+  }
   add_attend_steps(lowering, shape, {shape.q, mark});
   return {};
 }

@@ -37,35 +37,7 @@ Status lower_elementwise(Lowering& lowering, graph::ValueId a, graph::ValueId b,
   return {};
 }
 
-/// Every row times a number of its own.
-class ScaleRowsStep final : public Step {
- public:
-  ScaleRowsStep(BufferId x, BufferId factor, BufferId out, std::int64_t cols)
-      : x_(x), factor_(factor), out_(out), cols_(cols) {}
-
-  void run(const StepContext& context) const override {
-    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
-      context.kernels.scale(context.floats(x_) + row * cols_, context.floats(factor_)[row], cols_,
-                            context.floats(out_) + row * cols_);
-    }
-  }
-
- private:
-  BufferId x_, factor_, out_;
-  std::int64_t cols_;
-};
-
 }  // namespace
-
-Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scale = *std::get_if<graph::ScaleRowsOp>(&op);
-  const graph::Value& value = lowering.value(scale.x);
-  const BufferId result = lowering.reuse(out, scale.x);
-  const BufferId x = lowering.buffer(scale.x), factor = lowering.buffer(scale.factor);
-  lowering.add(std::make_unique<ScaleRowsStep>(x, factor, result, value.cols),
-               by_rows_of(value, {x, factor}, {result}));
-  return {};
-}
 
 Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& glu = *std::get_if<graph::GluOp>(&op);

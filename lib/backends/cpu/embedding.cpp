@@ -15,7 +15,8 @@ class EmbeddingStep final : public Step {
     const auto gather = context.kernels.gather_row[static_cast<std::size_t>(table_.encoding)];
     for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
       float* out = context.floats(out_) + row * table_.cols;
-      gather(table_.data, context.step.tokens[static_cast<std::size_t>(row)], table_.cols, out);
+      const std::int64_t token = context.step.tokens[static_cast<std::size_t>(row)];
+      gather(table_.data, token < table_.rows ? token : 0, table_.cols, out);
       if (scale_ != 1.0F) context.kernels.scale(out, scale_, table_.cols, out);
     }
   }

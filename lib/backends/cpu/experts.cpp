@@ -1,126 +1,12 @@
-// A mixture's MLP: rows are sorted by expert, so that every expert is one matrix product over the
-// rows that chose it. A row's product does not depend on its companions, and its experts' results
-// are added in the order of its choice: so the bits do not depend on who shares a step.
-#include <algorithm>
-#include <cstring>
-
+// A mixture's MLP: the products of experts with the rows that chose them, gathered and put back by
+// expert_slots.
+#include "backends/cpu/expert_slots.h"
 #include "backends/cpu/observe.h"
 #include "backends/cpu/ops.h"
 #include "backends/cpu/unsupported.h"
 
 namespace quern::backends::cpu {
 namespace {
-
-/// A *slot* is one (row, choice); slots are sorted by expert. All in int32.
-struct SlotTable {
-  std::int32_t* begin;  ///< `[n_experts + 1]`: first sorted slot of each expert.
-  std::int32_t* tile;   ///< `[n_experts]`: first row tile of its packed rows.
-  std::int32_t* row;    ///< Of each sorted slot.
-  std::int32_t* place;  ///< Sorted place of each slot, by row and choice.
-
-  static std::int64_t bytes(std::int64_t n_experts, std::int64_t slots) {
-    return (2 * n_experts + 1 + 2 * slots) * static_cast<std::int64_t>(sizeof(std::int32_t));
-  }
-  static SlotTable at(std::byte* memory, std::int64_t n_experts, std::int64_t slots) {
-    auto* begin = reinterpret_cast<std::int32_t*>(memory);
-    return {begin, begin + n_experts + 1, begin + 2 * n_experts + 1,
-            begin + 2 * n_experts + 1 + slots};
-  }
-};
-
-struct ExpertsShape {
-  std::int64_t n_experts, n_used, dim, ffn_dim;
-  BufferId x, route, table, sorted, packed_x, gate, up, packed_h, down, out;
-
-  std::int64_t slots(std::int64_t rows) const noexcept { return rows * n_used; }
-  SlotTable slot_table(const StepContext& context) const {
-    return SlotTable::at(context.bytes(table), n_experts, slots(context.rows()));
-  }
-  /// Row tiles that `rows` rows of the step can need: each expert's last one may be ragged.
-  std::int64_t tiles(std::int64_t rows) const noexcept {
-    const std::int64_t n = slots(rows);
-    return n / kernels::kRowTile + std::min(n_experts, n);
-  }
-};
-
-std::int64_t tile_bytes(RowFormat format, std::int64_t cols) {
-  return kernels::packed_rows_bytes(format, kernels::kRowTile, cols);
-}
-
-/// Sorts the slots by expert. One thread: there are few.
-class SortSlotsStep final : public Step {
- public:
-  explicit SortSlotsStep(const ExpertsShape& shape) : shape_(shape) {}
-
-  void run(const StepContext& context) const override {
-    if (context.thread != 0) return;
-    const SlotTable table = shape_.slot_table(context);
-    const float* route = context.floats(shape_.route);
-    const auto expert = [&](std::int64_t row, std::int64_t i) {
-      return static_cast<std::int32_t>(route[row * 2 * shape_.n_used + i]);
-    };
-    std::fill_n(table.begin, shape_.n_experts + 1, 0);
-    for (std::int64_t row = 0; row < context.rows(); ++row) {
-      for (std::int64_t i = 0; i < shape_.n_used; ++i) ++table.begin[expert(row, i) + 1];
-    }
-    std::int32_t tiles = 0;
-    for (std::int64_t e = 0; e < shape_.n_experts; ++e) {
-      table.tile[e] = tiles;
-      tiles += (table.begin[e + 1] + 7) / static_cast<std::int32_t>(kernels::kRowTile);
-      table.begin[e + 1] += table.begin[e];
-    }
-    for (std::int64_t row = 0; row < context.rows(); ++row) {
-      for (std::int64_t i = 0; i < shape_.n_used; ++i) {
-        const std::int32_t at = table.begin[expert(row, i)]++;
-        table.row[at] = static_cast<std::int32_t>(row);
-        table.place[row * shape_.n_used + i] = at;
-      }
-    }
-    // Each begin now is the next expert's.
-    std::copy_backward(table.begin, table.begin + shape_.n_experts,
-                       table.begin + shape_.n_experts + 1);
-    table.begin[0] = 0;
-  }
-
- private:
-  ExpertsShape shape_;
-};
-
-/// Packs every expert's rows; threads take experts. The rows are gathered first where `gathered`.
-class PackSlotsStep final : public Step {
- public:
-  PackSlotsStep(const ExpertsShape& shape, RowFormat format, bool gathers)
-      : shape_(shape), format_(format), gathers_(gathers) {}
-
-  void run(const StepContext& context) const override {
-    const SlotTable table = shape_.slot_table(context);
-    const std::int64_t cols = gathers_ ? shape_.dim : shape_.ffn_dim;
-    float* from = context.floats(gathers_ ? shape_.sorted : shape_.gate);
-    std::byte* to = context.bytes(gathers_ ? shape_.packed_x : shape_.packed_h);
-    for (std::int64_t e = context.thread; e < shape_.n_experts; e += context.threads) {
-      const std::int64_t begin = table.begin[e], n = table.begin[e + 1] - begin;
-      if (n == 0) continue;
-      if (gathers_) gather(context, table, begin, n);
-      context.kernels.pack_rows[static_cast<std::size_t>(format_)](
-          {from + begin * cols, cols, n, cols, 0, (n + kernels::kRowTile - 1) / kernels::kRowTile,
-           to + table.tile[e] * tile_bytes(format_, cols)});
-    }
-  }
-
- private:
-  void gather(const StepContext& context, const SlotTable& table, std::int64_t begin,
-              std::int64_t n) const {
-    for (std::int64_t i = begin; i < begin + n; ++i) {
-      std::memcpy(context.floats(shape_.sorted) + i * shape_.dim,
-                  context.floats(shape_.x) + table.row[i] * shape_.dim,
-                  static_cast<std::size_t>(shape_.dim) * sizeof(float));
-    }
-  }
-
-  ExpertsShape shape_;
-  RowFormat format_;
-  bool gathers_;
-};
 
 /// The products of every expert with its rows; threads take panels of each.
 class ExpertLinearStep final : public Step {
@@ -200,54 +86,6 @@ class ExpertGluStep final : public Step {
   float limit_, alpha_;
 };
 
-/// Shows the rows that every expert is about to be multiplied by.
-class ObserveSlotsStep final : public Step {
- public:
-  ObserveSlotsStep(const ExpertsShape& shape, LinearObserver& observer, std::string_view weight,
-                   BufferId rows, std::int64_t cols)
-      : shape_(shape), observer_(observer), weight_(weight), rows_(rows), cols_(cols) {}
-
-  void run(const StepContext& context) const override {
-    const SlotTable table = shape_.slot_table(context);
-    for (std::int64_t e = 0; e < shape_.n_experts; ++e) {
-      const std::int64_t first = table.begin[e], n = table.begin[e + 1] - first;
-      if (n == 0) continue;
-      observer_.see({weight_, e, context.floats(rows_) + first * cols_, n, cols_}, context.thread,
-                    context.threads);
-    }
-  }
-
- private:
-  ExpertsShape shape_;
-  LinearObserver& observer_;
-  std::string_view weight_;  ///< The graph's, which the program keeps.
-  BufferId rows_;
-  std::int64_t cols_;
-};
-
-/// out = Σ weight · result, in the order of the row's choice.
-class CombineStep final : public Step {
- public:
-  explicit CombineStep(const ExpertsShape& shape) : shape_(shape) {}
-
-  void run(const StepContext& context) const override {
-    const SlotTable table = shape_.slot_table(context);
-    const auto [begin, end] = context.share(context.rows());
-    for (std::int64_t row = begin; row < end; ++row) {
-      const float* weights = context.floats(shape_.route) + row * 2 * shape_.n_used + shape_.n_used;
-      float* out = context.floats(shape_.out) + row * shape_.dim;
-      for (std::int64_t i = 0; i < shape_.n_used; ++i) {
-        float* y = context.floats(shape_.down) + table.place[row * shape_.n_used + i] * shape_.dim;
-        context.kernels.scale(y, weights[i], shape_.dim, i == 0 ? out : y);
-        if (i > 0) context.kernels.add(out, y, shape_.dim, out);
-      }
-    }
-  }
-
- private:
-  ExpertsShape shape_;
-};
-
 /// Lowers one op. Used once.
 class ExpertsLowering {
  public:
@@ -274,8 +112,8 @@ class ExpertsLowering {
     const auto other = [](std::vector<BufferId> reads, std::vector<BufferId> writes) {
       return StepInfo{Split::kOther, std::move(reads), std::move(writes)};
     };
-    lowering_.add(std::make_unique<SortSlotsStep>(shape_), other({shape_.route}, {shape_.table}));
-    lowering_.add(std::make_unique<PackSlotsStep>(shape_, format(op_.gate), true),
+    lowering_.add(make_sort_slots(shape_), other({shape_.route}, {shape_.table}));
+    lowering_.add(make_pack_slots(shape_, format(op_.gate), true),
                   other({shape_.x, shape_.table}, {shape_.sorted, shape_.packed_x}));
     observe(op_.gate, shape_.sorted, shape_.dim);
     observe(op_.up, shape_.sorted, shape_.dim);
@@ -283,11 +121,11 @@ class ExpertsLowering {
     linear(op_.up, op_.up_bias, shape_.packed_x, shape_.up);
     lowering_.add(std::make_unique<ExpertGluStep>(shape_, op_),
                   other({shape_.gate, shape_.up}, {shape_.gate}));
-    lowering_.add(std::make_unique<PackSlotsStep>(shape_, format(op_.down), false),
+    lowering_.add(make_pack_slots(shape_, format(op_.down), false),
                   other({shape_.gate, shape_.table}, {shape_.packed_h}));
     observe(op_.down, shape_.gate, shape_.ffn_dim);
     linear(op_.down, op_.down_bias, shape_.packed_h, shape_.down);
-    lowering_.add(std::make_unique<CombineStep>(shape_),
+    lowering_.add(make_combine_slots(shape_),
                   other({shape_.down, shape_.table, shape_.route}, {shape_.out}));
   }
 
@@ -313,8 +151,8 @@ class ExpertsLowering {
     if (!is_observed(lowering_, lowering_.weight(weight))) return;
     StepInfo info{Split::kOther, {rows, shape_.table}, {}};
     info.kind = "observe";
-    lowering_.add(std::make_unique<ObserveSlotsStep>(shape_, *lowering_.options().observer,
-                                                     lowering_.weight(weight).name, rows, cols),
+    lowering_.add(make_observe_slots(shape_, *lowering_.options().observer,
+                                     lowering_.weight(weight).name, rows, cols),
                   std::move(info));
   }
 

@@ -114,6 +114,12 @@ Result<std::shared_ptr<const DistanceBias>> Lowering::distance_bias(
   return known;
 }
 
+BufferId Lowering::mark_of(graph::StateId state) {
+  const auto [it, is_new] = marks_.try_emplace(state, -1);
+  if (is_new) it->second = new_buffer(0, 0);
+  return it->second;
+}
+
 void Lowering::add(std::unique_ptr<Step> step, StepInfo info) {
   const graph::Node& node = graph_.nodes[static_cast<std::size_t>(node_)];
   labels_.push_back({info.kind != nullptr ? info.kind : graph::op_name(node.op),

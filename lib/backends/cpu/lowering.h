@@ -79,6 +79,9 @@ class Lowering {
                                                             const graph::RelativeBias& bias,
                                                             std::int64_t back, std::int64_t ahead);
 
+  /// The mark that orders the steps of a state: whoever fills it writes the mark, readers read it.
+  BufferId mark_of(graph::StateId state);
+
   void add(std::unique_ptr<Step> step, StepInfo info);
 
   /// Lowers every node. kUnsupported naming op and encoding where the CPU lacks one.
@@ -97,6 +100,7 @@ class Lowering {
   std::vector<BufferId> value_buffers_;
   std::map<std::pair<graph::ValueId, RowFormat>, BufferId> packed_;
   std::map<graph::WeightId, std::shared_ptr<const DistanceBias>> distance_biases_;
+  std::map<graph::StateId, BufferId> marks_;
   std::vector<BufferInfo> buffers_;
   std::vector<std::unique_ptr<Step>> steps_;
   std::vector<StepLabel> labels_;

@@ -26,6 +26,11 @@ Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId 
 Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_mul(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_scale_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_mix(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_match_magnitude(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_cutoff(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out);

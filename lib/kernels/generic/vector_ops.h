@@ -111,6 +111,20 @@ struct VectorOps {
     const V factor = V::all(s);
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return factor * lanes(x); });
   }
+  static void add_scaled(const float* x, float s, std::int64_t n, float* y) {
+    const V factor = V::all(s);
+    map_lanes<V>(n, y,
+                 [&](auto lanes) QUERN_INLINE_LAMBDA { return fma(factor, lanes(x), lanes(y)); });
+  }
+  static void cutoff(const float* x, float deviations, std::int64_t n, float* y) {
+    if (n == 0) return;
+    const float mean = mean_of(x, n);
+    const float root = Isa::square_root(variance_of(x, mean, n));
+    const V cut = V::all(mean + root * deviations);
+    map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA {
+      return activate<Activation::kRelu>(lanes(x) - cut);
+    });
+  }
   static void clamp(const float* x, float limit, std::int64_t n, float* y) {
     const V low = V::all(-limit), high = V::all(limit);
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA {
@@ -228,6 +242,8 @@ struct VectorOps {
     table.add = add;
     table.mul = mul;
     table.scale = scale;
+    table.add_scaled = add_scaled;
+    table.cutoff = cutoff;
     table.clamp = clamp;
     table.softcap = softcap;
     table.softmax = softmax;

@@ -33,6 +33,12 @@ float square_sum(const float* x, float minus, std::int64_t n) {
   return tree_sum(lanes);
 }
 
+float mean_of(const float* x, std::int64_t n) {
+  float lanes[16] = {};
+  for (std::int64_t i = 0; i < n; ++i) lanes[i % 16] += x[i];
+  return tree_sum(lanes) / static_cast<float>(n);
+}
+
 void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, float* y) {
   if (n == 0) return;
   const float mean = square_sum(x, 0.0f, n) / static_cast<float>(n);
@@ -46,9 +52,7 @@ void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, fl
 void layer_norm(const float* x, const float* weight, const float* bias, float eps, std::int64_t n,
                 float* y) {
   if (n == 0) return;
-  float lanes[16] = {};
-  for (std::int64_t i = 0; i < n; ++i) lanes[i % 16] += x[i];
-  const float mean = tree_sum(lanes) / static_cast<float>(n);
+  const float mean = mean_of(x, n);
   const float variance = square_sum(x, mean, n) / static_cast<float>(n);
   const float r = 1.0f / std::sqrt(variance + eps);
   for (std::int64_t i = 0; i < n; ++i) {
@@ -66,6 +70,16 @@ void mul(const float* a, const float* b, std::int64_t n, float* y) {
 }
 void scale(const float* x, float s, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = s * x[i];
+}
+void add_scaled(const float* x, float s, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = std::fma(s, x[i], y[i]);
+}
+void cutoff(const float* x, float deviations, std::int64_t n, float* y) {
+  if (n == 0) return;
+  const float mean = mean_of(x, n);
+  const float root = std::sqrt(square_sum(x, mean, n) / static_cast<float>(n));
+  const float cut = mean + root * deviations;
+  for (std::int64_t i = 0; i < n; ++i) y[i] = activate<Activation::kRelu>(Lane{x[i] - cut}).v;
 }
 void clamp(const float* x, float limit, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) {
@@ -142,6 +156,8 @@ void install_scalar_vector(KernelTable& table) {
   table.add = add;
   table.mul = mul;
   table.scale = scale;
+  table.add_scaled = add_scaled;
+  table.cutoff = cutoff;
   table.clamp = clamp;
   table.softcap = softcap;
   table.softmax = softmax;
