@@ -44,15 +44,15 @@ GenerateOptions free_writing(std::size_t window, std::size_t tokens) {
   return options;
 }
 
-/// A decoder writes on from a start; an encoder–decoder answers a source of spread ids, which is the
-/// window's first half.
+/// A decoder writes on from a start; an encoder–decoder answers a source of spread ids, which is
+/// the window's first half.
 Result<std::vector<TokenId>> write_window(Session& session, std::size_t length,
                                           std::size_t window) {
   const Model& model = session.model();
   const bool answers = model.is_encoder_decoder();
-  std::vector<TokenId> ids = answers ? spread_ids(runtime::prompt_vocabulary(model),
-                                                  (length + 1) / 2, window)
-                                     : start_of(model, window);
+  std::vector<TokenId> ids =
+      answers ? spread_ids(runtime::prompt_vocabulary(model), (length + 1) / 2, window)
+              : start_of(model, window);
   ids.resize(std::min(ids.size(), length));
   QUERN_CHECK(session.rewind(0));
   if (answers) QUERN_CHECK(session.read_source(ids));

@@ -98,9 +98,8 @@ Result<Rates> measure(Session& session, const char* test, std::int64_t count,
   if (reads) QUERN_CHECK(session.read_source(source));
   // The first run fills caches and page tables and is not counted.
   for (int repeat = -1; repeat < options.repeats; ++repeat) {
-    QUERN_TRY(rate, reads && !one_by_one
-                        ? source_rate(session, source)
-                        : one_rate(session, tokens, options.depth, one_by_one));
+    QUERN_TRY(rate, reads && !one_by_one ? source_rate(session, source)
+                                         : one_rate(session, tokens, options.depth, one_by_one));
     if (repeat >= 0) rates.tokens_per_second.push_back(rate);
     bar.show(static_cast<std::uint64_t>(repeat + 1), static_cast<std::uint64_t>(options.repeats));
   }

@@ -204,9 +204,10 @@ int chat(const ChatOptions& options) {
   if (model->chat_template().empty())
     tell("the model has no chat template: every message is completed on its own");
   if (model->is_encoder_decoder())
-    return fail(Error(ErrorCode::kUnsupported, "an encoder–decoder answers one text and keeps no chat")
-                    .in_file(model->path())
-                    .want("quern run"));
+    return fail(
+        Error(ErrorCode::kUnsupported, "an encoder–decoder answers one text and keeps no chat")
+            .in_file(model->path())
+            .want("quern run"));
   SessionOptions session_options;
   session_options.context = options.generation.context;
   session_options.kv = options.model.kv_type();

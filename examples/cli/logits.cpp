@@ -147,9 +147,8 @@ int logits(const LogitsOptions& options) {
   session_options.trace_events = options.trace.events();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
-  const Status written = has_source
-                             ? write_encoder_decoder(*session, *ids, read, options.output)
-                             : write_logits(*session, *ids, options.output);
+  const Status written = has_source ? write_encoder_decoder(*session, *ids, read, options.output)
+                                    : write_logits(*session, *ids, options.output);
   if (!written.ok()) return fail(written.error());
   const Status traced = options.trace.report(*session);
   if (!traced.ok()) return fail(traced.error());

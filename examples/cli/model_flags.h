@@ -47,8 +47,8 @@ struct GenerationFlags {
   void add_to(CLI::App& command);
   /// --beams, --length-penalty, for commands that can search.
   void add_beams_to(CLI::App& command);
-  /// Whether a beam search is asked for: by the flag, or by the model where no flag asks for another
-  /// way of choosing.
+  /// Whether a beam search is asked for: by the flag, or by the model where no flag asks for
+  /// another way of choosing.
   bool searches(const Model& model) const;
   BeamOptions beam_options(const Model& model) const;
   /// The model's defaults under the flags that were given.

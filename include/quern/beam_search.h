@@ -20,7 +20,7 @@ struct BeamOptions {
   /// A finished hypothesis counts as its log-probability over length^penalty: more favours long
   /// ones.
   float length_penalty = 1.0F;
-  bool early_stopping = false;      ///< Ends as soon as `beams` hypotheses are finished.
+  bool early_stopping = false;       ///< Ends as soon as `beams` hypotheses are finished.
   std::int32_t no_repeat_ngram = 0;  ///< No sequence of so many tokens comes twice; 0: off.
   std::vector<TokenId> banned = {};  ///< Tokens that never come.
   const std::atomic<bool>* cancel = nullptr;  ///< Polled before every step.

@@ -23,9 +23,9 @@
 namespace quern {
 
 struct ModelOptions {
-  int threads = 0;                     ///< 0: usable_cores().
+  int threads = 0;                          ///< 0: usable_cores().
   std::shared_ptr<Executor> executor = {};  ///< Takes the place of `threads` where given.
-  bool vocabulary_only = false;        ///< Tokenizer and template alone; sessions are refused.
+  bool vocabulary_only = false;             ///< Tokenizer and template alone; sessions are refused.
   bool fast = false;  ///< Relaxes the numerics law (oneDNN); needs QUERN_WITH_ONEDNN.
 };
 

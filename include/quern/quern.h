@@ -173,8 +173,8 @@ typedef struct quern_memory_plan {
 quern_code quern_model_plan(const quern_model* model, const quern_session_options* options,
                             int32_t sequences, quern_memory_plan* plan);
 
-/** What an encoder–decoder's reply begins with: `count` tokens, as long as the model lives; NULL and 0
- *  for any other. */
+/** What an encoder–decoder's reply begins with: `count` tokens, as long as the model lives; NULL
+ * and 0 for any other. */
 const quern_token* quern_model_decoder_start(const quern_model* model, size_t* count);
 
 quern_code quern_session_create(const quern_model* model, const quern_session_options* options,
@@ -183,10 +183,10 @@ void quern_session_free(quern_session* session);
 int64_t quern_session_position(const quern_session* session);
 int64_t quern_session_context(const quern_session* session);
 quern_code quern_session_rewind(quern_session* session, int64_t position);
-/** Of an encoder–decoder: evaluates the source that the decoder answers, and forgets what the decoder
- *  had. quern_model_decoder_start is then the prompt of a reply. \param states gets `count` floats,
- *  the encoder's last hidden states, owned by the session and valid until its next call; may be
- *  NULL. QUERN_UNSUPPORTED for any other model. */
+/** Of an encoder–decoder: evaluates the source that the decoder answers, and forgets what the
+ * decoder had. quern_model_decoder_start is then the prompt of a reply. \param states gets `count`
+ * floats, the encoder's last hidden states, owned by the session and valid until its next call; may
+ * be NULL. QUERN_UNSUPPORTED for any other model. */
 quern_code quern_session_read_source(quern_session* session, const quern_token* tokens,
                                      size_t length, const float** states, size_t* count);
 /** Appends tokens. \param logits gets `count` = vocab_size floats of the last one, owned by the
@@ -207,8 +207,7 @@ quern_code quern_encoder_embed(quern_encoder* encoder, const char* text, size_t 
                                const float** embedding, size_t* count);
 /** The logits of a cross-encoder's or classifier's head for a pair of texts; likewise owned. */
 quern_code quern_encoder_score(quern_encoder* encoder, const char* a, size_t a_length,
-                               const char* b, size_t b_length, const float** logits,
-                               size_t* count);
+                               const char* b, size_t b_length, const float** logits, size_t* count);
 
 typedef struct quern_logit_bias {
   quern_token token;

@@ -25,7 +25,7 @@ class SequenceState {
   /// Says how many rows of a source stand in the state, after the source's graph has run with it;
   /// from then on the sequence attends to them. \pre at most SequenceSize::source.
   virtual void set_source_rows(std::int64_t rows) noexcept = 0;
-  virtual std::uint64_t bytes() const noexcept = 0;    ///< Exact size of the reservation.
+  virtual std::uint64_t bytes() const noexcept = 0;  ///< Exact size of the reservation.
   /// Forgets positions ≥ `position`; kUnsupported where the state cannot go back.
   virtual Status rewind(std::int64_t position) = 0;
   /// Whether the state can go back to any position.

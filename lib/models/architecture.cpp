@@ -119,9 +119,7 @@ Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const 
   return tensor;
 }
 
-bool per_layer(const TensorRule& rule) {
-  return rule.name.find("{}") != std::string_view::npos;
-}
+bool per_layer(const TensorRule& rule) { return rule.name.find("{}") != std::string_view::npos; }
 
 Result<std::int64_t> layer_count(std::string_view key, const Config& config) {
   QUERN_TRY(n_layers, config.integer(key));
@@ -173,8 +171,7 @@ Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& archite
       ++last;
     }
     QUERN_TRY(n_layers, layer_count(rules[first].layers, config));
-    for (std::int32_t layer = 0; layer < n_layers; ++layer)
-      QUERN_CHECK(append(first, last, layer));
+    for (std::int32_t layer = 0; layer < n_layers; ++layer) QUERN_CHECK(append(first, last, layer));
     first = last;
   }
   return tensors;

@@ -176,16 +176,15 @@ const std::vector<TensorRule>& tensors() {
 }  // namespace
 
 extern const Architecture kBart;
-const Architecture kBart = {
-    "bart",
-    {kVariants[0].hf_class, kVariants[1].hf_class, kVariants[2].hf_class, kVariants[3].hf_class,
-     kVariants[4].hf_class},
-    {},
-    read_config,
-    nullptr,
-    tensors,
-    build_decoder,
-    {},
-    build_encoder};
+const Architecture kBart = {"bart",
+                            {kVariants[0].hf_class, kVariants[1].hf_class, kVariants[2].hf_class,
+                             kVariants[3].hf_class, kVariants[4].hf_class},
+                            {},
+                            read_config,
+                            nullptr,
+                            tensors,
+                            build_decoder,
+                            {},
+                            build_encoder};
 
 }  // namespace quern::models

@@ -84,7 +84,8 @@ ValueId encoder_mlp(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer
   const std::int64_t n = dims.ffn_dim;
   ValueId inner;
   if (!gated) {
-    inner = g.activation(project(g, h, layer_name(layer, "w_up"), n), dims.activation, "activation");
+    inner =
+        g.activation(project(g, h, layer_name(layer, "w_up"), n), dims.activation, "activation");
   } else {
     const ValueId gate = project(g, h, layer_name(layer, "w_gate"), n);
     inner = g.glu(gate, project(g, h, layer_name(layer, "w_up"), n), dims.activation, "glu");

@@ -68,10 +68,10 @@ class Stack {
     enter(number);
     x = around(x, "attn_norm", [&](ValueId h, ValueId residual) {
       const Heads heads = self_heads(h);
-      return project(g_.encoder_attention({heads.q, heads.k, heads.v, dims_.n_heads, scale(), 0,
-                                           heads.bias, {}},
-                                          "attention"),
-                     "wo", dims_.dim, residual);
+      return project(
+          g_.encoder_attention(
+              {heads.q, heads.k, heads.v, dims_.n_heads, scale(), 0, heads.bias, {}}, "attention"),
+          "wo", dims_.dim, residual);
     });
     return mlp(x);
   }

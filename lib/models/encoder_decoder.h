@@ -17,8 +17,8 @@ namespace quern::models {
 /// `ffn_dim`, for the encoder the same under `encoder.`.
 struct EncoderDecoderLayout {
   NormKind norm = NormKind::kRms;
-  bool norm_first = true;  ///< x + f(norm(x)), and a norm at the end; else norm(x + f(x)).
-  bool gated = false;      ///< The MLP has a gate.
+  bool norm_first = true;    ///< x + f(norm(x)), and a norm at the end; else norm(x + f(x)).
+  bool gated = false;        ///< The MLP has a gate.
   float score_scale = 0.0F;  ///< Of scores; 0: 1/√head_dim.
   float embed_scale = 1.0F;
   float logit_scale = 1.0F;
@@ -34,7 +34,8 @@ struct EncoderDecoderLayout {
 };
 
 /// The encoder: its output "last_hidden_state" `[T, dim]`; with a decoder in the configuration
-/// (`n_layers`) also the keys and values of the decoder's cross-attention, one source state a layer.
+/// (`n_layers`) also the keys and values of the decoder's cross-attention, one source state a
+/// layer.
 Result<graph::Graph> build_source(const Config& config, const WeightLookup& weights,
                                   const EncoderDecoderLayout& layout);
 

@@ -11,8 +11,8 @@
 
 namespace quern::models {
 
-/// Collects rules, one call a matrix or norm. Names are made here and owned, so the object must live
-/// as long as its rules are used. Move-only. Thread rule: one while it is filled.
+/// Collects rules, one call a matrix or norm. Names are made here and owned, so the object must
+/// live as long as its rules are used. Move-only. Thread rule: one while it is filled.
 class EncoderTable {
  public:
   /// \param prefix under which classes with a head keep the base model, e.g. "bert.": names of

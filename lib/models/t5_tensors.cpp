@@ -116,8 +116,8 @@ std::vector<TensorRule> t5_tensors(bool with_decoder) {
   table.rules.push_back(
       matrix_rule("embed", "shared.weight", "token_embd.weight", "vocab_size", "dim"));
   table.rules.back().role = Role::kEmbedding;
-  table.rules.back().hf.insert(table.rules.back().hf.end(), {"encoder.embed_tokens.weight",
-                                                             "decoder.embed_tokens.weight"});
+  table.rules.back().hf.insert(table.rules.back().hf.end(),
+                               {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"});
   add_encoder(table);
   if (with_decoder) add_decoder(table);
   return table.rules;

@@ -36,7 +36,8 @@ Status check_beam_options(const BeamOptions& options, std::int64_t vocab_size) {
   QUERN_CHECK(check_range("results", 1, options.beams, options.results));
   QUERN_CHECK(check_range("max_tokens", -1, 1e9, static_cast<double>(options.max_tokens)));
   QUERN_CHECK(check_range("min_tokens", 0, 1e9, static_cast<double>(options.min_tokens)));
-  QUERN_CHECK(check_range("length_penalty", -100, 100, static_cast<double>(options.length_penalty)));
+  QUERN_CHECK(
+      check_range("length_penalty", -100, 100, static_cast<double>(options.length_penalty)));
   QUERN_CHECK(check_range("no_repeat_ngram", 0, 1e6, options.no_repeat_ngram));
   for (const TokenId id : options.banned)
     QUERN_CHECK(check_range("banned", 0, static_cast<double>(vocab_size - 1), id));
@@ -76,8 +77,8 @@ std::vector<TokenId> BeamSearch::excluded(const Beam& beam) const {
 void BeamSearch::add_candidates(std::size_t beam, std::span<const float> logits,
                                 std::vector<Candidate>& candidates) const {
   // So many that `beams` of them do not end here.
-  const std::size_t keep = std::max<std::size_t>(2, 1 + end_tokens_.size()) *
-                           static_cast<std::size_t>(options_.beams);
+  const std::size_t keep =
+      std::max<std::size_t>(2, 1 + end_tokens_.size()) * static_cast<std::size_t>(options_.beams);
   const std::vector<TokenId> out = excluded(running_[beam]);
   std::vector<TokenId> order;
   order.reserve(logits.size());
@@ -105,7 +106,9 @@ double BeamSearch::normalised(double log_probability, std::int64_t length) const
 }
 
 void BeamSearch::finish(const Candidate& candidate) {
-  Hypothesis done{running_[candidate.beam].ids, {}, normalised(candidate.log_probability, length_),
+  Hypothesis done{running_[candidate.beam].ids,
+                  {},
+                  normalised(candidate.log_probability, length_),
                   is_end(candidate.id)};
   if (!done.finished) done.ids.push_back(candidate.id);
   const auto worse = [&](const Hypothesis& other) { return other.score < done.score; };
@@ -147,7 +150,9 @@ std::vector<Hypothesis> BeamSearch::results() const {
   std::vector<Hypothesis> best = finished_;
   for (const Beam& beam : running_) {
     if (best.size() >= static_cast<std::size_t>(options_.results)) break;
-    best.push_back({beam.ids, {}, normalised(beam.log_probability, std::max<std::int64_t>(1, length_)),
+    best.push_back({beam.ids,
+                    {},
+                    normalised(beam.log_probability, std::max<std::int64_t>(1, length_)),
                     false});
   }
   if (best.size() > static_cast<std::size_t>(options_.results))

@@ -24,9 +24,10 @@ struct GenerationDefaults {
 /// Reads the keys of a generation_config.json: do_sample, temperature, top_k, top_p, min_p,
 /// repetition_penalty, eos_token_id (one or a list), decoder_start_token_id, forced_bos_token_id,
 /// num_beams, length_penalty, early_stopping, no_repeat_ngram_size, min_length, min_new_tokens,
-/// max_new_tokens, max_length, suppress_tokens, bad_words_ids (of one token each). An empty text gives the defaults; a value that
-/// a sampler would refuse is passed over, because a reply must not fail for a published default.
-/// Errors: kMalformed, kLimit for text that is no JSON object. `file` names the container.
+/// max_new_tokens, max_length, suppress_tokens, bad_words_ids (of one token each). An empty text
+/// gives the defaults; a value that a sampler would refuse is passed over, because a reply must not
+/// fail for a published default. Errors: kMalformed, kLimit for text that is no JSON object. `file`
+/// names the container.
 Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::string_view file);
 
 }  // namespace quern::runtime

@@ -100,9 +100,9 @@ Result<MemoryPlan> Model::plan(const SessionOptions& options, int sequences) con
               state_->backend->plan(*state_->graph, runtime::compile_options(*state_, resolved),
                                     runtime::sequence_size(resolved)));
     if (is_encoder_decoder()) {
-      QUERN_TRY(source, state_->backend->plan(
-                            *state_->source_graph,
-                            runtime::source_options(*state_, resolved, resolved.kv), {}));
+      QUERN_TRY(source,
+                state_->backend->plan(*state_->source_graph,
+                                      runtime::source_options(*state_, resolved, resolved.kv), {}));
       program.scratch_bytes += source.scratch_bytes;
     }
     const auto kv_bytes =

@@ -15,7 +15,8 @@ Status Session::Impl::check_ids(std::span<const TokenId> ids) const {
   if (ids.empty())
     return Error(ErrorCode::kInvalidArgument, "at least one token is needed").of("ids");
   if (source != nullptr && !has_source)
-    return Error(ErrorCode::kInvalidArgument, "an encoder–decoder answers a source: it has none yet")
+    return Error(ErrorCode::kInvalidArgument,
+                 "an encoder–decoder answers a source: it has none yet")
         .want("Session::read_source first");
   const std::int64_t vocab_size = model.state().vocab_size;
   for (const TokenId id : ids) {

@@ -1,5 +1,6 @@
 /// \file
-/// From what a caller asks of a session to what a backend is told; shared by sessions, encoders and plans.
+/// From what a caller asks of a session to what a backend is told; shared by sessions, encoders and
+/// plans.
 #pragma once
 
 #include "backends/backend.h"

@@ -33,6 +33,6 @@ struct ModelGraphs {
 /// Errors: kMissing (a tensor), kMismatch (shape, or an encoding that its role does not allow),
 /// kOutOfRange (dimensions), all naming the tensor and the file.
 Result<ModelGraphs> build_graphs(const models::Architecture& architecture, const Config& config,
-                                  const formats::QuernFile& file, const ExtraTensors& extra = {});
+                                 const formats::QuernFile& file, const ExtraTensors& extra = {});
 
 }  // namespace quern::runtime

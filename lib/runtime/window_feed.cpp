@@ -16,7 +16,8 @@ Result<WindowFeed> feed_window(Session& session, std::span<const TokenId> window
   // What is evaluated next begins one token before the first scored one; the last token is only
   // predicted.
   const auto before = window.first(first - 1);
-  WindowFeed feed{{window.begin() + static_cast<std::ptrdiff_t>(first - 1), window.end() - 1}, first};
+  WindowFeed feed{{window.begin() + static_cast<std::ptrdiff_t>(first - 1), window.end() - 1},
+                  first};
   QUERN_CHECK(session.rewind(0));
   if (!session.model().is_encoder_decoder()) {
     if (!before.empty()) QUERN_CHECK(session.step(before));

@@ -17,8 +17,8 @@ struct WindowFeed {
 };
 
 /// Brings the session to where the window's first scored token is predicted: a decoder has read
-/// what comes before, an encoder–decoder has it as its source. Errors: kInvalidArgument for a window
-/// of less than 2 tokens, those of Session.
+/// what comes before, an encoder–decoder has it as its source. Errors: kInvalidArgument for a
+/// window of less than 2 tokens, those of Session.
 Result<WindowFeed> feed_window(Session& session, std::span<const TokenId> window);
 
 }  // namespace quern::runtime

@@ -236,10 +236,10 @@ TEST_CASE("beam search finds transformers' hypotheses and scores") {
     const std::int64_t end = reference.about["end_token"].integer();
     write_bytes(temp.file("own/generation_config.json"),
                 "{\"decoder_start_token_id\": " +
-                   std::to_string(must(Model::open(converted(reference.folder, temp, "s.quern")))
-                                      .decoder_start()
-                                      .front()) +
-                   ", \"eos_token_id\": " + std::to_string(end) + "}");
+                    std::to_string(must(Model::open(converted(reference.folder, temp, "s.quern")))
+                                       .decoder_start()
+                                       .front()) +
+                    ", \"eos_token_id\": " + std::to_string(end) + "}");
     const Model model = must(Model::open(converted(temp.file("own"), temp, "a.quern")));
     Session session = must(Session::create(model, {.context = 32}));
     must(session.read_source(reference.source));
@@ -262,7 +262,7 @@ TEST_CASE("an encoder–decoder through C") {
   const std::string path = converted(reference.folder, temp, "a.quern");
   quern_model* model = nullptr;
   quern_session* session = nullptr;
-  REQUIRE(quern_model_open(path.c_str(), nullptr, &model) == QUERN_OK);
+  REQUIRE(quern_model_open(path.data(), path.size(), nullptr, &model) == QUERN_OK);
   REQUIRE(quern_session_create(model, nullptr, &session) == QUERN_OK);
   const float* values = nullptr;
   std::size_t count = 0;

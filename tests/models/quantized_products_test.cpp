@@ -52,8 +52,7 @@ std::vector<Product> show_products(graph::Graph& graph) {
     const std::string number = std::to_string(products.size());
     graph.outputs.push_back({"x" + number, linear->x});
     graph.outputs.push_back({"y" + number, node.out});
-    if (linear->residual != graph::kNone)
-      graph.outputs.push_back({"r" + number, linear->residual});
+    if (linear->residual != graph::kNone) graph.outputs.push_back({"r" + number, linear->residual});
     products.push_back({weight.name, linear, &weight.view});
   }
   return products;
@@ -80,8 +79,7 @@ std::vector<float> coded_form(std::span<const float> rows, std::size_t cols, boo
   std::vector<float> out(rows.size() / cols * width);
   for (std::size_t row = 0; row < rows.size() / cols; ++row) {
     std::copy_n(rows.data() + row * cols, cols, out.data() + row * width);
-    if (rotated)
-      quant::hadamard64(out.data() + row * width, static_cast<std::int64_t>(width));
+    if (rotated) quant::hadamard64(out.data() + row * width, static_cast<std::int64_t>(width));
   }
   return out;
 }
@@ -122,8 +120,7 @@ double worst_share(const backends::Program& program, const Product& product, std
   const auto residual = program.output("r" + n);
   const auto cols = static_cast<std::size_t>(product.weight->cols);
   const auto rows = static_cast<std::size_t>(product.weight->rows);
-  const bool rotated =
-      find_encoding(product.weight->encoding)->rows == RowFormat::kQ8Rotated;
+  const bool rotated = find_encoding(product.weight->encoding)->rows == RowFormat::kQ8Rotated;
   std::size_t width = 0;
   const std::vector<float> w = coded_form(dequantize(*product.weight), cols, rotated, width);
   const std::vector<float> coded = coded_form(x, cols, rotated, width);
@@ -133,8 +130,7 @@ double worst_share(const backends::Program& program, const Product& product, std
     const std::vector<double> halves = half_units({at, width}, rotated ? width : 32);
     for (std::size_t i = 0; i < rows; ++i) {
       const Sums sums = sums_of(w.data() + i * width, at, halves);
-      const double added =
-          residual.empty() ? 0.0 : static_cast<double>(residual[t * rows + i]);
+      const double added = residual.empty() ? 0.0 : static_cast<double>(residual[t * rows + i]);
       const double found = static_cast<double>(y[t * rows + i]);
       const double slack = kFloatShare * (sums.magnitude + std::fabs(added));
       const double share = std::fabs(found - added - sums.product) / (sums.bound + slack);

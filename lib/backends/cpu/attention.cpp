@@ -19,8 +19,8 @@ struct AttentionShape {
   graph::StateId state;
   std::int64_t n_heads, n_kv_heads, head_dim, value_dim, window;
   float scale, softcap;
-  const float* alibi_slopes;  ///< Per head, or nullptr.
-  const float* sinks;         ///< Per head, or nullptr.
+  const float* alibi_slopes;                 ///< Per head, or nullptr.
+  const float* sinks;                        ///< Per head, or nullptr.
   std::shared_ptr<const DistanceBias> bias;  ///< Or nullptr.
   bool source;                               ///< All rows of the sequence's source are visible.
   KvType kv;
@@ -326,8 +326,8 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   QUERN_CHECK(check_cache(lowering, "attention"));
   QUERN_TRY(bias, lowering.distance_bias("attention", attention.bias,
                                          lowering.options().max_positions - 1, 0));
-  AttentionShape shape = shape_of(lowering, attention.q, attention.state, attention.n_heads,
-                                  attention.scale, out);
+  AttentionShape shape =
+      shape_of(lowering, attention.q, attention.state, attention.n_heads, attention.scale, out);
   shape.softcap = attention.softcap;
   shape.bias = std::move(bias);
   if (!attention.alibi_slopes.empty()) shape.alibi_slopes = attention.alibi_slopes.data();
@@ -345,8 +345,8 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
 Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& attention = *std::get_if<graph::CrossAttentionOp>(&op);
   QUERN_CHECK(check_cache(lowering, "cross_attention"));
-  const AttentionShape shape = shape_of(lowering, attention.q, attention.state, attention.n_heads,
-                                        attention.scale, out);
+  const AttentionShape shape =
+      shape_of(lowering, attention.q, attention.state, attention.n_heads, attention.scale, out);
   add_attend_steps(lowering, shape, {shape.q});
   return {};
 }

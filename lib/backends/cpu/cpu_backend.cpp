@@ -22,8 +22,7 @@ KvType resolve(KvType kv, const graph::Graph& graph) {
 Status check(const CompileOptions& options) {
   if (options.executor == nullptr || options.max_rows < 1 || options.max_outputs < 0 ||
       options.max_outputs > options.max_rows || options.max_positions < 1 ||
-      options.max_source < 0 ||
-      options.trace_events < 0) {
+      options.max_source < 0 || options.trace_events < 0) {
     return Error(ErrorCode::kInvalidArgument, "the sizes to compile for do not fit together")
         .of("CompileOptions");
   }

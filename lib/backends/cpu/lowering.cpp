@@ -102,8 +102,10 @@ BufferId Lowering::packed(graph::ValueId id, RowFormat format) {
   return it->second;
 }
 
-Result<std::shared_ptr<const DistanceBias>> Lowering::distance_bias(
-    const char* op, const graph::RelativeBias& bias, std::int64_t back, std::int64_t ahead) {
+Result<std::shared_ptr<const DistanceBias>> Lowering::distance_bias(const char* op,
+                                                                    const graph::RelativeBias& bias,
+                                                                    std::int64_t back,
+                                                                    std::int64_t ahead) {
   if (bias.table == graph::kNone) return std::shared_ptr<const DistanceBias>();
   const graph::Weight& table = weight(bias.table);
   if (kernels_.gather_row[static_cast<std::size_t>(table.view.encoding)] == nullptr)

@@ -47,8 +47,8 @@ DistanceBias::DistanceBias(const graph::RelativeBias& bias, const quant::TensorV
         relative_bucket(distance, bias.n_buckets, bias.max_distance, bias.bidirectional),
         table.cols, heads.data());
     for (std::size_t head = 0; head < heads.size(); ++head) {
-      values_[head * static_cast<std::size_t>(stride_) + static_cast<std::size_t>(back + distance)] =
-          heads[head];
+      values_[head * static_cast<std::size_t>(stride_) +
+              static_cast<std::size_t>(back + distance)] = heads[head];
     }
   }
 }
