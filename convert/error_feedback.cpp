@@ -1,6 +1,7 @@
 #include "convert/error_feedback.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 
@@ -66,6 +67,30 @@ struct Multiples {
 
 std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
 
+/// Turns a row into units of about its largest magnitude, a power of two, so that squares neither
+/// overflow nor vanish. \return the unit; 0 for a row without weight, which becomes zeros.
+float normalize(float* row, std::int64_t n) {
+  float largest = 0;
+  for (std::int64_t k = 0; k < n; ++k) largest = std::max(largest, std::fabs(row[k]));
+  if (!(largest > quant::kNegligible)) {
+    std::fill(row, row + n, 0.0F);
+    return 0.0F;
+  }
+  // 2¹²⁶ is the largest power whose inverse is a normal number.
+  const float unit = std::ldexp(1.0F, std::min(std::ilogb(largest), 126));
+  const float inverse = 1.0F / unit;
+  for (std::int64_t k = 0; k < n; ++k) row[k] *= inverse;
+  return unit;
+}
+
+/// normalize() of 16 rows. \return their units.
+std::array<float, kRows> normalize_rows(std::vector<float>& rows) {
+  const auto n = static_cast<std::int64_t>(rows.size()) / kRows;
+  std::array<float, kRows> units;
+  for (std::int64_t r = 0; r < kRows; ++r) units[at(r)] = normalize(rows.data() + r * n, n);
+  return units;
+}
+
 }  // namespace
 
 /// 16 rotated rows on their way. Used once.
@@ -76,6 +101,7 @@ class ErrorFeedback::Panel {
         n_(feedback.n_),
         grid_(grid),
         multiples_(grid),
+        units_(normalize_rows(rows)),
         rows_(std::move(rows)),
         multiple_(rows_.size()),
         value_(rows_.size()),
@@ -104,7 +130,7 @@ class ErrorFeedback::Panel {
       for (std::int64_t k = 0; k < n_; ++k) {
         multiples[at(k)] = static_cast<std::int8_t>(multiple_[at(r * n_ + k)]);
       }
-      quant::store_native_row(grid_, {multiples, subs(r), scale_[r]}, panel, cols,
+      quant::store_native_row(grid_, {multiples, subs(r), scale_[r] * units_[at(r)]}, panel, cols,
                               static_cast<int>(r));
     }
   }
@@ -218,10 +244,11 @@ class ErrorFeedback::Panel {
     OutputSquares sum;
     for (std::int64_t r = 0; r < kRows; ++r) {
       const auto scale = static_cast<double>(scale_[r]);
+      const double unit = static_cast<double>(units_[at(r)]) * static_cast<double>(units_[at(r)]);
       const double all = dot(rows_, moved_rows_, r);
-      sum.square += all;
-      sum.error += std::max(0.0, all - 2 * scale * dot(value_, moved_rows_, r) +
-                                     scale * scale * dot(value_, moved_values_, r));
+      sum.square += unit * all;
+      sum.error += unit * std::max(0.0, all - 2 * scale * dot(value_, moved_rows_, r) +
+                                            scale * scale * dot(value_, moved_values_, r));
     }
     return sum;
   }
@@ -238,6 +265,7 @@ class ErrorFeedback::Panel {
   const std::int64_t n_;
   const quant::NativeGrid& grid_;
   const Multiples multiples_;
+  const std::array<float, kRows> units_;  ///< Of rows_ and scale_.
   const std::vector<float> rows_;
   std::vector<float> multiple_, value_;           ///< `[16, n]`; a value is multiple · sub.
   std::vector<std::uint8_t> sub_;                 ///< `[16, n / 16]`

@@ -158,6 +158,34 @@ TEST_CASE("error feedback moves the outputs less than fitting the weights does")
   }
 }
 
+TEST_CASE("error feedback is the same for weights of any size") {
+  const linear_algebra::OneThread one_thread;
+  constexpr std::int64_t kCols = 192;
+  const MomentMatrix moments = moments_of_correlated(kCols, 1000);
+  const auto known = ErrorFeedback::create(moments);
+  REQUIRE(known != nullptr);
+  const std::vector<float> rows16 = weights(static_cast<std::size_t>(16 * kCols), 5);
+  for (const Encoding encoding : {Encoding::kQR3, Encoding::kQR4, Encoding::kQR8}) {
+    CAPTURE(find_encoding(encoding)->name);
+    AlignedBytes panel(*panel_bytes(*find_encoding(encoding), static_cast<std::uint64_t>(kCols)));
+    std::vector<float> usual(rows16.size()), scaled(rows16.size()), stored(rows16.size());
+    known->quantize_panel(encoding, rows16.data(), kCols, panel.data());
+    quant::find_ops(encoding)->dequantize_panel(panel.data(), kCols, usual.data());
+    // Squares of the first two vanish or overflow in float32.
+    for (const int power : {-85, 110, 3}) {
+      CAPTURE(power);
+      for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = std::ldexp(rows16[i], power);
+      const auto said = known->quantize_panel(encoding, scaled.data(), kCols, panel.data());
+      quant::find_ops(encoding)->dequantize_panel(panel.data(), kCols, stored.data());
+      for (float& value : stored) value = std::ldexp(value, -power);
+      CHECK(stored == usual);
+      CHECK(said.square > 0);
+      CHECK(said.error > 0);
+      CHECK(said.error < 0.1 * said.square);
+    }
+  }
+}
+
 TEST_CASE("nothing is learned from inputs that say nothing") {
   MomentMatrix none;
   none.cols = 64;
