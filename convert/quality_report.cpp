@@ -80,9 +80,14 @@ Json make_quality_report(const ModelPlan& plan, const ConvertOptions& options,
   return report;
 }
 
+std::uint64_t quality_report_room(const ModelPlan& plan) {
+  // A line of the report has under 480 bytes, its points under 80.
+  return 4096 + 480 * plan.jobs.size() + 80 * kKeptPoints;
+}
+
 std::uint64_t late_sections_room(const ModelPlan& plan) {
-  // A self-test is about 10 KB, a line of the report under 480 bytes, its points under 80.
-  return 32768 + 480 * plan.jobs.size() + 80 * kKeptPoints;
+  // A self-test is about 10 KB.
+  return 28672 + quality_report_room(plan);
 }
 
 }  // namespace quern::convert
