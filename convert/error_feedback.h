@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "convert/float_products.h"
 #include "convert/matrix_calibration.h"
 #include "convert/second_moments.h"
 #include "quern/encoding.h"
@@ -28,13 +29,13 @@ class ErrorFeedback final : public MatrixCalibration {
 
  private:
   class Panel;
-  ErrorFeedback() = default;
+  explicit ErrorFeedback(std::int64_t n) : n_(n), h_(n), share_(n) {}
   void scale_shares();
   std::vector<float> rotated_rows(const float* rows16, std::int64_t cols) const;
 
-  std::int64_t n_ = 0;             ///< Padded columns.
-  std::vector<float> h_;           ///< `[n, n]`, symmetric: rotated second moments, damped.
-  std::vector<float> share_;       ///< `[n, n]`, j > i: what of column i's error goes to column j.
+  const std::int64_t n_;           ///< Padded columns.
+  BlockedMatrix h_;                ///< Symmetric: rotated second moments, damped.
+  BlockedMatrix share_;            ///< j > i: what of column i's error goes to column j.
   std::vector<float> cost_;        ///< `[n]`: of a squared error in column i that is made up for.
   std::vector<float> block_cost_;  ///< `[n / 64]`: sums of it.
 };

@@ -107,7 +107,7 @@ Result<std::shared_ptr<const MatrixCalibration>> ObservedModel::of(const MatrixJ
 
 Status ObservedModel::observe_from(std::size_t first, ProgressMeter& meter) {
   moments_.reset();
-  SecondMoments& moments = moments_.emplace();
+  SecondMoments& moments = moments_.emplace(executor_->threads());
   std::uint64_t bytes = 0;
   std::size_t last_node = 0;
   for (std::size_t i = first; i < inputs_.size(); ++i) {
