@@ -98,6 +98,8 @@ Status write_weights(Prepared& work, const ConvertOptions& options, const WriteB
   if (!options.calibration_text.empty() && requantizes(work.plan)) {
     QUERN_TRY(made, make_calibration(*work.source, work.plan, options, work.executor));
     calibration = std::move(made);
+    auto& warnings = work.plan.shown.warnings;
+    warnings.insert(warnings.end(), calibration->warnings().begin(), calibration->warnings().end());
   }
   std::vector<QuantizationError> errors;
   QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write,

@@ -14,8 +14,6 @@ namespace {
 constexpr std::size_t kWindows = 40;
 /// Moments that are held at a time, unless a single input has more.
 constexpr std::uint64_t kBudgetBytes = 192u << 20;
-/// An input with a larger matrix counts by its columns' squares alone.
-constexpr std::uint64_t kLargestBytes = std::uint64_t{1} << 30;
 
 bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
 bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
@@ -56,7 +54,7 @@ Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
                                   executor));
   QUERN_TRY(windows, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
   std::unique_ptr<ObservedModel> made(
-      new ObservedModel(std::move(model), std::move(windows), executor));
+      new ObservedModel(std::move(model), std::move(windows), executor, options.most_moment_bytes));
   made->choose_inputs(plan);
   return made;
 }
@@ -79,12 +77,23 @@ void ObservedModel::choose_inputs(const ModelPlan& plan) {
       if (is_new) inputs_.push_back({all[found->second], false});
       Input& input = inputs_[it->second];
       input_of_[matrix.weight] = it->second;
-      input.full = input.full || (is_native(matrix.to) &&
-                                  SecondMoments::bytes(input.shared, true) /
-                                          static_cast<std::uint64_t>(input.shared.matrices) <=
-                                      kLargestBytes);
+      if (wants_all_moments(matrix, input.shared)) input.full = true;
     }
   }
+}
+
+/// Whether error feedback can be had for a matrix; a warning where its inputs are too wide for it.
+bool ObservedModel::wants_all_moments(const MatrixJob& matrix, const SharedInput& input) {
+  if (!is_native(matrix.to)) return false;
+  const std::uint64_t bytes =
+      SecondMoments::bytes(input, true) / static_cast<std::uint64_t>(input.matrices);
+  if (bytes <= most_moment_bytes_) return true;
+  if (matrix.expert > 0) return false;  // The first one told it.
+  warnings_.push_back(matrix.weight +
+                      " is calibrated column by column: the second moments of its " +
+                      std::to_string(input.cols) + " inputs take " + std::to_string(bytes) +
+                      " bytes, more than " + std::to_string(most_moment_bytes_));
+  return false;
 }
 
 Result<std::shared_ptr<const MatrixCalibration>> ObservedModel::of(const MatrixJob& job,

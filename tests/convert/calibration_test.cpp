@@ -2,6 +2,7 @@
 #if defined(QUERN_WITH_OPENBLAS)
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -184,6 +185,43 @@ TEST_CASE("a calibrated file is the same whatever the number of threads, and say
         CHECK(observed >= 7);
       }
     }
+  }
+}
+
+TEST_CASE(
+    "inputs with too many moments are calibrated by columns, and a warning names the matrix") {
+  const TempFolder folder;
+  write_bytes(folder.file("text"), some_text(20000));
+  for (const char* model : {"llama3", "mixtral"}) {
+    CAPTURE(model);
+    const auto source = reading_golden(folder, model);
+    if (!source) return;
+    ConvertOptions options = plain_options("q4");
+    options.calibration_text = folder.file("text");
+    const auto full = convert(*source, folder.file("full.quern"), options);
+    REQUIRE_MESSAGE(full.ok(), full.error().describe());
+    options.most_moment_bytes = 0;
+    const auto narrow = convert(*source, folder.file("narrow.quern"), options);
+    REQUIRE_MESSAGE(narrow.ok(), narrow.error().describe());
+    std::size_t warned = 0;
+    for (std::size_t i = 0; i < full->plan.tensors.size(); ++i) {
+      const PlannedTensor& tensor = full->plan.tensors[i];
+      CAPTURE(tensor.name);
+      const auto tells = [&](const ConvertReport& report) {
+        const auto& all = report.plan.warnings;
+        return std::count_if(all.begin(), all.end(), [&](const std::string& warning) {
+          return warning.starts_with(tensor.name + " is calibrated column by column");
+        });
+      };
+      CHECK(tells(*full) == 0);
+      CHECK(tells(*narrow) == (tensor.weighted_error ? 1 : 0));
+      if (!tensor.weighted_error) continue;
+      ++warned;
+      REQUIRE(narrow->plan.tensors[i].weighted_error.has_value());
+      CHECK(*narrow->plan.tensors[i].weighted_error > 0);
+    }
+    CHECK(warned >= 7);
+    CHECK(read_bytes(folder.file("full.quern")) != read_bytes(folder.file("narrow.quern")));
   }
 }
 
