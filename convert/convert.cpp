@@ -56,7 +56,7 @@ Result<std::uint64_t> planned_bytes(const SourceModel& source, const ModelPlan& 
 }
 
 /// Bytes of a file of this model beside the matrices whose encoding may be chosen.
-Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format) {
+Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format, bool self_test) {
   const Encoding any = offered_encodings(format).back();
   QUERN_TRY(plan, make_plan(source, format, {.keep = false, .target = any, .chosen = {}}));
   QUERN_TRY(bytes, planned_bytes(source, plan, format, "target"));
@@ -64,7 +64,7 @@ Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat forma
     if (job.quantizable) bytes -= job.bytes();
   }
   // A GGUF file's bytes include the room for its report.
-  return bytes + (format == OutputFormat::kGguf ? 0 : late_sections_room(plan));
+  return bytes + (format == OutputFormat::kGguf ? 0 : late_sections_room(plan, self_test));
 }
 
 bool has_target(const ConvertOptions& options) {
@@ -82,7 +82,7 @@ Result<Prepared> prepare(const std::string& path, const std::string& output,
   QUERN_TRY(executor, make_executor(options.threads));
   work.executor = std::move(executor);
   if (has_target(options)) {
-    QUERN_TRY(beside, bytes_beside(*work.source, work.format));
+    QUERN_TRY(beside, bytes_beside(*work.source, work.format, options.self_test));
     QUERN_TRY(choice, choose_for_target(*work.source, work.format, options, beside, work.executor));
     policy = choice.policy;
     work.choice = std::move(choice);

@@ -78,6 +78,16 @@ float normalize(float* row, std::int64_t n) {
   return unit;
 }
 
+/// Σ a·b over [begin, end).
+double product(const std::vector<float>& a, const std::vector<float>& b, std::int64_t begin,
+               std::int64_t end) {
+  double sum = 0;
+  for (std::int64_t k = begin; k < end; ++k) {
+    sum += static_cast<double>(a[at(k)]) * static_cast<double>(b[at(k)]);
+  }
+  return sum;
+}
+
 /// normalize() of 16 rows. \return their units.
 std::array<float, kRows> normalize_rows(std::vector<float>& rows) {
   const auto n = static_cast<std::int64_t>(rows.size()) / kRows;
@@ -101,7 +111,7 @@ class ErrorFeedback::Panel {
         multiple_(rows_.size()),
         value_(rows_.size()),
         sub_(at(kRows * n_ / kGroup), 1),
-        moved_rows_(times_moments(rows_)) {
+        moved_rows_(feedback.times_moments(rows_)) {
     for (std::int64_t r = 0; r < kRows; ++r) {
       scale_[r] = quant::search_row_scale(grid, rows_.data() + r * n_, f_.block_cost_.data(), n_);
     }
@@ -109,7 +119,7 @@ class ErrorFeedback::Panel {
 
   OutputSquares run() {
     feed_back();
-    moved_values_ = times_moments(value_);
+    moved_values_ = f_.times_moments(value_);
     for (int i = 0; i < kDescents; ++i) {
       refine_scales();
       descend();
@@ -204,14 +214,6 @@ class ErrorFeedback::Panel {
     }
   }
 
-  std::vector<float> times_moments(const std::vector<float>& rows) const {
-    std::vector<float> product(rows.size());
-    for (std::int64_t first = 0; first < n_; first += kBatch) {
-      f_.h_.add_product(rows.data() + first, n_, first / kBatch, 0, product.data());
-    }
-    return product;
-  }
-
   /// The scales with the least error of the outputs for the numbers as they are.
   void refine_scales() {
     for (std::int64_t r = 0; r < kRows; ++r) {
@@ -276,11 +278,7 @@ class ErrorFeedback::Panel {
   }
 
   double dot(const std::vector<float>& a, const std::vector<float>& b, std::int64_t row) const {
-    double sum = 0;
-    for (std::int64_t k = row * n_; k < (row + 1) * n_; ++k) {
-      sum += static_cast<double>(a[at(k)]) * static_cast<double>(b[at(k)]);
-    }
-    return sum;
+    return product(a, b, row * n_, (row + 1) * n_);
   }
 
   const ErrorFeedback& f_;
@@ -305,6 +303,10 @@ std::shared_ptr<const ErrorFeedback> ErrorFeedback::create(const MomentMatrix& m
   for (std::int64_t i = 0; i < n; ++i) trace += static_cast<double>(h[i * (n + 1)]);
   const double mean = trace / static_cast<double>(n);
   if (!(mean > 0) || !std::isfinite(mean)) return nullptr;
+  made->mean_ = mean;
+  for (std::int64_t i = 0; i < moments.cols; ++i) {
+    made->columns_.push_back(moments.values[at(i * (moments.cols + 1))]);
+  }
   const auto unit = static_cast<float>(1.0 / mean);
   for (std::int64_t i = 0; i < n * n; ++i) h[i] *= unit;
   for (std::int64_t i = 0; i < n; ++i) h[i * (n + 1)] += kDamping;
@@ -337,8 +339,31 @@ std::vector<float> ErrorFeedback::rotated_rows(const float* rows16, std::int64_t
   return rows;
 }
 
+std::vector<float> ErrorFeedback::times_moments(const std::vector<float>& rows) const {
+  std::vector<float> product(rows.size());
+  for (std::int64_t first = 0; first < n_; first += kBatch) {
+    h_.add_product(rows.data() + first, n_, first / kBatch, 0, product.data());
+  }
+  return product;
+}
+
+OutputSquares ErrorFeedback::quantize_by_columns(Encoding to, const float* rows16,
+                                                 std::int64_t cols, std::byte* panel) const {
+  const quant::EncodingOps& ops = *quant::find_ops(to);
+  ops.quantize_panel(rows16, cols, {columns_.data()}, panel);
+  std::vector<float> change(at(kRows * cols));
+  ops.dequantize_panel(panel, cols, change.data());
+  for (std::size_t i = 0; i < change.size(); ++i) change[i] -= rows16[i];
+  const std::vector<float> rows = rotated_rows(rows16, cols);
+  const std::vector<float> changes = rotated_rows(change.data(), cols);
+  return {mean_ * product(rows, times_moments(rows), 0, kRows * n_),
+          mean_ * product(changes, times_moments(changes), 0, kRows * n_)};
+}
+
 OutputSquares ErrorFeedback::quantize_panel(Encoding to, const float* rows16, std::int64_t cols,
                                             std::byte* panel) const {
+  const quant::NativeGrid* grid = quant::find_native_grid(to);
+  if (grid == nullptr) return quantize_by_columns(to, rows16, cols, panel);
   std::vector<float> rows = rotated_rows(rows16, cols);
   const bool finite =
       std::all_of(rows.begin(), rows.end(), [](float v) { return std::isfinite(v); });
@@ -346,8 +371,10 @@ OutputSquares ErrorFeedback::quantize_panel(Encoding to, const float* rows16, st
     quant::find_ops(to)->quantize_panel(rows16, cols, {}, panel);
     return {};
   }
-  Panel work(*this, *quant::find_native_grid(to), std::move(rows));
-  const OutputSquares squares = work.run();
+  Panel work(*this, *grid, std::move(rows));
+  OutputSquares squares = work.run();
+  squares.square *= mean_;
+  squares.error *= mean_;
   work.store(panel, cols);
   return squares;
 }

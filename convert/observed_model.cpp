@@ -1,11 +1,10 @@
 #include "convert/observed_model.h"
 
 #include <algorithm>
-#include <mutex>
-#include <numeric>
 
 #include "convert/error_feedback.h"
 #include "convert/model_output.h"
+#include "convert/window_reader.h"
 #include "runtime/model_state.h"
 
 namespace quern::convert {
@@ -17,33 +16,6 @@ constexpr std::uint64_t kBudgetBytes = 192u << 20;
 
 bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
 bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
-
-/// The graph up to a node, without results.
-std::shared_ptr<const graph::Graph> cut_graph(const graph::Graph& graph, std::size_t last_node) {
-  auto part = std::make_shared<graph::Graph>(graph);
-  part->nodes.erase(part->nodes.begin() + static_cast<std::ptrdiff_t>(last_node + 1),
-                    part->nodes.end());
-  part->outputs.clear();
-  return part;
-}
-
-/// What a step over one window needs.
-struct WindowBinding {
-  std::vector<std::int64_t> positions;
-  std::vector<std::int32_t> output_rows;
-  std::vector<backends::SequenceState*> sequences;
-  std::vector<std::int32_t> starts;
-
-  WindowBinding(std::size_t length, backends::SequenceState* sequence)
-      : positions(length), output_rows(length) {
-    std::iota(positions.begin(), positions.end(), std::int64_t{0});
-    std::iota(output_rows.begin(), output_rows.end(), 0);
-    if (sequence == nullptr)
-      starts.push_back(0);
-    else
-      sequences.assign(length, sequence);
-  }
-};
 
 }  // namespace
 
@@ -125,37 +97,7 @@ Status ObservedModel::observe_from(std::size_t first, ProgressMeter& meter) {
     moments.add_input(inputs_[i].shared, inputs_[i].full);
     last_node = std::max(last_node, inputs_[i].shared.last_node);
   }
-  return read_windows_with(moments, last_node, meter);
-}
-
-Status ObservedModel::read_windows_with(SecondMoments& moments, std::size_t last_node,
-                                        ProgressMeter& meter) {
-  const Model::State& state = model_.state();
-  const auto length = static_cast<std::int64_t>(windows_.front().size());
-  backends::CompileOptions options;
-  options.max_rows = length;
-  options.max_outputs = length;
-  options.max_positions = length;
-  options.executor = executor_;
-  options.observer = &moments;
-  QUERN_TRY(program, state.backend->compile(cut_graph(*state.graph, last_node), options));
-  std::unique_ptr<backends::SequenceState> sequence;
-  if (!state.is_encoder()) {
-    QUERN_TRY(made, program->new_sequence(length));
-    sequence = std::move(made);
-  }
-  const WindowBinding binding(windows_.front().size(), sequence.get());
-  for (const std::vector<TokenId>& window : windows_) {
-    if (sequence) QUERN_CHECK(sequence->rewind(0));
-    const std::lock_guard lock(*state.run_mutex);
-    QUERN_CHECK(program->run({.tokens = window,
-                              .positions = binding.positions,
-                              .sequences = binding.sequences,
-                              .output_rows = binding.output_rows,
-                              .starts = binding.starts}));
-    QUERN_CHECK(meter.advance(0));
-  }
-  return {};
+  return read_windows_with(model_, windows_, last_node, moments, executor_, meter);
 }
 
 std::shared_ptr<const MatrixCalibration> ObservedModel::prepare(const Input& input,

@@ -44,7 +44,6 @@ class ObservedModel final : public Calibration {
   void choose_inputs(const ModelPlan& plan);
   bool wants_all_moments(const MatrixJob& matrix, const SharedInput& input);
   Status observe_from(std::size_t first, ProgressMeter& meter);
-  Status read_windows_with(SecondMoments& moments, std::size_t last_node, ProgressMeter& meter);
   std::shared_ptr<const MatrixCalibration> prepare(const Input& input, std::int64_t expert);
 
   const linear_algebra::OneThread one_thread_;

@@ -81,13 +81,17 @@ Json make_quality_report(const ModelPlan& plan, const ConvertOptions& options,
 }
 
 std::uint64_t quality_report_room(const ModelPlan& plan) {
-  // A line of the report has under 480 bytes, its points under 80.
-  return 4096 + 480 * plan.jobs.size() + 80 * kKeptPoints;
+  // A tensor's line has under 260 bytes beside its name, a point of the frontier under 80.
+  std::uint64_t room = 1024 + 80 * kKeptPoints;
+  for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
+    if (plan.jobs[i].quantizable) room += 260 + plan.shown.tensors[i].name.size();
+  }
+  return room;
 }
 
-std::uint64_t late_sections_room(const ModelPlan& plan) {
+std::uint64_t late_sections_room(const ModelPlan& plan, bool self_test) {
   // A self-test is about 10 KB.
-  return 28672 + quality_report_room(plan);
+  return quality_report_room(plan) + (self_test ? 28672 : 256);
 }
 
 }  // namespace quern::convert
