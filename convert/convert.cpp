@@ -56,14 +56,15 @@ Result<std::uint64_t> planned_bytes(const SourceModel& source, const ModelPlan& 
 }
 
 /// Bytes of a file of this model beside the matrices whose encoding may be chosen.
-Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format) {
+Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format, bool self_test) {
   const Encoding any = offered_encodings(format).back();
   QUERN_TRY(plan, make_plan(source, format, {.keep = false, .target = any, .chosen = {}}));
   QUERN_TRY(bytes, planned_bytes(source, plan, format, "target"));
   for (const TensorJob& job : plan.jobs) {
     if (job.quantizable) bytes -= job.bytes();
   }
-  return bytes + late_sections_room(plan);
+  // A GGUF file's bytes include the room for its report.
+  return bytes + (format == OutputFormat::kGguf ? 0 : late_sections_room(plan, self_test));
 }
 
 bool has_target(const ConvertOptions& options) {
@@ -81,7 +82,7 @@ Result<Prepared> prepare(const std::string& path, const std::string& output,
   QUERN_TRY(executor, make_executor(options.threads));
   work.executor = std::move(executor);
   if (has_target(options)) {
-    QUERN_TRY(beside, bytes_beside(*work.source, work.format));
+    QUERN_TRY(beside, bytes_beside(*work.source, work.format, options.self_test));
     QUERN_TRY(choice, choose_for_target(*work.source, work.format, options, beside, work.executor));
     policy = choice.policy;
     work.choice = std::move(choice);
@@ -91,18 +92,14 @@ Result<Prepared> prepare(const std::string& path, const std::string& output,
   return work;
 }
 
-/// Whether any matrix gets other bits than its source has.
-bool requantizes(const ModelPlan& plan) {
-  return std::any_of(plan.jobs.begin(), plan.jobs.end(),
-                     [](const TensorJob& job) { return job.quantizable && !job.keeps_bits(); });
-}
-
 /// Streams the tensors and notes their errors in the plan.
 Status write_weights(Prepared& work, const ConvertOptions& options, const WriteBytes& write) {
   std::unique_ptr<Calibration> calibration;
   if (!options.calibration_text.empty() && requantizes(work.plan)) {
     QUERN_TRY(made, make_calibration(*work.source, work.plan, options, work.executor));
     calibration = std::move(made);
+    auto& warnings = work.plan.shown.warnings;
+    warnings.insert(warnings.end(), calibration->warnings().begin(), calibration->warnings().end());
   }
   std::vector<QuantizationError> errors;
   QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write,
@@ -118,7 +115,31 @@ Status write_weights(Prepared& work, const ConvertOptions& options, const WriteB
   return {};
 }
 
-Status write_gguf(Prepared& work, const std::string& output, const ConvertOptions& options) {
+/// Asks the sealed file at `path` and its source the same.
+Result<ModelComparison> compare_with_source(const std::string& path, const Prepared& work,
+                                            const ConvertOptions& options) {
+  ModelOptions model_options;
+  model_options.executor = work.executor;
+  QUERN_TRY(source, open_any(work.source->path(), model_options));
+  QUERN_TRY(quantized, open_any(path, model_options));
+  return compare_models(source, quantized, options.evaluation_text, options.progress);
+}
+
+/// The report on the sealed file at `path`.
+Result<std::string> report_quality(const std::string& path, const Prepared& work,
+                                   const ConvertOptions& options) {
+  std::optional<ModelComparison> comparison;
+  if (!options.evaluation_text.empty()) {
+    QUERN_TRY(compared, compare_with_source(path, work, options));
+    comparison = compared;
+  }
+  return formats::dump_json(make_quality_report(work.plan, options,
+                                                work.choice ? &*work.choice : nullptr,
+                                                comparison ? &*comparison : nullptr));
+}
+
+Status write_gguf(Prepared& work, const std::string& output, const ConvertOptions& options,
+                  ConvertReport& report) {
   QUERN_TRY(sections, make_gguf_sections(*work.source, work.plan));
   QUERN_TRY(file, AtomicFile::create(output));
   QUERN_TRY(writer, prepare_gguf(sections, work.plan, file));
@@ -127,17 +148,13 @@ Status write_gguf(Prepared& work, const std::string& output, const ConvertOption
   QUERN_CHECK(write_gguf_factors(sections, writer));
   const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
   QUERN_CHECK(write_weights(work, options, write));
+  QUERN_CHECK(writer.seal());
+  if (requantizes(work.plan)) {
+    QUERN_TRY(quality, report_quality(file.temporary_path(), work, options));
+    report.quality_json = std::move(quality);
+    QUERN_CHECK(writer.fill_reserved(report.quality_json));
+  }
   return writer.finish();
-}
-
-/// Asks the sealed file at `path` and its source the same.
-Result<ModelComparison> compare_with_source(const std::string& path, const Prepared& work,
-                                            const ConvertOptions& options) {
-  ModelOptions model_options;
-  model_options.executor = work.executor;
-  QUERN_TRY(source, open_any(work.source->path(), model_options));
-  QUERN_TRY(quantized, Model::open(path, model_options));
-  return compare_models(source, quantized, options.evaluation_text, options.progress);
 }
 
 Status add_late_sections(formats::QuernWriter& writer, const std::string& path, Prepared& work,
@@ -151,14 +168,8 @@ Status add_late_sections(formats::QuernWriter& writer, const std::string& path, 
                                    std::string_view(formats::write_self_test(made.test))));
   }
   if (!requantizes(work.plan)) return {};
-  std::optional<ModelComparison> comparison;
-  if (!options.evaluation_text.empty()) {
-    QUERN_TRY(compared, compare_with_source(path, work, options));
-    comparison = compared;
-  }
-  report.quality_json = formats::dump_json(
-      make_quality_report(work.plan, options, work.choice ? &*work.choice : nullptr,
-                          comparison ? &*comparison : nullptr));
+  QUERN_TRY(quality, report_quality(path, work, options));
+  report.quality_json = std::move(quality);
   return writer.set_section(Section::kReport, std::string_view(report.quality_json));
 }
 
@@ -187,7 +198,7 @@ Result<ConvertReport> convert(const std::string& source, const std::string& outp
     const auto start = std::chrono::steady_clock::now();
     QUERN_TRY(work, prepare(source, output, options));
     ConvertReport report;
-    QUERN_CHECK(work.format == OutputFormat::kGguf ? write_gguf(work, output, options)
+    QUERN_CHECK(work.format == OutputFormat::kGguf ? write_gguf(work, output, options, report)
                                                    : write_quern(work, output, options, report));
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
     report.plan = std::move(work.plan.shown);

@@ -24,6 +24,9 @@ struct ConvertOptions {
   /// A file on which the model is observed, so that codes have the least error of what comes out;
   /// empty: none. Needs a build with OpenBLAS.
   std::string calibration_text;
+  /// Second moments of one matrix's inputs that calibration may hold; where there are more, codes
+  /// are fitted by the inputs' squares column by column, with a warning.
+  std::uint64_t most_moment_bytes = std::uint64_t{1} << 30;
   std::string evaluation_text;  ///< A file on which the result is compared with the source.
   bool self_test = true;        ///< Writes the section that `verify` replays.
   int threads = 0;              ///< 0: usable_cores().

@@ -186,6 +186,7 @@ Result<Json> describe_foreign(const std::string& path, bool tensors) {
   root["metadata"] = source.metadata();
   root["generation"] = source.generation();
   root["chat_template"] = source.chat_template();
+  if (!source.quality_report().empty()) root["report"] = embedded(source.quality_report(), path);
   if (source.has_tokenizer()) {
     QUERN_TRY(spec, source.tokenizer_spec());
     root["tokenizer"] =

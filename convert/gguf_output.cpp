@@ -6,6 +6,7 @@
 
 #include "convert/gguf_tokenizer.h"
 #include "convert/model_output.h"
+#include "convert/quality_report.h"
 #include "formats/byte_reader.h"
 
 namespace quern::convert {
@@ -18,7 +19,8 @@ constexpr std::int64_t kQuantizationVersion = 2;  ///< Of ggml's block formats.
 /// Keys that are made anew, or that describe the source file and not the model.
 bool is_regenerated(std::string_view key) {
   constexpr std::string_view kKeys[] = {"general.architecture", "general.file_type",
-                                        "general.alignment", "general.quantization_version"};
+                                        "general.alignment", "general.quantization_version",
+                                        kGgufReportKey};
   return key.starts_with("tokenizer.") || key.starts_with("split.") ||
          std::find(std::begin(kKeys), std::end(kKeys), key) != std::end(kKeys);
 }
@@ -122,6 +124,7 @@ Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPl
   metadata.set("general.architecture", ConfigValue(std::string(architecture.gguf_names.front())));
   sections.metadata = std::move(metadata);
   sections.chat_template = source.chat_template();
+  if (requantizes(plan)) sections.report_room = quality_report_room(plan);
   if (source.has_tokenizer()) {
     QUERN_TRY(spec, source.tokenizer_spec());
     sections.tokenizer = std::move(spec);
@@ -141,6 +144,9 @@ Result<GgufWriter> prepare_gguf(const GgufSections& sections, const ModelPlan& p
   if (sections.tokenizer) QUERN_CHECK(write_gguf_tokenizer(*sections.tokenizer, writer));
   if (!sections.chat_template.empty()) {
     QUERN_CHECK(writer.add_string("tokenizer.chat_template", sections.chat_template));
+  }
+  if (sections.report_room > 0) {
+    QUERN_CHECK(writer.reserve_string(kGgufReportKey, sections.report_room));
   }
   for (const auto& [name, values] : sections.tensors) {
     const std::uint64_t ne[] = {values.size()};

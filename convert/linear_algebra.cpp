@@ -33,22 +33,6 @@ OneThread::~OneThread() {
   if (--users == 0) openblas_set_num_threads(threads_before);
 }
 
-void add_product(std::int64_t m, std::int64_t n, std::int64_t k, float factor, In a, In b, Out c) {
-  if (m == 0 || n == 0 || k == 0) return;
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, narrow(m), narrow(n), narrow(k), factor,
-              a.data, narrow(a.ld), b.data, narrow(b.ld), 1.0F, c.data, narrow(c.ld));
-}
-
-void add_transposed_product(std::int64_t m, std::int64_t n, std::int64_t k, In a, In b, Out c) {
-  if (m == 0 || n == 0 || k == 0) return;
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, narrow(m), narrow(n), narrow(k), 1.0F,
-              a.data, narrow(a.ld), b.data, narrow(b.ld), 1.0F, c.data, narrow(c.ld));
-}
-
-void add_scaled(std::int64_t n, float factor, const float* x, float* y) {
-  cblas_saxpy(narrow(n), factor, x, 1, y, 1);
-}
-
 bool cholesky_of_inverse(float* a, std::int64_t n) {
   const int size = narrow(n);
   int info = 0;

@@ -45,7 +45,10 @@ struct GgufSections {
   std::vector<std::pair<std::string, std::vector<float>>> tensors;
   std::optional<formats::TokenizerSpec> tokenizer;
   std::string chat_template;
+  std::uint64_t report_room = 0;  ///< Bytes kept for the quality report; 0: there will be none.
 };
+/// The key of the quality report in a GGUF file: a string, the JSON of `QREP` and blanks.
+inline constexpr std::string_view kGgufReportKey = "quern.quality_report";
 /// Errors: those of the architecture; kUnsupported where GGUF has no words for the model.
 Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPlan& plan);
 Result<formats::GgufWriter> prepare_gguf(const GgufSections& sections, const ModelPlan& plan,

@@ -1,11 +1,10 @@
 #include "convert/observed_model.h"
 
 #include <algorithm>
-#include <mutex>
-#include <numeric>
 
 #include "convert/error_feedback.h"
 #include "convert/model_output.h"
+#include "convert/window_reader.h"
 #include "runtime/model_state.h"
 
 namespace quern::convert {
@@ -14,38 +13,9 @@ namespace {
 constexpr std::size_t kWindows = 40;
 /// Moments that are held at a time, unless a single input has more.
 constexpr std::uint64_t kBudgetBytes = 192u << 20;
-/// An input with a larger matrix counts by its columns' squares alone.
-constexpr std::uint64_t kLargestBytes = std::uint64_t{1} << 30;
 
 bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
 bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
-
-/// The graph up to a node, without results.
-std::shared_ptr<const graph::Graph> cut_graph(const graph::Graph& graph, std::size_t last_node) {
-  auto part = std::make_shared<graph::Graph>(graph);
-  part->nodes.erase(part->nodes.begin() + static_cast<std::ptrdiff_t>(last_node + 1),
-                    part->nodes.end());
-  part->outputs.clear();
-  return part;
-}
-
-/// What a step over one window needs.
-struct WindowBinding {
-  std::vector<std::int64_t> positions;
-  std::vector<std::int32_t> output_rows;
-  std::vector<backends::SequenceState*> sequences;
-  std::vector<std::int32_t> starts;
-
-  WindowBinding(std::size_t length, backends::SequenceState* sequence)
-      : positions(length), output_rows(length) {
-    std::iota(positions.begin(), positions.end(), std::int64_t{0});
-    std::iota(output_rows.begin(), output_rows.end(), 0);
-    if (sequence == nullptr)
-      starts.push_back(0);
-    else
-      sequences.assign(length, sequence);
-  }
-};
 
 }  // namespace
 
@@ -59,7 +29,7 @@ Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
         .in_file(source.path());
   QUERN_TRY(windows, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
   std::unique_ptr<ObservedModel> made(
-      new ObservedModel(std::move(model), std::move(windows), executor));
+      new ObservedModel(std::move(model), std::move(windows), executor, options.most_moment_bytes));
   made->choose_inputs(plan);
   return made;
 }
@@ -82,12 +52,23 @@ void ObservedModel::choose_inputs(const ModelPlan& plan) {
       if (is_new) inputs_.push_back({all[found->second], false});
       Input& input = inputs_[it->second];
       input_of_[matrix.weight] = it->second;
-      input.full = input.full || (is_native(matrix.to) &&
-                                  SecondMoments::bytes(input.shared, true) /
-                                          static_cast<std::uint64_t>(input.shared.matrices) <=
-                                      kLargestBytes);
+      if (wants_all_moments(matrix, input.shared)) input.full = true;
     }
   }
+}
+
+/// Whether error feedback can be had for a matrix; a warning where its inputs are too wide for it.
+bool ObservedModel::wants_all_moments(const MatrixJob& matrix, const SharedInput& input) {
+  if (!is_native(matrix.to)) return false;
+  const std::uint64_t bytes =
+      SecondMoments::bytes(input, true) / static_cast<std::uint64_t>(input.matrices);
+  if (bytes <= most_moment_bytes_) return true;
+  if (matrix.expert > 0) return false;  // The first one told it.
+  warnings_.push_back(matrix.weight +
+                      " is calibrated column by column: the second moments of its " +
+                      std::to_string(input.cols) + " inputs take " + std::to_string(bytes) +
+                      " bytes, more than " + std::to_string(most_moment_bytes_));
+  return false;
 }
 
 Result<std::shared_ptr<const MatrixCalibration>> ObservedModel::of(const MatrixJob& job,
@@ -110,7 +91,7 @@ Result<std::shared_ptr<const MatrixCalibration>> ObservedModel::of(const MatrixJ
 
 Status ObservedModel::observe_from(std::size_t first, ProgressMeter& meter) {
   moments_.reset();
-  SecondMoments& moments = moments_.emplace();
+  SecondMoments& moments = moments_.emplace(executor_->threads());
   std::uint64_t bytes = 0;
   std::size_t last_node = 0;
   for (std::size_t i = first; i < inputs_.size(); ++i) {
@@ -119,37 +100,7 @@ Status ObservedModel::observe_from(std::size_t first, ProgressMeter& meter) {
     moments.add_input(inputs_[i].shared, inputs_[i].full);
     last_node = std::max(last_node, inputs_[i].shared.last_node);
   }
-  return read_windows_with(moments, last_node, meter);
-}
-
-Status ObservedModel::read_windows_with(SecondMoments& moments, std::size_t last_node,
-                                        ProgressMeter& meter) {
-  const Model::State& state = model_.state();
-  const auto length = static_cast<std::int64_t>(windows_.front().size());
-  backends::CompileOptions options;
-  options.max_rows = length;
-  options.max_outputs = length;
-  options.max_positions = length;
-  options.executor = executor_;
-  options.observer = &moments;
-  QUERN_TRY(program, state.backend->compile(cut_graph(*state.graph, last_node), options));
-  std::unique_ptr<backends::SequenceState> sequence;
-  if (!state.is_encoder()) {
-    QUERN_TRY(made, program->new_sequence({length}));
-    sequence = std::move(made);
-  }
-  const WindowBinding binding(windows_.front().size(), sequence.get());
-  for (const std::vector<TokenId>& window : windows_) {
-    if (sequence) QUERN_CHECK(sequence->rewind(0));
-    const std::lock_guard lock(*state.run_mutex);
-    QUERN_CHECK(program->run({.tokens = window,
-                              .positions = binding.positions,
-                              .sequences = binding.sequences,
-                              .output_rows = binding.output_rows,
-                              .starts = binding.starts}));
-    QUERN_CHECK(meter.advance(0));
-  }
-  return {};
+  return read_windows_with(model_, windows_, last_node, moments, executor_, meter);
 }
 
 std::shared_ptr<const MatrixCalibration> ObservedModel::prepare(const Input& input,

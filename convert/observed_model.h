@@ -27,6 +27,7 @@ class ObservedModel final : public Calibration {
 
   Result<std::shared_ptr<const MatrixCalibration>> of(const MatrixJob& job,
                                                       ProgressMeter& meter) override;
+  const std::vector<std::string>& warnings() const noexcept override { return warnings_; }
 
  private:
   struct Input {
@@ -34,14 +35,20 @@ class ObservedModel final : public Calibration {
     bool full = false;  ///< Whether a native encoding wants it.
   };
 
-  ObservedModel(Model model, TokenWindows windows, std::shared_ptr<Executor> executor)
-      : model_(std::move(model)), windows_(std::move(windows)), executor_(std::move(executor)) {}
+  ObservedModel(Model model, TokenWindows windows, std::shared_ptr<Executor> executor,
+                std::uint64_t most_moment_bytes)
+      : most_moment_bytes_(most_moment_bytes),
+        model_(std::move(model)),
+        windows_(std::move(windows)),
+        executor_(std::move(executor)) {}
   void choose_inputs(const ModelPlan& plan);
+  bool wants_all_moments(const MatrixJob& matrix, const SharedInput& input);
   Status observe_from(std::size_t first, ProgressMeter& meter);
-  Status read_windows_with(SecondMoments& moments, std::size_t last_node, ProgressMeter& meter);
   std::shared_ptr<const MatrixCalibration> prepare(const Input& input, std::int64_t expert);
 
   const linear_algebra::OneThread one_thread_;
+  const std::uint64_t most_moment_bytes_;
+  std::vector<std::string> warnings_;
   Model model_;
   TokenWindows windows_;
   std::shared_ptr<Executor> executor_;

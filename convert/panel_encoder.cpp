@@ -43,6 +43,11 @@ bool TensorJob::keeps_bits() const noexcept {
                      [](const MatrixJob& matrix) { return matrix.keeps_bits(); });
 }
 
+double QuantizationError::relative_square() const noexcept {
+  if (outputs.square > 0) return outputs.error / outputs.square;
+  return square > 0 ? error / square : 0.0;
+}
+
 QuantizationError& QuantizationError::operator+=(const QuantizationError& other) noexcept {
   square += other.square;
   error += other.error;

@@ -64,6 +64,8 @@ struct QuantizationError {
   double square = 0, error = 0;  ///< ‖W‖², ‖W − V‖²
   OutputSquares outputs;         ///< 0 where nothing was observed.
 
+  /// Error over square: of the outputs where they were observed, else of the weights.
+  double relative_square() const noexcept;
   QuantizationError& operator+=(const QuantizationError& other) noexcept;
 };
 

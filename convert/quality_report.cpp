@@ -80,9 +80,18 @@ Json make_quality_report(const ModelPlan& plan, const ConvertOptions& options,
   return report;
 }
 
-std::uint64_t late_sections_room(const ModelPlan& plan) {
-  // A self-test is about 10 KB, a line of the report under 480 bytes, its points under 80.
-  return 32768 + 480 * plan.jobs.size() + 80 * kKeptPoints;
+std::uint64_t quality_report_room(const ModelPlan& plan) {
+  // A tensor's line has under 260 bytes beside its name, a point of the frontier under 80.
+  std::uint64_t room = 1024 + 80 * kKeptPoints;
+  for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
+    if (plan.jobs[i].quantizable) room += 260 + plan.shown.tensors[i].name.size();
+  }
+  return room;
+}
+
+std::uint64_t late_sections_room(const ModelPlan& plan, bool self_test) {
+  // A self-test is about 10 KB.
+  return quality_report_room(plan) + (self_test ? 28672 : 256);
 }
 
 }  // namespace quern::convert

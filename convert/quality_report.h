@@ -17,7 +17,9 @@ namespace quern::convert {
 formats::Json make_quality_report(const ModelPlan& plan, const ConvertOptions& options,
                                   const TargetChoice* choice, const ModelComparison* comparison);
 
+/// Room that a report may take.
+std::uint64_t quality_report_room(const ModelPlan& plan);
 /// Room that the sections behind the data (report, self-test) may take in a file of a wanted size.
-std::uint64_t late_sections_room(const ModelPlan& plan);
+std::uint64_t late_sections_room(const ModelPlan& plan, bool self_test);
 
 }  // namespace quern::convert

@@ -2,13 +2,8 @@
 
 #include <algorithm>
 
-#include "convert/linear_algebra.h"
-
 namespace quern::convert {
 namespace {
-
-/// Columns of a block: enough for the product to run at full speed, few enough to share out.
-constexpr std::int64_t kBlock = 128;
 
 /// One weight's place in the list of inputs. Two weights share one where their keys are equal.
 struct InputKey {
@@ -43,20 +38,6 @@ class WeightList {
   }
   std::vector<SeenWeight> seen;
 };
-
-/// Adds what thread `thread` of `threads` has to do with some rows.
-void add_full(MomentMatrix& sum, const backends::ObservedRows& x, int thread, int threads) {
-  const std::int64_t blocks = (x.cols + kBlock - 1) / kBlock;
-  // Long strips and short ones alternate, so that threads get about as much.
-  for (std::int64_t i = 0; i < blocks; ++i) {
-    const std::int64_t turn = i / threads, at = i % threads;
-    if ((turn % 2 == 0 ? at : threads - 1 - at) != thread) continue;
-    const std::int64_t first = i * kBlock, count = std::min(kBlock, x.cols - first);
-    linear_algebra::add_transposed_product(count, first + count, x.n, {x.rows + first, x.cols},
-                                           {x.rows, x.cols},
-                                           {sum.values.data() + first * x.cols, x.cols});
-  }
-}
 
 void add_diagonal(MomentMatrix& sum, const backends::ObservedRows& x, int thread, int threads) {
   const std::int64_t begin = x.cols * thread / threads, end = x.cols * (thread + 1) / threads;
@@ -100,6 +81,11 @@ std::vector<SharedInput> find_inputs(const graph::Graph& graph) {
 }
 
 void SecondMoments::add_input(const SharedInput& input, bool full) {
+  if (full && input.cols > most_cols_) {
+    most_cols_ = input.cols;
+    products_.clear();
+    for (int i = 0; i < threads_; ++i) products_.emplace_back(most_cols_);
+  }
   auto& sums = sums_[input.weights.front()];
   for (std::int64_t i = 0; i < input.matrices; ++i) {
     auto sum = std::make_shared<MomentMatrix>();
@@ -132,7 +118,8 @@ void SecondMoments::see(const backends::ObservedRows& rows, int thread, int thre
   MomentMatrix& sum = *found->second[static_cast<std::size_t>(rows.matrix)];
   if (thread == 0) sum.rows += rows.n;
   if (sum.full) {
-    add_full(sum, rows, thread, threads);
+    products_[static_cast<std::size_t>(thread)].add(rows.rows, rows.n, rows.cols, thread, threads,
+                                                    sum.values.data());
   } else {
     add_diagonal(sum, rows, thread, threads);
   }

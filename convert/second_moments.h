@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/linear_observer.h"
+#include "convert/float_products.h"
 #include "graph/graph.h"
 
 namespace quern::convert {
@@ -36,11 +37,13 @@ struct MomentMatrix {
   std::int64_t stride() const noexcept { return full ? cols : 1; }
 };
 
-/// Sums what it sees of chosen inputs. The sums do not depend on the number of threads: a matrix is
-/// cut into the same blocks for any, and each block is summed in the order of rows.
-/// Thread rule: as LinearObserver.
+/// Sums what it sees of chosen inputs, by the engine's own kernels. The sums do not depend on the
+/// number of threads: a matrix is cut into the same blocks for any, and each block is summed in the
+/// order of rows. Thread rule: as LinearObserver.
 class SecondMoments final : public backends::LinearObserver {
  public:
+  /// \param threads of the executor that runs the model.
+  explicit SecondMoments(int threads) : threads_(threads) {}
   /// \param full whether products of different columns are wanted too.
   void add_input(const SharedInput& input, bool full);
   /// \return nullptr where the weight is no first one of an added input.
@@ -52,6 +55,9 @@ class SecondMoments final : public backends::LinearObserver {
   void see(const backends::ObservedRows& rows, int thread, int threads) noexcept override;
 
  private:
+  const int threads_;
+  std::int64_t most_cols_ = 0;
+  std::vector<ColumnProducts> products_;  ///< One per thread.
   std::map<std::string, std::vector<std::shared_ptr<MomentMatrix>>, std::less<>> sums_;
 };
 

@@ -13,21 +13,6 @@
 namespace quern::convert {
 namespace {
 
-/// What one panel adds to ‖W‖² and ‖W − V‖².
-struct PanelChange {
-  double square = 0, error = 0;
-};
-
-PanelChange compare(const std::vector<float>& was, const std::vector<float>& is) {
-  PanelChange change;
-  for (std::size_t i = 0; i < was.size(); ++i) {
-    const double w = static_cast<double>(was[i]), d = static_cast<double>(is[i]) - w;
-    change.square += w * w;
-    change.error += d * d;
-  }
-  return change;
-}
-
 /// The source in 8 bits, in memory that can be written to while a model reads it.
 class SoftModel {
  public:
@@ -58,16 +43,23 @@ class SoftModel {
     return {};
   }
 
-  /// Gives the tensor at `to` the values that qr4 would have. \return ‖W − V‖² / ‖W‖².
-  Result<double> disturb(const TensorJob& job, std::span<std::byte> to) {
-    PanelChange sum;
+  /// Gives the tensor at `to` the values that qr4 would have. \return what that changes.
+  Result<QuantizationError> disturb(const TensorJob& job, std::span<std::byte> to,
+                                    Calibration* calibration, ProgressMeter& meter) {
+    QuantizationError sum;
     for (const MatrixJob& matrix : job.matrices) {
-      QUERN_TRY(change, disturb_matrix(matrix, to.first(matrix.bytes())));
+      MatrixJob coarse = matrix;
+      coarse.to = Encoding::kQR4;
+      std::shared_ptr<const MatrixCalibration> known;
+      if (calibration != nullptr) {
+        QUERN_TRY(found, calibration->of(coarse, meter));
+        known = std::move(found);
+      }
+      QUERN_TRY(change, disturb_matrix(coarse, to.first(matrix.bytes()), known.get()));
       to = to.subspan(matrix.bytes());
-      sum.square += change.square;
-      sum.error += change.error;
+      sum += change;
     }
-    return sum.square > 0 ? sum.error / sum.square : 0.0;
+    return sum;
   }
 
  private:
@@ -75,39 +67,34 @@ class SoftModel {
   struct Bench {
     PanelEncoder encoder;
     AlignedBytes coarse;
-    std::vector<float> was, is;
+    std::vector<float> values;
   };
 
   SoftModel() = default;
 
-  Result<PanelChange> disturb_matrix(const MatrixJob& matrix, std::span<std::byte> to) {
-    MatrixJob coarse = matrix;
-    coarse.to = Encoding::kQR4;
-    const auto values = static_cast<std::size_t>(quant::kPanelRows * matrix.cols);
+  Result<QuantizationError> disturb_matrix(const MatrixJob& coarse, std::span<std::byte> to,
+                                           const MatrixCalibration* calibration) {
     std::vector<Bench> benches;
     for (int i = 0; i < executor_->threads(); ++i) {
-      benches.push_back({PanelEncoder(coarse), AlignedBytes(coarse.panel_bytes(0)),
-                         std::vector<float>(values), std::vector<float>(values)});
+      benches.push_back(
+          {PanelEncoder(coarse, calibration), AlignedBytes(coarse.panel_bytes(0)),
+           std::vector<float>(static_cast<std::size_t>(quant::kPanelRows * coarse.cols))});
     }
-    std::vector<PanelChange> changes(static_cast<std::size_t>(matrix.panels()));
+    std::vector<QuantizationError> changes(static_cast<std::size_t>(coarse.panels()));
     const auto& fine_ops = *quant::find_ops(Encoding::kQR8);
     const auto& coarse_ops = *quant::find_ops(Encoding::kQR4);
+    const std::size_t fine_bytes = to.size() / changes.size();
     const auto disturb_panel = [&](std::size_t i, int thread) -> Status {
       Bench& bench = benches[static_cast<std::size_t>(thread)];
-      std::byte* panel = to.data() + i * matrix.panel_bytes(0);
       QUERN_CHECK(bench.encoder.encode(static_cast<std::int64_t>(i), bench.coarse.data()));
-      coarse_ops.dequantize_panel(bench.coarse.data(), matrix.cols, bench.is.data());
-      fine_ops.dequantize_panel(panel, matrix.cols, bench.was.data());
-      changes[i] = compare(bench.was, bench.is);
-      fine_ops.quantize_panel(bench.is.data(), matrix.cols, {}, panel);
+      changes[i] = bench.encoder.error(bench.coarse.data());
+      coarse_ops.dequantize_panel(bench.coarse.data(), coarse.cols, bench.values.data());
+      fine_ops.quantize_panel(bench.values.data(), coarse.cols, {}, to.data() + i * fine_bytes);
       return {};
     };
     QUERN_CHECK(run_parallel(*executor_, changes.size(), disturb_panel));
-    PanelChange sum;
-    for (const PanelChange& change : changes) {
-      sum.square += change.square;
-      sum.error += change.error;
-    }
+    QuantizationError sum;
+    for (const QuantizationError& change : changes) sum += change;
     return sum;
   }
 
@@ -117,31 +104,51 @@ class SoftModel {
   std::optional<Model> model_;
 };
 
+class Meter final : public SensitivityMeter {
+ public:
+  Meter(SoftModel soft, TokenWindows windows, OutputDistance distance,
+        std::shared_ptr<Executor> executor)
+      : soft_(std::move(soft)),
+        windows_(std::move(windows)),
+        distance_(std::move(distance)),
+        executor_(std::move(executor)) {}
+
+  Result<double> measure(std::string_view tensor, Calibration* calibration,
+                         ProgressMeter& meter) override {
+    const auto jobs = soft_.jobs();
+    const auto job = std::find_if(jobs.begin(), jobs.end(),
+                                  [&](const TensorJob& other) { return other.name == tensor; });
+    if (job == jobs.end()) return 0.0;
+    const std::span<std::byte> bytes = soft_.bytes_of(*job);
+    saved_.assign(bytes.begin(), bytes.end());
+    QUERN_TRY(change, soft_.disturb(*job, bytes, calibration, meter));
+    QUERN_TRY(moved, distance_.measure());
+    std::copy(saved_.begin(), saved_.end(), bytes.begin());
+    return change.relative_square() > 0 ? moved / change.relative_square() : 0.0;
+  }
+
+  Result<InputNoises> input_noise(ProgressMeter& meter) override {
+    return measure_input_noise(soft_.model(), windows_, executor_, meter);
+  }
+
+ private:
+  SoftModel soft_;
+  TokenWindows windows_;
+  OutputDistance distance_;
+  std::shared_ptr<Executor> executor_;
+  std::vector<std::byte> saved_;
+};
+
 }  // namespace
 
-Result<Sensitivities> measure_sensitivities(const SourceModel& source, const MakeWindows& windows,
-                                            const std::shared_ptr<Executor>& executor,
-                                            const Progress& progress) {
+Result<std::unique_ptr<SensitivityMeter>> SensitivityMeter::create(
+    const SourceModel& source, const MakeWindows& windows,
+    const std::shared_ptr<Executor>& executor) {
   QUERN_TRY(soft, SoftModel::create(source, executor));
   QUERN_TRY(text, windows(soft.model()));
-  QUERN_TRY(distance, OutputDistance::create(soft.model(), std::move(text)));
-  Sensitivities found;
-  std::vector<std::byte> saved;
-  std::uint64_t done = 0;
-  for (const TensorJob& job : soft.jobs()) {
-    if (job.quantizable) {
-      const std::span<std::byte> bytes = soft.bytes_of(job);
-      saved.assign(bytes.begin(), bytes.end());
-      QUERN_TRY(error, soft.disturb(job, bytes));
-      QUERN_TRY(moved, distance.measure());
-      std::copy(saved.begin(), saved.end(), bytes.begin());
-      found[job.name] = error > 0 ? moved / error : 0.0;
-    }
-    if (progress && !progress(++done, soft.jobs().size())) {
-      return Error(ErrorCode::kCancelled, "the measurement was cancelled");
-    }
-  }
-  return found;
+  QUERN_TRY(distance, OutputDistance::create(soft.model(), text));
+  return std::unique_ptr<SensitivityMeter>(
+      std::make_unique<Meter>(std::move(soft), std::move(text), std::move(distance), executor));
 }
 
 }  // namespace quern::convert

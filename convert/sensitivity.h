@@ -6,27 +6,43 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
+#include "convert/input_noise.h"
 #include "convert/sample_text.h"
 #include "convert/source_model.h"
+#include "convert/tensor_stream.h"
 #include "quern/executor.h"
 #include "quern/model.h"
 #include "quern/result.h"
 
 namespace quern::convert {
 
-/// Damage (OutputDistance) per unit of relative squared error ‖W − V‖² / ‖W‖², by canonical name.
+/// Damage (OutputDistance) per unit of relative squared error, by canonical name: of the outputs
+/// Σ|(W − V)x|² / Σ|Wx|² where inputs x were observed, else of the weights ‖W − V‖² / ‖W‖².
 using Sensitivities = std::map<std::string, double, std::less<>>;
 
 /// The windows to measure on, made from the model in 8 bits.
 using MakeWindows = std::function<Result<TokenWindows>(const Model& model)>;
 
-/// Converts the source into memory as qr8, gives one matrix after the other the codes that qr4
-/// would have (they are qr8 codes too), measures how far the answers move, and puts it back.
-/// Memory: a byte a weight and one tensor. Errors: those of conversion and session; kUnsupported
-/// for a model that neither a Session nor an Encoder runs; kCancelled.
-Result<Sensitivities> measure_sensitivities(const SourceModel& source, const MakeWindows& windows,
-                                            const std::shared_ptr<Executor>& executor,
-                                            const Progress& progress);
+/// The source in 8 bits, in memory, of which one matrix after the other gets the codes that qr4
+/// would have (they are qr8 codes too), and how far its answers move then.
+/// Memory: a byte a weight and one tensor. Thread rule: one owner.
+class SensitivityMeter {
+ public:
+  /// Errors: those of conversion and session; kUnsupported for a model that neither a Session nor
+  /// an Encoder runs.
+  static Result<std::unique_ptr<SensitivityMeter>> create(
+      const SourceModel& source, const MakeWindows& windows,
+      const std::shared_ptr<Executor>& executor);
+  virtual ~SensitivityMeter() = default;
+
+  /// Of one tensor of the source. \param calibration may be null. Errors: as `create`, the
+  /// calibration's, kCancelled.
+  virtual Result<double> measure(std::string_view tensor, Calibration* calibration,
+                                 ProgressMeter& meter) = 0;
+  /// Of all inputs of matrices, on the same windows.
+  virtual Result<InputNoises> input_noise(ProgressMeter& meter) = 0;
+};
 
 }  // namespace quern::convert

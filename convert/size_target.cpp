@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "convert/calibration.h"
 #include "convert/encoding_offers.h"
 #include "convert/tensor_plan.h"
 
@@ -59,6 +60,51 @@ std::uint64_t budget_of(const ConvertOptions& options, const Sizes& sizes,
   return bytes > fixed ? static_cast<std::uint64_t>(bytes - fixed) : 0;
 }
 
+/// Two windows to measure on: of the calibration text, else of what the model itself writes.
+Result<TokenWindows> windows_for(const Model& model, const ConvertOptions& options) {
+  const std::size_t length = window_tokens(model);
+  return options.calibration_text.empty()
+             ? write_windows(model, length, kWindows)
+             : read_windows(model, options.calibration_text, length, kWindows);
+}
+
+/// Observes the inputs of all matrices for encodings such as will be offered.
+Result<std::unique_ptr<Calibration>> calibrate_for(const SourceModel& source, OutputFormat output,
+                                                   const ConvertOptions& options,
+                                                   const std::shared_ptr<Executor>& executor) {
+  if (options.calibration_text.empty()) return std::unique_ptr<Calibration>();
+  const Encoding any =
+      output == OutputFormat::kQuern ? Encoding::kQR4 : offered_encodings(output).front();
+  QUERN_TRY(plan,
+            make_plan(source, OutputFormat::kQuern, {.keep = false, .target = any, .chosen = {}}));
+  return make_calibration(source, plan, options, executor);
+}
+
+/// Turns the offers' errors into damage.
+Status estimate_damage(const SourceModel& source, OutputFormat output, const ModelPlan& plan,
+                       const ConvertOptions& options, const std::shared_ptr<Executor>& executor,
+                       std::vector<TensorOffers>& tensors, Sensitivities& sensitivities) {
+  const auto windows = [&](const Model& model) { return windows_for(model, options); };
+  QUERN_TRY(sensitivity, SensitivityMeter::create(source, windows, executor));
+  QUERN_TRY(calibration, calibrate_for(source, output, options, executor));
+  ProgressMeter meter(options.progress, plan.source_bytes);
+  QUERN_TRY(noises, sensitivity->input_noise(meter));
+  auto offers = tensors.begin();
+  for (const TensorJob& job : plan.jobs) {
+    if (!job.quantizable) continue;
+    QUERN_TRY(weight, sensitivity->measure(job.name, calibration.get(), meter));
+    QUERN_CHECK(estimate_errors(job, *offers, *executor, calibration.get(), meter));
+    for (EncodingOffer& offer : offers->offers) {
+      const double noise = noises[job.name].of(find_encoding(offer.encoding)->rows);
+      offer.damage = weight * (offer.damage + noise);
+    }
+    sensitivities[job.name] = weight;
+    ++offers;
+    QUERN_CHECK(meter.advance(job.bytes()));
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat output,
@@ -69,24 +115,15 @@ Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat o
   std::vector<TensorOffers> tensors;
   for (const TensorJob& job : plan.jobs) {
     if (!job.quantizable) continue;
-    QUERN_TRY(offers, make_offers(job, output, *executor));
+    QUERN_TRY(offers, list_offers(job, output));
     tensors.push_back(std::move(offers));
   }
   const std::uint64_t budget = budget_of(options, sizes, other_bytes);
   const std::uint64_t smallest = smallest_bytes(tensors);
   if (budget < smallest) return too_small(options, smallest, sizes, other_bytes);
-  const auto windows = [&](const Model& model) {
-    const std::size_t length = window_tokens(model);
-    return options.calibration_text.empty()
-               ? write_windows(model, length, kWindows)
-               : read_windows(model, options.calibration_text, length, kWindows);
-  };
   TargetChoice result;
-  QUERN_TRY(measured, measure_sensitivities(source, windows, executor, options.progress));
-  result.sensitivities = std::move(measured);
-  for (TensorOffers& tensor : tensors) {
-    for (EncodingOffer& offer : tensor.offers) offer.damage *= result.sensitivities[tensor.name];
-  }
+  QUERN_CHECK(
+      estimate_damage(source, output, plan, options, executor, tensors, result.sensitivities));
   ChosenEncodings chosen = choose_encodings(tensors, budget);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     result.policy.chosen[tensors[i].name] = chosen.chosen[i].encoding;

@@ -23,7 +23,7 @@ struct TargetChoice {
 /// Measures how much each matrix matters (on the calibration text, else on what the model itself
 /// writes), estimates each encoding's error in it, and chooses. \param other_bytes of the file
 /// beside its matrices. Errors: kLimit with the smallest size or bits that can be had; those of
-/// measure_sensitivities and make_offers.
+/// SensitivityMeter, make_calibration and estimate_errors.
 Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat output,
                                        const ConvertOptions& options, std::uint64_t other_bytes,
                                        const std::shared_ptr<Executor>& executor);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "convert/gguf_tokenizer.h"
+#include "convert/model_output.h"
 #include "convert/source_model.h"
 #include "formats/byte_reader.h"
 #include "formats/gguf_reader.h"
@@ -169,8 +170,12 @@ class GgufSource final : public SourceModel {
   Status read_metadata() {
     Config kept;
     for (const auto& [key, value] : file_.config().items()) {
-      if (!key.starts_with("tokenizer.")) kept.set(key, value);
+      if (key.starts_with("tokenizer.") || key == kGgufReportKey) continue;
+      kept.set(key, value);
     }
+    QUERN_TRY(report, file_.config().string_or(kGgufReportKey, ""));
+    report.resize(report.find_last_not_of(' ') + 1);
+    quality_report_ = std::move(report);
     for (const auto& entry : file_.entries()) {
       if (!entry.key.starts_with("general.") || entry.type != formats::GgufType::kArray ||
           entry.array.type() != formats::GgufType::kString || entry.array.size() > kMaxTexts) {

@@ -65,6 +65,8 @@ class SourceModel {
   const std::string& chat_template() const noexcept { return chat_template_; }
   /// What the source says about itself (name, licence, …) beyond `config`; an object.
   const formats::Json& metadata() const noexcept { return metadata_; }
+  /// JSON of the quality report that the file brings; empty where it has none.
+  const std::string& quality_report() const noexcept { return quality_report_; }
   /// What the person should know, one sentence each.
   const std::vector<std::string>& notes() const noexcept { return notes_; }
 
@@ -84,6 +86,7 @@ class SourceModel {
   formats::Json generation_;
   std::string chat_template_;
   formats::Json metadata_ = formats::Json::object();
+  std::string quality_report_;
   std::vector<std::string> notes_;
 
  private:

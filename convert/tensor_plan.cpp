@@ -246,4 +246,9 @@ Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
   return plan;
 }
 
+bool requantizes(const ModelPlan& plan) {
+  return std::any_of(plan.jobs.begin(), plan.jobs.end(),
+                     [](const TensorJob& job) { return job.quantizable && !job.keeps_bits(); });
+}
+
 }  // namespace quern::convert

@@ -27,4 +27,7 @@ struct ModelPlan {
 Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
                             const EncodingPolicy& policy);
 
+/// Whether any matrix gets other bits than its source has.
+bool requantizes(const ModelPlan& plan);
+
 }  // namespace quern::convert

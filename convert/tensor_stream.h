@@ -7,6 +7,8 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "convert/panel_encoder.h"
 #include "quern/executor.h"
@@ -40,6 +42,8 @@ class Calibration {
   /// asked for in the order of the plan. Errors: the engine's; kCancelled.
   virtual Result<std::shared_ptr<const MatrixCalibration>> of(const MatrixJob& job,
                                                               ProgressMeter& meter) = 0;
+  /// What the person should know, one sentence each.
+  virtual const std::vector<std::string>& warnings() const noexcept = 0;
 };
 
 /// Encodes all panels of `job` and hands them to `write` in order, in pieces of a few MiB. The

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kAlignmentKey = "general.alignment";
 constexpr std::uint64_t kDefaultAlignment = 32;
+constexpr std::uint64_t kHeadBytes = 24;
 
 Error invalid(const char* message, std::string_view field) {
   return Error(ErrorCode::kInvalidArgument, message).of(quote(field));
@@ -150,6 +151,25 @@ Status GgufWriter::add_integers(std::string_view key, std::span<const std::int64
   return add_value(key, GgufType::kArray, bytes);
 }
 
+Status GgufWriter::reserve_string(std::string_view key, std::uint64_t bytes) {
+  if (reserved_bytes_ > 0) return invalid("a second string cannot be reserved", key);
+  QUERN_CHECK(add_string(key, std::string(static_cast<std::size_t>(bytes), ' ')));
+  reserved_bytes_ = bytes;
+  reserved_at_ = kHeadBytes + metadata_.size() - bytes;
+  return {};
+}
+
+Status GgufWriter::fill_reserved(std::string_view text) {
+  if (!begun_ || reserved_bytes_ == 0) return invalid("nothing was reserved", sink_->name());
+  if (text.size() > reserved_bytes_) {
+    return Error(ErrorCode::kLimit, "the text is longer than what was reserved for it")
+        .in_file(sink_->name())
+        .want("at most " + std::to_string(reserved_bytes_) + " bytes")
+        .got(std::to_string(text.size()));
+  }
+  return sink_->write_at(reserved_at_, as_bytes(text));
+}
+
 Status GgufWriter::add_entry(const GgufEntry& entry) {
   if (entry.key == kAlignmentKey) return {};
   std::string bytes;
@@ -193,7 +213,6 @@ std::string GgufWriter::head() const {
 }
 
 std::uint64_t GgufWriter::total_bytes() const noexcept {
-  constexpr std::uint64_t kHeadBytes = 24;
   const std::uint64_t front = kHeadBytes + metadata_.size() + table_.size();
   const std::uint64_t start = round_up(front, alignment_).value_or(front);
   return start + round_up(data_bytes_, alignment_).value_or(data_bytes_);
@@ -227,14 +246,18 @@ Status GgufWriter::write(std::span<const std::byte> bytes) {
   return {};
 }
 
-Status GgufWriter::finish() {
+Status GgufWriter::seal() {
   if (!begun_ || current_ != tensors_.size()) {
     return invalid("a tensor is incomplete",
                    current_ < tensors_.size() ? tensors_[current_].name : sink_->name());
   }
   const std::uint64_t end = data_start_ + data_bytes_;
   const std::string padding(static_cast<std::size_t>(total_bytes() - end), '\0');
-  QUERN_CHECK(sink_->write_at(end, as_bytes(padding)));
+  return sink_->write_at(end, as_bytes(padding));
+}
+
+Status GgufWriter::finish() {
+  QUERN_CHECK(seal());
   return sink_->commit();
 }
 

@@ -37,6 +37,9 @@ class GgufWriter {
   Status add_floats(std::string_view key, std::span<const float> values);
   Status add_integers(std::string_view key, std::span<const std::int64_t> values,
                       GgufType type = GgufType::kI32);
+  /// A string of `bytes` blanks that `fill_reserved` replaces once the data is written. At most
+  /// one.
+  Status reserve_string(std::string_view key, std::uint64_t bytes);
   /// An entry of another file, byte for byte.
   Status add_entry(const GgufEntry& entry);
 
@@ -53,7 +56,13 @@ class GgufWriter {
   Status begin();
   /// The next bytes of tensor data; a piece may not span two tensors.
   Status write(std::span<const std::byte> bytes);
+  /// Writes what stands behind the data: the file is complete, under its temporary name.
   /// Errors: kInvalidArgument where a tensor is incomplete.
+  Status seal();
+  /// Puts a text in place of the reserved blanks, of which the rest stays. \pre begun.
+  /// Errors: kInvalidArgument where nothing was reserved; kLimit where the text is longer.
+  Status fill_reserved(std::string_view text);
+  /// Seals, and makes the file final. Errors: as `seal`.
   Status finish();
 
  private:
@@ -72,6 +81,7 @@ class GgufWriter {
   std::vector<std::string> keys_;
   std::vector<Tensor> tensors_;
   std::uint64_t data_bytes_ = 0, data_start_ = 0;
+  std::uint64_t reserved_at_ = 0, reserved_bytes_ = 0;  ///< In the file; 0: nothing is reserved.
   std::size_t current_ = 0;
   std::uint64_t written_ = 0;  ///< Of the current tensor.
   bool begun_ = false;

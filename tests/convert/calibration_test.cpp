@@ -2,6 +2,7 @@
 #if defined(QUERN_WITH_OPENBLAS)
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -15,56 +16,6 @@
 
 namespace quern::convert::test {
 namespace {
-
-/// A tokenizer.json of the 256 bytes, as GPT-2 spells them.
-std::string byte_tokenizer() {
-  formats::Json vocab = formats::Json::object();
-  int spare = 256;
-  for (int byte = 0; byte < 256; ++byte) {
-    const bool printable =
-        (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    const int code = printable ? byte : spare++;
-    std::string symbol;
-    if (code < 128) {
-      symbol += static_cast<char>(code);
-    } else {
-      symbol += static_cast<char>(0xC0 | (code >> 6));
-      symbol += static_cast<char>(0x80 | (code & 63));
-    }
-    vocab[symbol] = byte;
-  }
-  const formats::Json byte_level = {{"type", "ByteLevel"},
-                                    {"add_prefix_space", false},
-                                    {"trim_offsets", true},
-                                    {"use_regex", true}};
-  formats::Json tokenizer = {{"version", "1.0"},          {"added_tokens", formats::Json::array()},
-                             {"normalizer", nullptr},     {"pre_tokenizer", byte_level},
-                             {"post_processor", nullptr}, {"decoder", byte_level}};
-  tokenizer["model"] = {{"type", "BPE"}, {"vocab", vocab}, {"merges", formats::Json::array()}};
-  return formats::dump_json(tokenizer, 0);
-}
-
-/// A golden model that can read: a copy in `folder`, with a tokenizer of bytes.
-std::optional<std::string> reading_golden(const TempFolder& folder, const std::string& name) {
-  const auto source = golden(name);
-  if (!source) return std::nullopt;
-  const std::string copy = folder.file(name);
-  std::filesystem::create_directory(copy);
-  for (const char* file : {"config.json", "model.safetensors"}) {
-    std::filesystem::copy_file(*source + "/" + file, copy + "/" + file);
-  }
-  write_bytes(copy + "/tokenizer.json", byte_tokenizer());
-  return copy;
-}
-
-std::string some_text(std::size_t bytes) {
-  static constexpr const char* kWords[] = {"the ", "mill ",  "grinds ", "grain, ", "slowly ",
-                                           "and ", "every ", "stone ",  "turns.\n"};
-  std::string text;
-  std::mt19937 random(7);
-  while (text.size() < bytes) text += kWords[random() % std::size(kWords)];
-  return text;
-}
 
 /// Inputs whose columns have something to do with each other, and their moments.
 MomentMatrix moments_of_correlated(std::int64_t cols, std::int64_t rows) {
@@ -158,6 +109,34 @@ TEST_CASE("error feedback moves the outputs less than fitting the weights does")
   }
 }
 
+TEST_CASE("error feedback is the same for weights of any size") {
+  const linear_algebra::OneThread one_thread;
+  constexpr std::int64_t kCols = 192;
+  const MomentMatrix moments = moments_of_correlated(kCols, 1000);
+  const auto known = ErrorFeedback::create(moments);
+  REQUIRE(known != nullptr);
+  const std::vector<float> rows16 = weights(static_cast<std::size_t>(16 * kCols), 5);
+  for (const Encoding encoding : {Encoding::kQR3, Encoding::kQR4, Encoding::kQR8}) {
+    CAPTURE(find_encoding(encoding)->name);
+    AlignedBytes panel(*panel_bytes(*find_encoding(encoding), static_cast<std::uint64_t>(kCols)));
+    std::vector<float> usual(rows16.size()), scaled(rows16.size()), stored(rows16.size());
+    known->quantize_panel(encoding, rows16.data(), kCols, panel.data());
+    quant::find_ops(encoding)->dequantize_panel(panel.data(), kCols, usual.data());
+    // Squares of the first two vanish or overflow in float32.
+    for (const int power : {-85, 110, 3}) {
+      CAPTURE(power);
+      for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = std::ldexp(rows16[i], power);
+      const auto said = known->quantize_panel(encoding, scaled.data(), kCols, panel.data());
+      quant::find_ops(encoding)->dequantize_panel(panel.data(), kCols, stored.data());
+      for (float& value : stored) value = std::ldexp(value, -power);
+      CHECK(stored == usual);
+      CHECK(said.square > 0);
+      CHECK(said.error > 0);
+      CHECK(said.error < 0.1 * said.square);
+    }
+  }
+}
+
 TEST_CASE("nothing is learned from inputs that say nothing") {
   MomentMatrix none;
   none.cols = 64;
@@ -206,6 +185,43 @@ TEST_CASE("a calibrated file is the same whatever the number of threads, and say
         CHECK(observed >= 7);
       }
     }
+  }
+}
+
+TEST_CASE(
+    "inputs with too many moments are calibrated by columns, and a warning names the matrix") {
+  const TempFolder folder;
+  write_bytes(folder.file("text"), some_text(20000));
+  for (const char* model : {"llama3", "mixtral"}) {
+    CAPTURE(model);
+    const auto source = reading_golden(folder, model);
+    if (!source) return;
+    ConvertOptions options = plain_options("q4");
+    options.calibration_text = folder.file("text");
+    const auto full = convert(*source, folder.file("full.quern"), options);
+    REQUIRE_MESSAGE(full.ok(), full.error().describe());
+    options.most_moment_bytes = 0;
+    const auto narrow = convert(*source, folder.file("narrow.quern"), options);
+    REQUIRE_MESSAGE(narrow.ok(), narrow.error().describe());
+    std::size_t warned = 0;
+    for (std::size_t i = 0; i < full->plan.tensors.size(); ++i) {
+      const PlannedTensor& tensor = full->plan.tensors[i];
+      CAPTURE(tensor.name);
+      const auto tells = [&](const ConvertReport& report) {
+        const auto& all = report.plan.warnings;
+        return std::count_if(all.begin(), all.end(), [&](const std::string& warning) {
+          return warning.starts_with(tensor.name + " is calibrated column by column");
+        });
+      };
+      CHECK(tells(*full) == 0);
+      CHECK(tells(*narrow) == (tensor.weighted_error ? 1 : 0));
+      if (!tensor.weighted_error) continue;
+      ++warned;
+      REQUIRE(narrow->plan.tensors[i].weighted_error.has_value());
+      CHECK(*narrow->plan.tensors[i].weighted_error > 0);
+    }
+    CHECK(warned >= 7);
+    CHECK(read_bytes(folder.file("full.quern")) != read_bytes(folder.file("narrow.quern")));
   }
 }
 

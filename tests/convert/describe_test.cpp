@@ -25,9 +25,10 @@ TEST_CASE("the dry run tells what the conversion does, and writes nothing") {
     CHECK(folder.names() == std::vector<std::string>{"a.gguf"});
     const auto report = convert(folder.file("a.gguf"), folder.file(output), options);
     REQUIRE(report.ok());
-    // What is known only after the data, the quality report here, is in no plan.
-    const std::uint64_t late = (report->quality_json.size() + 63) / 64 * 64;
-    CHECK((late > 0) == (output == "b.quern"));
+    CHECK(!report->quality_json.empty());
+    // A container's sections behind the data are in no plan; a GGUF file has room for its report.
+    const std::uint64_t late =
+        output == "b.quern" ? (report->quality_json.size() + 63) / 64 * 64 : 0;
     CHECK(planned->output_bytes + late == read_bytes(folder.file(output)).size());
     CHECK(planned->output_bytes + late == report->plan.output_bytes);
     CHECK(planned->tensors.size() == 11);

@@ -10,6 +10,8 @@
 #include <random>
 
 #include "formats/byte_reader.h"
+#include "formats/json.h"
+#include "formats/json_value.h"
 
 namespace quern::convert::test {
 namespace fs = std::filesystem;
@@ -119,6 +121,34 @@ std::string toy_bytes(const ToyModel& model, const std::vector<std::uint64_t>& n
   return bytes;
 }
 
+/// A tokenizer.json of the 256 bytes, as GPT-2 spells them.
+std::string byte_tokenizer() {
+  formats::Json vocab = formats::Json::object();
+  int spare = 256;
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool printable =
+        (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    const int code = printable ? byte : spare++;
+    std::string symbol;
+    if (code < 128) {
+      symbol += static_cast<char>(code);
+    } else {
+      symbol += static_cast<char>(0xC0 | (code >> 6));
+      symbol += static_cast<char>(0x80 | (code & 63));
+    }
+    vocab[symbol] = byte;
+  }
+  const formats::Json byte_level = {{"type", "ByteLevel"},
+                                    {"add_prefix_space", false},
+                                    {"trim_offsets", true},
+                                    {"use_regex", true}};
+  formats::Json tokenizer = {{"version", "1.0"},          {"added_tokens", formats::Json::array()},
+                             {"normalizer", nullptr},     {"pre_tokenizer", byte_level},
+                             {"post_processor", nullptr}, {"decoder", byte_level}};
+  tokenizer["model"] = {{"type", "BPE"}, {"vocab", vocab}, {"merges", formats::Json::array()}};
+  return formats::dump_json(tokenizer, 0);
+}
+
 }  // namespace
 
 void write_toy_gguf(const std::string& path, const ToyModel& model) {
@@ -159,6 +189,27 @@ ConvertOptions plain_options(const std::string& encoding, int threads) {
   options.self_test = false;
   options.threads = threads;
   return options;
+}
+
+std::optional<std::string> reading_golden(const TempFolder& folder, const std::string& name) {
+  const auto source = golden(name);
+  if (!source) return std::nullopt;
+  const std::string copy = folder.file(name);
+  std::filesystem::create_directory(copy);
+  for (const char* file : {"config.json", "model.safetensors"}) {
+    std::filesystem::copy_file(*source + "/" + file, copy + "/" + file);
+  }
+  write_bytes(copy + "/tokenizer.json", byte_tokenizer());
+  return copy;
+}
+
+std::string some_text(std::size_t bytes) {
+  static constexpr const char* kWords[] = {"the ", "mill ",  "grinds ", "grain, ", "slowly ",
+                                           "and ", "every ", "stone ",  "turns.\n"};
+  std::string text;
+  std::mt19937 random(7);
+  while (text.size() < bytes) text += kWords[random() % std::size(kWords)];
+  return text;
 }
 
 }  // namespace quern::convert::test

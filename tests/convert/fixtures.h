@@ -37,6 +37,11 @@ std::optional<std::string> golden(const std::string& name);
 /// The architectures that this version converts.
 std::vector<std::string> golden_names();
 
+/// A golden model that can read: a copy in `folder`, with a tokenizer of bytes.
+std::optional<std::string> reading_golden(const TempFolder& folder, const std::string& name);
+/// Words in an order of chance, from a fixed seed.
+std::string some_text(std::size_t bytes);
+
 std::string read_bytes(const std::string& path);
 void write_bytes(const std::string& path, const std::string& bytes);
 

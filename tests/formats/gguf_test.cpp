@@ -141,6 +141,33 @@ TEST_CASE("the GGUF writer takes typed values and refuses wrong use") {
   CHECK_FALSE(GgufWriter::to_sink(sink, 48).ok());
 }
 
+TEST_CASE("a string that is only known after the data takes the place of reserved blanks") {
+  MemorySink sink;
+  auto writer = GgufWriter::to_sink(sink);
+  REQUIRE(writer.ok());
+  REQUIRE(writer->add_unsigned("before", 1).ok());
+  CHECK_FALSE(writer->fill_reserved("early").ok());
+  REQUIRE(writer->reserve_string("late", 10).ok());
+  CHECK_FALSE(writer->reserve_string("later", 10).ok());
+  REQUIRE(writer->add_unsigned("after", 2).ok());
+  const std::array<std::uint64_t, 2> ne{32, 3};
+  REQUIRE(writer->declare_tensor("t", ne, *find_ggml_type(2)).ok());
+  REQUIRE(writer->begin().ok());
+  REQUIRE(writer->write(as_bytes(std::string(54, 'q'))).ok());
+  REQUIRE(writer->seal().ok());
+  const auto long_text = writer->fill_reserved("eleven byte");
+  REQUIRE_FALSE(long_text.ok());
+  CHECK(long_text.error().code == ErrorCode::kLimit);
+  REQUIRE(writer->fill_reserved("{\"a\": 1}").ok());
+  REQUIRE(writer->finish().ok());
+  const auto file = GgufFile::from_bytes(sink.bytes(), "memory");
+  REQUIRE(file.ok());
+  CHECK(sink.bytes().size() == writer->total_bytes());
+  CHECK(file->config().string("late").value() == "{\"a\": 1}  ");
+  CHECK(file->config().integer("before").value() == 1);
+  CHECK(file->config().integer("after").value() == 2);
+}
+
 TEST_CASE("a GGUF file with a vocabulary alone, and one of version 2, are read") {
   ByteBuilder body;
   body.string("key", "a").number<std::uint32_t>("type", 4).number<std::uint32_t>("value", 1);
