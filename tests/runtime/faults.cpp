@@ -35,7 +35,8 @@ void* operator new(std::size_t size, std::align_val_t align) {
   const auto alignment = static_cast<std::size_t>(align);
   return checked(std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment));
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
+// Inlined beside a new that is not, it would look as if the two did not belong together.
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
