@@ -15,6 +15,13 @@ void take_number(const Config& config, const char* key, double low, double high,
   if (value.ok() && *value >= low && *value <= high) slot = static_cast<float>(*value);
 }
 
+TokenId id_of(const Config& config, const char* key) {
+  const auto id = config.integer(key);
+  return id.ok() && *id >= 0 && *id <= std::numeric_limits<TokenId>::max()
+             ? static_cast<TokenId>(*id)
+             : -1;
+}
+
 }  // namespace
 
 Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::string_view file) {
@@ -36,6 +43,8 @@ Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::
     if (id != nullptr && *id >= 0 && *id <= std::numeric_limits<TokenId>::max())
       defaults.end_tokens.push_back(static_cast<TokenId>(*id));
   }
+  defaults.fill_in = {id_of(config, "fim_prefix_token_id"), id_of(config, "fim_suffix_token_id"),
+                      id_of(config, "fim_middle_token_id")};
   return defaults;
 }
 

@@ -10,13 +10,20 @@
 
 namespace quern::runtime {
 
+/// The tokens of fill-in-the-middle that a GGUF named; −1: none.
+struct FillInIds {
+  TokenId prefix = -1, suffix = -1, middle = -1;
+};
+
 struct GenerationDefaults {
   SamplingOptions sampling;         ///< SamplingOptions' own where the section says nothing.
   std::vector<TokenId> end_tokens;  ///< In the order written.
+  FillInIds fill_in;
 };
 
 /// Reads the keys of a generation_config.json: do_sample, temperature, top_k, top_p, min_p,
-/// repetition_penalty, eos_token_id (one or a list). An empty text gives the defaults; a value that
+/// repetition_penalty, eos_token_id (one or a list), and fim_prefix_token_id, fim_suffix_token_id,
+/// fim_middle_token_id. An empty text gives the defaults; a value that
 /// a sampler would refuse is passed over, because a reply must not fail for a published default.
 /// Errors: kMalformed, kLimit for text that is no JSON object. `file` names the container.
 Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::string_view file);
