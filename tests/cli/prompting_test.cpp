@@ -87,3 +87,66 @@ TEST_CASE("run fills in what stands between --prefix and --suffix") {
   CHECK(outside.status == 1);
   CHECK(outside.err.find("no token") != std::string::npos);
 }
+
+TEST_CASE("eval choice takes the likelier continuation and counts the right ones") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const quern::testing::TempDir folder;
+  const std::string lines = folder.write(
+      "questions.jsonl",
+      "{\"context\": \"The package\", \"choices\": [\" manager\", \" zqxj wvk\"], \"answer\": "
+      "0}\n\n"
+      "{\"question\": \"The package\", \"choices\": [\" zqxj wvk\", \" manager\"], \"answer\": 0}\n"
+      "{\"question\": \"The\", \"choices\": [\" package\", \" kwqz\"]}\n");
+  const Json json = json_of({"eval", "choice", *model, "--jsonl", lines, "--json"});
+  CHECK(json["questions"] == 3);
+  CHECK(json["answered"] == 2);
+  for (const char* by : {"sum", "byte", "token"}) CHECK(json["accuracy"][by] == 0.5);
+  CHECK(json["results"][0]["choice"] == 0);
+  CHECK(json["results"][1]["choice"] == 1);
+  CHECK(json["results"][2]["choice"] == 0);
+  CHECK_FALSE(json["results"][2].contains("answer"));
+  // Order and company change no bit; neither does where the text stands.
+  const Json& a = json["results"][0]["choices"];
+  const Json& b = json["results"][1]["choices"];
+  CHECK(a[0] == b[1]);
+  CHECK(a[1] == b[0]);
+  const std::string examples = folder.write("examples.txt", "The ");
+  const std::string rest = folder.write(
+      "rest.jsonl", R"({"context": "package", "continuations": [" manager", " zqxj wvk"]})");
+  const Json split =
+      json_of({"eval", "likelihood", *model, "--jsonl", rest, "-f", examples, "--json"});
+  CHECK(split["results"][0]["continuations"] == a);
+  const Json given = json_of({"eval", "likelihood", *model, "--context", "The package", " manager",
+                              " zqxj wvk", "--json"});
+  CHECK(given["results"] == split["results"]);
+  const Outcome shown = quern::test::quern({"eval", "choice", *model, "--jsonl", lines});
+  CHECK(shown.status == 0);
+  CHECK(shown.out.find("2: 1 \" manager\" (wrong: 0)") != std::string::npos);
+  CHECK(shown.out.find("50.00 % by sum") != std::string::npos);
+}
+
+TEST_CASE("a line that is no question is refused with its number") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const quern::testing::TempDir folder;
+  for (const auto& [line, word] : std::vector<std::pair<std::string, std::string>>{
+           {"no json", "line 2"},
+           {"[1]", "line 2"},
+           {R"({"context": "a"})", "choices"},
+           {R"({"context": 1, "choices": ["a"]})", "context"},
+           {R"({"context": "a", "choices": ["a", 2]})", "choices"},
+           {R"({"context": "a", "choices": []})", "choices"},
+           {R"({"context": "a", "choices": ["a", "b"], "answer": 2})", "answer"},
+           {R"({"context": "a", "choices": ["a", "b"], "answer": "b"})", "answer"},
+           {R"({"context": "a", "choices": ["a", ""]})", "question 2"}}) {
+    CAPTURE(line);
+    const std::string good = R"({"context": "a", "choices": ["b", "c"]})";
+    const Outcome outcome = quern::test::quern(
+        {"eval", "choice", *model, "--jsonl", folder.write("q.jsonl", good + "\n" + line + "\n")});
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 1);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.err.find(word) != std::string::npos);
+  }
+}
