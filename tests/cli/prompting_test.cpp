@@ -130,7 +130,7 @@ TEST_CASE("a line that is no question is refused with its number") {
   const auto model = handbook_quern();
   if (!model) return;
   const quern::testing::TempDir folder;
-  for (const auto& [line, word] : std::vector<std::pair<std::string, std::string>>{
+  for (const auto& row : std::vector<std::pair<std::string, std::string>>{
            {"no json", "line 2"},
            {"[1]", "line 2"},
            {R"({"context": "a"})", "choices"},
@@ -140,6 +140,7 @@ TEST_CASE("a line that is no question is refused with its number") {
            {R"({"context": "a", "choices": ["a", "b"], "answer": 2})", "answer"},
            {R"({"context": "a", "choices": ["a", "b"], "answer": "b"})", "answer"},
            {R"({"context": "a", "choices": ["a", ""]})", "question 2"}}) {
+    const std::string &line = row.first, &word = row.second;
     CAPTURE(line);
     const std::string good = R"({"context": "a", "choices": ["b", "c"]})";
     const Outcome outcome = quern::test::quern(
