@@ -75,10 +75,10 @@ Result<ConvertPlan> plan(const std::string& source, const std::string& output,
 /// `tokenizer.json`: the last four are converted into memory by the code of `convert`.
 Result<Model> open_any(const std::string& path, const ModelOptions& options = {});
 
-/// Opens an adapter for `base`: a PEFT directory (LoRA, rsLoRA) or its adapter_model.safetensors, a
-/// GGUF adapter, or a `.safetensors` file of vectors under their names in the base's checkpoint
-/// (BitFit). Errors: kMismatch naming the tensor and both shapes where it is another model's;
-/// kUnsupported naming a setting that quern does not implement.
+/// Opens an adapter for `base`: a PEFT directory (LoRA, rsLoRA, DoRA, IA3) or its
+/// adapter_model.safetensors, a GGUF adapter, or a `.safetensors` file of vectors under their names
+/// in the base's checkpoint (BitFit). Errors: kMismatch naming the tensor and both shapes where it
+/// is another model's; kUnsupported naming a setting that quern does not implement.
 Result<Adapter> open_adapter(const std::string& path, const Model& base);
 
 /// Everything that `inspect` shows of any readable file, as one JSON text (sections, configuration,

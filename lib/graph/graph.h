@@ -219,7 +219,7 @@ struct ScaleOp {
   ValueId x;
   float factor;
 };
-/// out = a · b.
+/// out = a · b; b may be one constant row, a factor of every column.
 struct MulOp {
   ValueId a, b;
 };

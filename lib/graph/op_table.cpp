@@ -234,8 +234,11 @@ Result<Value> infer(const AddOp& op, const Graph& graph) {
 
 std::vector<ValueId> inputs(const MulOp& op) { return {op.a, op.b}; }
 Result<Value> infer(const MulOp& op, const Graph& graph) {
-  QUERN_CHECK(same("mul", "b", value(graph, op.a).cols, value(graph, op.b).cols));
-  return shaped(value(graph, op.a), value(graph, op.a).cols);
+  const Value &a = value(graph, op.a), &b = value(graph, op.b);
+  QUERN_CHECK(same("mul", "b", a.cols, b.cols));
+  if (b.rows == Rows::kConstant && a.rows != Rows::kConstant)
+    QUERN_CHECK(same("mul", "rows of a constant b", 1, b.count));
+  return shaped(a, a.cols);
 }
 
 std::vector<ValueId> inputs(const CausalConvOp& op) { return {op.x}; }

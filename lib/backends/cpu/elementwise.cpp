@@ -55,6 +55,33 @@ class ScaleRowsStep final : public Step {
   std::int64_t cols_;
 };
 
+/// Every row times the same row of factors.
+class ScaleColumnsStep final : public Step {
+ public:
+  ScaleColumnsStep(BufferId x, BufferId factors, BufferId out, std::int64_t cols)
+      : x_(x), factors_(factors), out_(out), cols_(cols) {}
+
+  void run(const StepContext& context) const override {
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      context.kernels.mul(context.floats(x_) + row * cols_, context.floats(factors_), cols_,
+                          context.floats(out_) + row * cols_);
+    }
+  }
+
+ private:
+  BufferId x_, factors_, out_;
+  std::int64_t cols_;
+};
+
+Status lower_scale_columns(Lowering& lowering, const graph::MulOp& mul, graph::ValueId out) {
+  const graph::Value& value = lowering.value(mul.a);
+  const BufferId result = lowering.reuse(out, mul.a);
+  const BufferId x = lowering.buffer(mul.a), factors = lowering.buffer(mul.b);
+  lowering.add(std::make_unique<ScaleColumnsStep>(x, factors, result, value.cols),
+               by_rows_of(value, {x, factors}, {result}));
+  return {};
+}
+
 }  // namespace
 
 Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
@@ -92,6 +119,10 @@ Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
 
 Status lower_mul(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& mul = *std::get_if<graph::MulOp>(&op);
+  const auto is_constant = [&](graph::ValueId id) {
+    return lowering.value(id).rows == graph::Rows::kConstant;
+  };
+  if (is_constant(mul.b) && !is_constant(mul.a)) return lower_scale_columns(lowering, mul, out);
   return lower_elementwise(lowering, mul.a, mul.b, out,
                            [](const kernels::KernelTable& k, const float* a, const float* b,
                               std::int64_t n, float* y) { k.mul(a, b, n, y); });
