@@ -12,6 +12,12 @@
 
 namespace quern::convert {
 
+/// An adapter file and how much of it (quern/adapter.h).
+struct AdapterFile {
+  std::string path;
+  float weight = 1.0F;
+};
+
 struct ConvertOptions {
   /// "keep" (each tensor as its source has it), an encoding's name (`q4_1`, `bf16`, `qr4`), or a
   /// preset
@@ -24,6 +30,10 @@ struct ConvertOptions {
   /// A file on which the model is observed, so that codes have the least error of what comes out;
   /// empty: none. Needs a build with OpenBLAS.
   std::string calibration_text;
+  /// Made part of the weights, which are re-encoded where they change. The source is then opened as
+  /// a model too, in memory where it is a foreign file. Not together with a target, a calibration
+  /// or an evaluation, which look at the source: those are for a second conversion.
+  std::vector<AdapterFile> adapters;
   std::string evaluation_text;  ///< A file on which the result is compared with the source.
   bool self_test = true;        ///< Writes the section that `verify` replays.
   int threads = 0;              ///< 0: usable_cores().

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "convert/baking.h"
 #include "convert/convert.h"
 #include "convert/encoding_policy.h"
 #include "convert/panel_encoder.h"
@@ -26,5 +27,10 @@ struct ModelPlan {
 /// encoding that does not exist there); those of the architecture for its configuration.
 Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
                             const EncodingPolicy& policy);
+
+/// Has the plan's jobs make what adapters change, which `baked` must outlive. Errors: kUnsupported
+/// for a matrix that would keep an encoding that cannot be written; kMismatch for a change of a
+/// tensor that the plan lacks.
+Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& file);
 
 }  // namespace quern::convert
