@@ -18,10 +18,12 @@ using formats::Json;
 constexpr std::uint64_t kLargestConfig = 1u << 20;
 
 /// Settings of PEFT that change the mathematics and must be off.
-constexpr std::string_view kMustBeOff[] = {
-    "use_dora",        "use_qalora",        "use_bdlora",
-    "lora_bias",       "layer_replication", "alora_invocation_tokens",
-    "modules_to_save", "target_parameters", "trainable_token_indices"};
+constexpr std::string_view kMustBeOff[] = {"use_qalora",        "use_bdlora",
+                                           "lora_bias",         "layer_replication",
+                                           "modules_to_save",   "alora_invocation_tokens",
+                                           "target_parameters", "trainable_token_indices"};
+
+constexpr std::string_view kMagnitude = ".lora_magnitude_vector", kFactors = ".ia3_l";
 
 /// What both kinds of file do with halves of pairs as they meet them.
 class PairedSource : public AdapterSource {
@@ -55,6 +57,21 @@ class PairedSource : public AdapterSource {
   void add_half(const std::string& module, const SourceTensor& tensor, bool is_b) {
     (is_b ? b_ : a_)[module] = tensor;
   }
+  /// The lengths that the rows of a matrix get (DoRA).
+  void add_magnitude(const std::string& module, const SourceTensor& tensor) {
+    magnitudes_[module] = tensor;
+  }
+  /// Factors (IA3): `[rows, 1]` of what a matrix gives, `[1, cols]` of what it takes.
+  Status add_scale(const std::string& module, const SourceTensor& tensor) {
+    const auto& shape = tensor.shape;
+    if (shape.size() != 2 || (shape[0] != 1 && shape[1] != 1)) {
+      return Error(ErrorCode::kMismatch, "factors of a matrix lie in one row or in one column")
+          .in_file(path_)
+          .of(formats::quote(module));
+    }
+    scales_[module] = tensor;
+    return {};
+  }
   void add_vector(SourceTensor tensor) { vectors_.push_back(std::move(tensor)); }
 
   /// Puts the halves together: B under name_of(module), with factor_of(module, rank).
@@ -74,8 +91,24 @@ class PairedSource : public AdapterSource {
       }
       QUERN_TRY(factor, factor_of(module, b.shape[1]));
       b.name = name_of(module);
-      pairs_.emplace_back(b.name, LowRankPair{a->second, factor, module});
+      MatrixUpdate update{MatrixChange::kPair, module, a->second, std::nullopt, factor};
+      if (const auto found = magnitudes_.find(module); found != magnitudes_.end()) {
+        QUERN_CHECK(check_magnitude(module, found->second, b.shape[0]));
+        update.magnitude = found->second;
+      }
+      updates_.emplace_back(b.name, std::move(update));
       tensors.push_back(std::move(b));
+    }
+    for (const auto& [module, magnitude] : magnitudes_) {
+      if (b_.find(module) == b_.end()) return half_missing(module, "B");
+    }
+    for (auto& [module, scale] : scales_) {
+      const bool of_input = scale.shape[0] == 1 && scale.shape[1] != 1;
+      scale.name = name_of(module);
+      updates_.emplace_back(
+          scale.name,
+          MatrixUpdate{of_input ? MatrixChange::kInputScale : MatrixChange::kOutputScale, module});
+      tensors.push_back(std::move(scale));
     }
     if (tensors.empty()) {
       return Error(ErrorCode::kMismatch, "the file holds nothing that an adapter is made of")
@@ -86,6 +119,18 @@ class PairedSource : public AdapterSource {
   }
 
  private:
+  Status check_magnitude(const std::string& module, const SourceTensor& tensor,
+                         std::uint64_t rows) const {
+    std::uint64_t count = tensor.shape.empty() ? 0 : 1;
+    for (const std::uint64_t n : tensor.shape) count *= n;
+    if (count == rows && tensor.encoding) return {};
+    return Error(ErrorCode::kMismatch, "the magnitudes of a pair are not those of its rows")
+        .in_file(path_)
+        .of(formats::quote(module))
+        .want(std::to_string(rows) + " floats")
+        .got(std::to_string(count) + " of " + tensor.type_name);
+  }
+
   Error half_missing(const std::string& module, const char* which) const {
     return Error(ErrorCode::kMissing, std::string("a low-rank pair lacks its matrix ") + which)
         .in_file(path_)
@@ -94,7 +139,7 @@ class PairedSource : public AdapterSource {
 
   std::string_view kind_;
   Naming naming_;
-  std::map<std::string, SourceTensor> a_, b_;
+  std::map<std::string, SourceTensor> a_, b_, magnitudes_, scales_;
   std::vector<SourceTensor> vectors_;
 };
 
@@ -116,9 +161,10 @@ class PeftSource final : public PairedSource {
     QUERN_CHECK(find_base_architecture());
     if (settings_.is_object()) QUERN_CHECK(check_settings());
     for (const formats::SafeTensor& tensor : file_.tensors()) QUERN_CHECK(take(tensor));
-    return finish(
+    QUERN_CHECK(finish(
         [](const std::string& module) { return module + ".weight"; },
-        [this](const std::string& module, std::uint64_t rank) { return factor_of(module, rank); });
+        [this](const std::string& module, std::uint64_t rank) { return factor_of(module, rank); }));
+    return check_dora();
   }
 
  private:
@@ -130,7 +176,8 @@ class PeftSource final : public PairedSource {
   }
 
   Status check_settings() const {
-    if (settings_["peft_type"].string() != "LORA") {
+    const std::string_view type = settings_["peft_type"].string();
+    if (type != "LORA" && type != "IA3") {
       return unsupported("peft_type", formats::dump_json(settings_["peft_type"]));
     }
     for (const std::string_view key : kMustBeOff) {
@@ -166,6 +213,19 @@ class PeftSource final : public PairedSource {
     return static_cast<float>(alpha / (settings_["use_rslora"].boolean() ? std::sqrt(size) : size));
   }
 
+  bool uses_dora() const { return settings_["use_dora"].boolean(); }
+
+  /// DoRA says so in its configuration and brings magnitudes for every pair, or does neither.
+  Status check_dora() const {
+    for (const auto& [name, update] : updates_) {
+      if (update.change != MatrixChange::kPair || !uses_dora() || update.magnitude) continue;
+      return Error(ErrorCode::kMissing, "a low-rank pair lacks its magnitudes (use_dora)")
+          .in_file(path_)
+          .of(formats::quote(update.module + std::string(kMagnitude)));
+    }
+    return {};
+  }
+
   Status take(const formats::SafeTensor& tensor) {
     SourceTensor out;
     out.shape = tensor.shape;
@@ -180,6 +240,14 @@ class PeftSource final : public PairedSource {
       const std::size_t at = name.find(is_b ? ".lora_B." : ".lora_A.");
       if (at == std::string::npos || !name.ends_with("weight")) continue;
       add_half(name.substr(0, at), out, is_b);
+      return {};
+    }
+    // "….ia3_l"; "….lora_magnitude_vector", in older files with ".weight" behind it.
+    if (const std::size_t at = name.find(kFactors); at != std::string::npos) {
+      return add_scale(name.substr(0, at), out);
+    }
+    if (const std::size_t at = name.find(kMagnitude); at != std::string::npos && uses_dora()) {
+      add_magnitude(name.substr(0, at), out);
       return {};
     }
     if (name.find("lora_") != std::string::npos || tensor.shape.size() != 1) {
@@ -237,10 +305,10 @@ class GgufAdapterSource final : public PairedSource {
 
 }  // namespace
 
-const LowRankPair* AdapterSource::pair_of(const std::string& name) const noexcept {
-  const auto found = std::find_if(pairs_.begin(), pairs_.end(),
-                                  [&](const auto& pair) { return pair.first == name; });
-  return found == pairs_.end() ? nullptr : &found->second;
+const MatrixUpdate* AdapterSource::update_of(const std::string& name) const noexcept {
+  const auto found = std::find_if(updates_.begin(), updates_.end(),
+                                  [&](const auto& update) { return update.first == name; });
+  return found == updates_.end() ? nullptr : &found->second;
 }
 
 Result<std::unique_ptr<AdapterSource>> open_adapter_source(const std::string& path,

@@ -2,7 +2,9 @@
 /// An adapter file of any readable kind: PEFT directories, GGUF adapters, files of vectors.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,23 +14,28 @@
 
 namespace quern::convert {
 
-/// The matrices of one low-rank pair as the file has them.
-struct LowRankPair {
-  SourceTensor a;      ///< `[rank, cols]`
-  float factor = 1;    ///< B is multiplied by it.
-  std::string module;  ///< What the file calls the matrix, for errors.
+/// What is done with a matrix: a low-rank pair is added, or its input or output is scaled.
+enum class MatrixChange : std::uint8_t { kPair, kOutputScale, kInputScale };
+
+/// What the file has for one matrix beside the tensor that stands under its name.
+struct MatrixUpdate {
+  MatrixChange change = MatrixChange::kPair;
+  std::string module;                          ///< What the file calls the matrix, for errors.
+  SourceTensor a = {};                         ///< Of a pair, `[rank, cols]`.
+  std::optional<SourceTensor> magnitude = {};  ///< Of a pair with row norms (DoRA), `[rows]`.
+  float factor = 1;                            ///< B is multiplied by it.
 };
 
-/// An adapter under the names of a base model's checkpoint: B `[rows, rank]` stands where the
-/// matrix would, vectors where the base's do. So the base's rules find, slice and permute their
-/// rows.
+/// An adapter under the names of a base model's checkpoint: B `[rows, rank]` or factors `[rows, 1]`
+/// stand where the matrix would (factors of its input are `[1, cols]`), vectors where the base's
+/// do. So the base's rules find, slice and permute their rows.
 class AdapterSource : public SourceModel {
  public:
   /// \param name as find_matrices found it. \return null for a vector.
-  const LowRankPair* pair_of(const std::string& name) const noexcept;
+  const MatrixUpdate* update_of(const std::string& name) const noexcept;
 
  protected:
-  std::vector<std::pair<std::string, LowRankPair>> pairs_;  ///< By name of the matrix.
+  std::vector<std::pair<std::string, MatrixUpdate>> updates_;  ///< By name of the matrix.
 };
 
 /// Opens the adapter at `path` (a PEFT directory or its adapter_model.safetensors, a GGUF adapter,

@@ -26,7 +26,30 @@ struct Prepared {
   OutputFormat format;
   std::optional<TargetChoice> choice;
   std::shared_ptr<Executor> executor;
+  BakedTensors baked;  ///< The plan's jobs point into it too, and so it stays where it is.
 };
+
+/// Reads the adapters as changes to the source's weights.
+Result<BakedTensors> read_adapters(const SourceModel& source, const ConvertOptions& options,
+                                   const std::shared_ptr<Executor>& executor) {
+  const bool looks_at_source = options.target_bytes > 0 || options.target_bits > 0 ||
+                               !options.calibration_text.empty() ||
+                               !options.evaluation_text.empty();
+  if (looks_at_source)
+    return Error(ErrorCode::kUnsupported,
+                 "adapters are baked in without a target, a calibration or an evaluation")
+        .of("adapters")
+        .want("two steps: convert with the adapters, then quantize the result");
+  ModelOptions model_options;
+  model_options.executor = executor;
+  QUERN_TRY(base, open_any(source.path(), model_options));
+  std::vector<AdapterUse> uses;
+  for (const AdapterFile& file : options.adapters) {
+    QUERN_TRY(adapter, open_adapter(file.path, base));
+    uses.push_back({std::move(adapter), file.weight});
+  }
+  return bake_adapters(base, uses);
+}
 
 Status check_output(const SourceModel& source, const std::string& output) {
   if (output.empty()) return Error(ErrorCode::kInvalidArgument, "the output has no name");
@@ -89,6 +112,11 @@ Result<Prepared> prepare(const std::string& path, const std::string& output,
   }
   QUERN_TRY(plan, make_plan(*work.source, work.format, policy));
   work.plan = std::move(plan);
+  if (!options.adapters.empty()) {
+    QUERN_TRY(baked, read_adapters(*work.source, options, work.executor));
+    work.baked = std::move(baked);
+    QUERN_CHECK(bake_into(work.plan, work.baked, work.source->path()));
+  }
   return work;
 }
 

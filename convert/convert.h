@@ -12,6 +12,12 @@
 
 namespace quern::convert {
 
+/// An adapter file and how much of it (quern/adapter.h).
+struct AdapterFile {
+  std::string path;
+  float weight = 1.0F;
+};
+
 struct ConvertOptions {
   /// "keep" (each tensor as its source has it), an encoding's name (`q4_1`, `bf16`, `qr4`), or a
   /// preset
@@ -27,6 +33,10 @@ struct ConvertOptions {
   /// Second moments of one matrix's inputs that calibration may hold; where there are more, codes
   /// are fitted by the inputs' squares column by column, with a warning.
   std::uint64_t most_moment_bytes = std::uint64_t{1} << 30;
+  /// Made part of the weights, which are re-encoded where they change. The source is then opened as
+  /// a model too, in memory where it is a foreign file. Not together with a target, a calibration
+  /// or an evaluation, which look at the source: those are for a second conversion.
+  std::vector<AdapterFile> adapters;
   std::string evaluation_text;  ///< A file on which the result is compared with the source.
   bool self_test = true;        ///< Writes the section that `verify` replays.
   int threads = 0;              ///< 0: usable_cores().
@@ -78,10 +88,10 @@ Result<ConvertPlan> plan(const std::string& source, const std::string& output,
 /// `tokenizer.json`: the last four are converted into memory by the code of `convert`.
 Result<Model> open_any(const std::string& path, const ModelOptions& options = {});
 
-/// Opens an adapter for `base`: a PEFT directory (LoRA, rsLoRA) or its adapter_model.safetensors, a
-/// GGUF adapter, or a `.safetensors` file of vectors under their names in the base's checkpoint
-/// (BitFit). Errors: kMismatch naming the tensor and both shapes where it is another model's;
-/// kUnsupported naming a setting that quern does not implement.
+/// Opens an adapter for `base`: a PEFT directory (LoRA, rsLoRA, DoRA, IA3) or its
+/// adapter_model.safetensors, a GGUF adapter, or a `.safetensors` file of vectors under their names
+/// in the base's checkpoint (BitFit). Errors: kMismatch naming the tensor and both shapes where it
+/// is another model's; kUnsupported naming a setting that quern does not implement.
 Result<Adapter> open_adapter(const std::string& path, const Model& base);
 
 /// Everything that `inspect` shows of any readable file, as one JSON text (sections, configuration,

@@ -94,6 +94,19 @@ void split_factors(Config& metadata, GgufSections& sections) {
   metadata = std::move(rest);
 }
 
+/// Ids that GGUF keeps with the tokenizer and a container with the generation defaults.
+void set_fill_in_ids(const formats::Json& generation, Config& metadata) {
+  constexpr std::pair<const char*, const char*> kKeys[] = {
+      {"fim_prefix_token_id", "tokenizer.ggml.fim_pre_token_id"},
+      {"fim_suffix_token_id", "tokenizer.ggml.fim_suf_token_id"},
+      {"fim_middle_token_id", "tokenizer.ggml.fim_mid_token_id"}};
+  if (!generation.is_object()) return;
+  for (const auto& [from, to] : kKeys) {
+    const formats::Json* id = generation.find(from);
+    if (id != nullptr && id->is_integer()) metadata.set(to, ConfigValue(id->integer()));
+  }
+}
+
 }  // namespace
 
 Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPlan& plan) {
@@ -122,6 +135,7 @@ Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPl
   metadata.set("general.file_type", file_type(kept, plan));
   metadata.set("general.quantization_version", ConfigValue(kQuantizationVersion));
   metadata.set("general.architecture", ConfigValue(std::string(architecture.gguf_names.front())));
+  set_fill_in_ids(source.generation(), metadata);
   sections.metadata = std::move(metadata);
   sections.chat_template = source.chat_template();
   if (requantizes(plan)) sections.report_room = quality_report_room(plan);

@@ -1,5 +1,6 @@
 // Foreign adapters converted into memory, so that the core knows one form.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <set>
 
@@ -7,10 +8,12 @@
 #include "convert/adapter_source.h"
 #include "convert/convert.h"
 #include "convert/panel_encoder.h"
+#include "convert/row_norms.h"
 #include "convert/tensor_match.h"
 #include "formats/atomic_file.h"
 #include "formats/byte_reader.h"
 #include "formats/quern_writer.h"
+#include "graph/adapter_scales.h"
 #include "runtime/adapter_state.h"
 
 namespace quern::convert {
@@ -49,7 +52,7 @@ Status read_rows(MatrixJob job, float factor, AdapterTensor& out) {
 /// Collects the container's tensors.
 class AdapterMaker {
  public:
-  explicit AdapterMaker(const AdapterSource& source) : source_(source) {}
+  AdapterMaker(const AdapterSource& source, const Model& base) : source_(source), base_(base) {}
 
   Status add(const ExpectedTensor& expected) {
     const bool vector = expected.rule->role == Role::kVector;
@@ -61,13 +64,15 @@ class AdapterMaker {
     part.optional = true;
     const SourceTensor* found = find_tensor(source_, part);
     if (found == nullptr) return {};
-    const LowRankPair* pair = source_.pair_of(found->name);
-    if (!vector && pair == nullptr) return {};
+    const MatrixUpdate* update = source_.update_of(found->name);
+    if (!vector && update == nullptr) return {};
     if (expected.count != 1) {
       return Error(ErrorCode::kUnsupported, "adapters of experts are not implemented")
           .in_file(source_.path())
           .of(formats::quote(found->name));
     }
+    if (!vector && update->change == MatrixChange::kInputScale)
+      return add_input_scale(expected, *found, *update);
     if (!vector) part.cols = static_cast<std::int64_t>(found->shape[1]);
     QUERN_TRY(matrices, find_matrices(source_, part));
     used_.insert(found->name);
@@ -77,7 +82,10 @@ class AdapterMaker {
     change.slice = source_slice(source_, part);
     MatrixJob changed = job;
     changed.change = change;
-    return vector ? add_vector(expected, changed) : add_pair(expected, changed, *pair);
+    if (vector) return add_vector(expected.name, changed);
+    return update->change == MatrixChange::kPair
+               ? add_pair(expected, changed, *update)
+               : add_vector(expected.name + std::string(graph::kOutputScale), changed);
   }
 
   /// Errors: kMismatch for a tensor that changed nothing.
@@ -104,27 +112,56 @@ class AdapterMaker {
     return job;
   }
 
-  Status add_vector(const ExpectedTensor& expected, const MatrixJob& job) {
-    AdapterTensor out{expected.name, 1, job.rows, false, {}};
+  /// Factors of the input: no rule moves a matrix's columns.
+  Status add_input_scale(const ExpectedTensor& expected, const SourceTensor& tensor,
+                         const MatrixUpdate& update) {
+    if (!tensor.encoding) return unreadable(update, tensor);
+    if (tensor.shape[1] != static_cast<std::uint64_t>(expected.cols))
+      return other_model(update, expected.cols, tensor.shape[1]);
+    used_.insert(tensor.name);
+    return add_vector(expected.name + std::string(graph::kInputScale),
+                      column_job(update, tensor, expected.cols));
+  }
+
+  Error other_model(const MatrixUpdate& update, std::int64_t want, std::uint64_t got) const {
+    return Error(ErrorCode::kMismatch, "the adapter was made for another model")
+        .in_file(source_.path())
+        .of(formats::quote(update.module))
+        .want("an input of " + std::to_string(want))
+        .got(std::to_string(got));
+  }
+
+  Error unreadable(const MatrixUpdate& update, const SourceTensor& tensor) const {
+    return Error(ErrorCode::kUnsupported, "quern cannot read this tensor's type")
+        .in_file(source_.path())
+        .of(formats::quote(update.module))
+        .got(tensor.type_name);
+  }
+
+  /// A tensor's numbers as one column.
+  static MatrixJob column_job(const MatrixUpdate& update, const SourceTensor& tensor,
+                              std::int64_t rows) {
+    MatrixJob job;
+    job.name = update.module;
+    job.source = &tensor;
+    job.data = tensor.data;
+    job.rows = job.source_rows = rows;
+    job.cols = 1;
+    job.from = *tensor.encoding;
+    return job;
+  }
+
+  Status add_vector(const std::string& name, const MatrixJob& job) {
+    AdapterTensor out{name, 1, job.rows, false, {}};
     QUERN_CHECK(read_rows(job, 1.0F, out));
     tensors_.push_back(std::move(out));
     return {};
   }
 
-  Status add_pair(const ExpectedTensor& expected, const MatrixJob& job, const LowRankPair& pair) {
-    if (pair.a.shape[1] != static_cast<std::uint64_t>(expected.cols)) {
-      return Error(ErrorCode::kMismatch, "the adapter was made for another model")
-          .in_file(source_.path())
-          .of(formats::quote(pair.module))
-          .want("an input of " + std::to_string(expected.cols))
-          .got(std::to_string(pair.a.shape[1]));
-    }
-    if (!pair.a.encoding) {
-      return Error(ErrorCode::kUnsupported, "quern cannot read this tensor's type")
-          .in_file(source_.path())
-          .of(formats::quote(pair.module))
-          .got(pair.a.type_name);
-    }
+  Status add_pair(const ExpectedTensor& expected, const MatrixJob& job, const MatrixUpdate& pair) {
+    if (pair.a.shape[1] != static_cast<std::uint64_t>(expected.cols))
+      return other_model(pair, expected.cols, pair.a.shape[1]);
+    if (!pair.a.encoding) return unreadable(pair, pair.a);
     AdapterTensor b{expected.name + std::string(runtime::kLoraB), job.rows, job.cols, true, {}};
     QUERN_CHECK(read_rows(job, pair.factor, b));
     MatrixJob first;
@@ -136,12 +173,37 @@ class AdapterMaker {
     first.from = *pair.a.encoding;
     AdapterTensor a{expected.name + std::string(runtime::kLoraA), first.rows, first.cols, true, {}};
     QUERN_CHECK(read_rows(first, 1.0F, a));
+    if (pair.magnitude) QUERN_CHECK(add_magnitudes(expected.name, job, pair, a, b));
     tensors_.push_back(std::move(a));
     tensors_.push_back(std::move(b));
     return {};
   }
 
+  /// m ∘ (W + B·A) / ‖W + B·A‖ = d ∘ W + (d ∘ B)·A: B gets the factors d, and so does W·x.
+  Status add_magnitudes(const std::string& name, const MatrixJob& rows, const MatrixUpdate& pair,
+                        const AdapterTensor& a, AdapterTensor& b) {
+    MatrixJob job = column_job(pair, *pair.magnitude, b.rows);
+    job.source_rows = rows.source_rows;
+    job.change = rows.change;
+    AdapterTensor factors{name + std::string(graph::kProductScale), 1, b.rows, false, {}};
+    QUERN_CHECK(read_rows(job, 1.0F, factors));
+    QUERN_TRY(norms, row_norms(base_, name, a.values, b.values, b.cols));
+    for (std::size_t row = 0; row < norms.size(); ++row) {
+      if (!(norms[row] > 0.0F) || !std::isfinite(norms[row]))
+        return Error(ErrorCode::kOutOfRange, "a row has no length that DoRA could divide by")
+            .in_file(source_.path())
+            .of(formats::quote(pair.module));
+      factors.values[row] /= norms[row];
+      for (std::int64_t k = 0; k < b.cols; ++k)
+        b.values[row * static_cast<std::size_t>(b.cols) + static_cast<std::size_t>(k)] *=
+            factors.values[row];
+    }
+    tensors_.push_back(std::move(factors));
+    return {};
+  }
+
   const AdapterSource& source_;
+  const Model& base_;
   std::set<std::string> used_;
   std::vector<AdapterTensor> tensors_;
 };
@@ -196,7 +258,7 @@ Result<Adapter> open_adapter(const std::string& path, const Model& base) {
   return base::guarded([&]() -> Result<Adapter> {
     QUERN_TRY(source, open_adapter_source(path, base));
     QUERN_TRY(expected, models::expected_tensors(*source->architecture(), source->config()));
-    AdapterMaker maker(*source);
+    AdapterMaker maker(*source, base);
     for (const ExpectedTensor& tensor : expected) QUERN_CHECK(maker.add(tensor));
     QUERN_TRY(tensors, std::move(maker).finish());
     QUERN_TRY(image, write_container(tensors, *source));

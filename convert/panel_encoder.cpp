@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/scalar_math.h"
+#include "convert/baking.h"
 #include "convert/mxfp4_streams.h"
 #include "quern/checked.h"
 
@@ -241,6 +242,17 @@ void PanelEncoder::change_value(float& value) const {
   if (job_.change.negate_exp) value = -static_cast<float>(base::exp(static_cast<double>(value)));
 }
 
+/// \pre the rows are canonical but for their order.
+void PanelEncoder::apply_adapters(std::int64_t panel) {
+  // The parts of a vector lie one behind the other.
+  const std::int64_t first = job_.expert * job_.rows;
+  for (int r = 0; r < rows_of(panel); ++r) {
+    const std::int64_t row = job_.change.second.source(panel * kRows + r);
+    job_.baked->apply(
+        first + row, std::span(values_.get() + r * job_.cols, static_cast<std::size_t>(job_.cols)));
+  }
+}
+
 Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
   if (job_.keeps_bits()) {
     copy_bits(panel, out);
@@ -251,6 +263,7 @@ Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
     const std::int64_t count = rows_of(panel) * job_.cols;
     for (std::int64_t i = 0; i < count; ++i) change_value(values_[static_cast<std::size_t>(i)]);
   }
+  if (job_.baked != nullptr) apply_adapters(panel);
   QUERN_CHECK(check_floats(panel));
   store_floats(panel, out);
   return {};

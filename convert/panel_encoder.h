@@ -19,6 +19,8 @@
 
 namespace quern::convert {
 
+struct BakedTensor;  // convert/baking.h
+
 /// What is to be done with one matrix: a tensor, an expert of it, or the part of a fused one. A
 /// vector `[n]` is handled as `[n, 1]`. View of the source.
 struct MatrixJob {
@@ -33,6 +35,7 @@ struct MatrixJob {
   Encoding from = Encoding::kF32, to = Encoding::kF32;
   Layout layout = Layout::kPanel16;  ///< kPlain: rows in the foreign form (GGUF, vectors).
   TensorChange change;
+  const BakedTensor* baked = nullptr;  ///< What adapters change, once the values are canonical.
 
   std::int64_t panels() const noexcept {
     return (rows + quant::kPanelRows - 1) / quant::kPanelRows;
@@ -42,7 +45,9 @@ struct MatrixJob {
   std::uint64_t bytes() const noexcept;
   std::uint64_t source_bytes() const noexcept { return data.size() + scales.size(); }
   /// Whether the weights' bits are copied, not computed.
-  bool keeps_bits() const noexcept { return from == to && !change.changes_values(); }
+  bool keeps_bits() const noexcept {
+    return from == to && !change.changes_values() && baked == nullptr;
+  }
 };
 
 /// One tensor of the output: its matrices, one after the other.
@@ -98,6 +103,7 @@ class PanelEncoder {
   void gather_interleaved(std::int64_t panel, Rows& rows);
   void read_floats(std::int64_t panel);
   void change_value(float& value) const;
+  void apply_adapters(std::int64_t panel);
   Status check_floats(std::int64_t panel) const;
   void copy_bits(std::int64_t panel, std::byte* out);
   void store_floats(std::int64_t panel, std::byte* out);

@@ -27,6 +27,12 @@ constexpr std::array<std::string_view, 7> kEndTokens{"<|im_end|>",     "<|eot_id
                                                      "<end_of_turn>",  "<|end|>",    "<|eot|>",
                                                      "<|end_of_text|>"};
 
+/// The generation section's names of the tokens of fill-in-the-middle, and GGUF's: the newer first.
+constexpr std::pair<const char*, std::array<const char*, 2>> kFillInKeys[] = {
+    {"fim_prefix_token_id", {"tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"}},
+    {"fim_suffix_token_id", {"tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"}},
+    {"fim_middle_token_id", {"tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"}}};
+
 Result<ConfigList> read_array(const formats::GgufArray& array) {
   ConfigList list;
   if (array.type() == formats::GgufType::kF32 || array.type() == formats::GgufType::kF64) {
@@ -85,6 +91,12 @@ Json generation_of(const GgufFile& file, const formats::TokenizerSpec* spec) {
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                           "tokenizer.ggml.eom_token_id"}) {
     if (const auto end = id(key); end.ok() && *end >= 0) ends.push_back(*end);
+  }
+  for (const auto& [key, names] : kFillInKeys) {
+    for (const char* name : names) {
+      const auto found = id(name);
+      if (found.ok() && *found >= 0 && json.find(key) == nullptr) json[key] = *found;
+    }
   }
   if (spec != nullptr) {
     for (std::size_t i = 0; i < spec->tokens.size(); ++i) {

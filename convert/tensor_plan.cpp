@@ -7,6 +7,7 @@
 
 #include "convert/tensor_match.h"
 #include "formats/byte_reader.h"
+#include "quant/registry.h"
 #include "quern/checked.h"
 
 namespace quern::convert {
@@ -249,6 +250,36 @@ Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
 bool requantizes(const ModelPlan& plan) {
   return std::any_of(plan.jobs.begin(), plan.jobs.end(),
                      [](const TensorJob& job) { return job.quantizable && !job.keeps_bits(); });
+}
+
+Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& file) {
+  std::set<std::string> used;
+  for (TensorJob& job : plan.jobs) {
+    for (MatrixJob& matrix : job.matrices) {
+      const auto found = baked.find(matrix.weight);
+      if (found == baked.end()) continue;
+      if (quant::find_ops(matrix.to)->quantize_panel == nullptr) {
+        return Error(ErrorCode::kUnsupported,
+                     "weights that an adapter changes cannot keep this type")
+            .in_file(file)
+            .of(matrix.name)
+            .want("an encoding that quern writes (--encoding q8)")
+            .got(std::string(find_encoding(matrix.to)->name));
+      }
+      matrix.baked = &found->second;
+      used.insert(found->first);
+      PlannedTensor& shown = plan.shown.tensors[static_cast<std::size_t>(&job - plan.jobs.data())];
+      if (shown.transform.find("adapter") == std::string::npos)
+        shown.transform += shown.transform.empty() ? "adapter" : ", adapter";
+    }
+  }
+  for (const auto& entry : baked) {
+    if (used.count(entry.first) != 0) continue;
+    return Error(ErrorCode::kMismatch, "an adapter changes a tensor that is not written")
+        .in_file(file)
+        .of(entry.first);
+  }
+  return {};
 }
 
 }  // namespace quern::convert

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "convert/baking.h"
 #include "convert/convert.h"
 #include "convert/encoding_policy.h"
 #include "convert/panel_encoder.h"
@@ -29,5 +30,10 @@ Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
 
 /// Whether any matrix gets other bits than its source has.
 bool requantizes(const ModelPlan& plan);
+
+/// Has the plan's jobs make what adapters change, which `baked` must outlive. Errors: kUnsupported
+/// for a matrix that would keep an encoding that cannot be written; kMismatch for a change of a
+/// tensor that the plan lacks.
+Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& file);
 
 }  // namespace quern::convert

@@ -34,6 +34,10 @@ void add_bench(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_plan(CLI::App& app, Action& action);
 
+// Commands below `eval`.
+void add_eval_choice(CLI::App& group, Action& action);
+void add_eval_likelihood(CLI::App& group, Action& action);
+
 /// Ties a subcommand to the function that does its work; `options` lives as long as the program.
 template <class Options>
 void on_chosen(CLI::App* command, std::shared_ptr<Options> options, Action& action,

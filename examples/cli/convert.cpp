@@ -5,9 +5,11 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "command.h"
 #include "input.h"
+#include "model_flags.h"
 #include "model_path.h"
 #include "output_file.h"
 #include "quality_table.h"
@@ -19,6 +21,7 @@ namespace {
 struct ConvertFlags {
   std::string source, output, encoding = "keep";
   int threads = 0;
+  std::vector<std::string> adapters;  // convert only
   bool dry_run = false, json = false, self_test = true;
   // quantize only
   std::string report, calibrate, evaluate;
@@ -130,6 +133,10 @@ int convert_model(const ConvertFlags& flags) {
   options.encoding = flags.encoding;
   options.self_test = flags.self_test;
   options.threads = flags.threads;
+  for (const std::string& text : flags.adapters) {
+    auto [file, weight] = split_adapter(text);
+    options.adapters.push_back({std::move(file), weight});
+  }
   options.target_bytes = flags.target_size;
   options.target_bits = flags.target_bpw;
   options.calibration_text = flags.calibrate;
@@ -210,7 +217,13 @@ void add_convert(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("convert", "Any readable model to .quern, or to .gguf");
   add_common(*command, *flags, "SRC");
   command->add_option("--encoding", flags->encoding, kEncodings)->capture_default_str();
-  command->footer("Example:\n  quern convert SmolLM2-135M-Instruct.gguf -o smollm2.quern");
+  add_adapter_option(*command, flags->adapters);
+  command->footer(
+      "Adapters become part of the weights. What changes is encoded anew: quantized\n"
+      "weights lose a little, so bake into the original checkpoint where there is one.\n"
+      "Examples:\n"
+      "  quern convert SmolLM2-135M-Instruct.gguf -o smollm2.quern\n"
+      "  quern convert Llama-3.2-1B --adapter my-lora=0.8 -o mine.quern --encoding q8");
   on_chosen(command, flags, action, convert_model);
 }
 

@@ -214,6 +214,8 @@ void add_eval(CLI::App& app, Action& action) {
   command->footer(kProtocol);
   group->footer("Example:\n  quern eval perplexity smollm2.quern --text english-eval.txt");
   on_chosen(command, options, action, perplexity);
+  add_eval_choice(*group, action);
+  add_eval_likelihood(*group, action);
 }
 
 }  // namespace quern::cli

@@ -1,9 +1,11 @@
 // The program `quern`: reads the command line and hands over to one command.
+#include <algorithm>
 #include <clocale>
 #include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "command.h"
@@ -26,10 +28,11 @@ void listen_to_log() {
 std::vector<std::string> join_texts(int argc, char** argv) {
   std::vector<std::string> args(argv + 1, argv + argc);
   if (args.empty() || (args[0] != "run" && args[0] != "chat")) return args;
+  constexpr std::string_view kTexts[] = {"-p",     "--prompt", "--system",
+                                         "--stop", "--prefix", "--suffix"};
   std::vector<std::string> joined;
   for (std::size_t i = 0; i < args.size(); ++i) {
-    const bool text =
-        args[i] == "-p" || args[i] == "--prompt" || args[i] == "--system" || args[i] == "--stop";
+    const bool text = std::find(std::begin(kTexts), std::end(kTexts), args[i]) != std::end(kTexts);
     if (text && i + 1 < args.size() && args[i + 1].size() > 1 && args[i + 1][0] == '-') {
       joined.push_back((args[i] == "-p" ? "--prompt" : args[i]) + "=" + args[i + 1]);
       ++i;

@@ -22,21 +22,31 @@ std::string above_zero_to_one(const std::string& text) {
   return "the value must lie above 0 and be at most 1, not " + text;
 }
 
-/// Opens "FILE" or "FILE=WEIGHT".
 Result<AdapterUse> read_adapter(const std::string& text, const Model& base) {
-  std::string file = text;
-  float weight = 1.0F;
-  const std::size_t at = text.rfind('=');
-  if (at != std::string::npos && CLI::detail::lexical_cast(text.substr(at + 1), weight)) {
-    file.resize(at);
-  } else {
-    weight = 1.0F;
-  }
+  const auto [file, weight] = split_adapter(text);
   QUERN_TRY(adapter, convert::open_adapter(file, base));
   return AdapterUse{std::move(adapter), weight};
 }
 
 }  // namespace
+
+std::pair<std::string, float> split_adapter(const std::string& text) {
+  float weight = 1.0F;
+  const std::size_t at = text.rfind('=');
+  if (at != std::string::npos && CLI::detail::lexical_cast(text.substr(at + 1), weight))
+    return {text.substr(0, at), weight};
+  return {text, 1.0F};
+}
+
+void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters) {
+  command
+      .add_option("--adapter", adapters,
+                  "A PEFT directory, a GGUF adapter or a .safetensors file of vectors; =WEIGHT "
+                  "behind it scales it; may be repeated")
+      ->type_name("FILE[=WEIGHT]")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
 
 void ModelFlags::add_path_to(CLI::App& command, const char* what) {
   command
@@ -57,13 +67,7 @@ void ModelFlags::add_to(CLI::App& command) {
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   command.add_flag("--fast", fast, "Relaxes the numerics law (bits may depend on the machine)");
-  command
-      .add_option("--adapter", adapters,
-                  "A PEFT directory, a GGUF adapter or a .safetensors file of vectors; =WEIGHT "
-                  "behind it scales it; may be repeated")
-      ->type_name("FILE[=WEIGHT]")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_adapter_option(command, adapters);
 }
 
 Result<Model> ModelFlags::open(bool vocabulary_only) const {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "quern/model.h"
@@ -55,6 +56,11 @@ struct GenerationFlags {
   SamplingOptions sampling(const Model& model) const;
   GenerateOptions options(const Model& model) const;
 };
+
+/// "FILE" or "FILE=WEIGHT" as its two parts; the weight is 1 where none is given.
+std::pair<std::string, float> split_adapter(const std::string& text);
+/// --adapter FILE[=WEIGHT], which may be repeated.
+void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters);
 
 /// \return "stop", "length", "cancelled" or "context_full".
 const char* reason_name(FinishReason reason);

@@ -1,5 +1,6 @@
 // quern run: completes or answers one prompt.
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "command.h"
@@ -7,6 +8,7 @@
 #include "model_flags.h"
 #include "model_path.h"
 #include "quern/conversation.h"
+#include "quern/fill_in.h"
 #include "terminal.h"
 #include "trace_output.h"
 
@@ -17,9 +19,27 @@ struct RunOptions {
   ModelFlags model;
   GenerationFlags generation;
   TraceFlags trace;
-  std::string prompt, system;
+  std::string file, system;
+  std::optional<std::string> prompt, prefix, suffix;
   bool raw = false, json = false;
+
+  bool fills_in() const { return prefix || suffix; }
 };
+
+/// The text of -f and -p, in this order. Where nothing follows a file, the newline that editors put
+/// at its end is no part of the prompt.
+Result<std::string> prompt_text(const RunOptions& options) {
+  std::string text;
+  if (!options.file.empty()) {
+    QUERN_TRY(file, read_input(options.file));
+    text = std::move(file);
+    if (!options.prompt && text.ends_with('\n')) text.pop_back();
+    if (!options.prompt && text.ends_with('\r')) text.pop_back();
+  }
+  if (options.prompt != "-") return text + options.prompt.value_or("");
+  QUERN_TRY(input, read_input("-"));
+  return text + input;
+}
 
 /// The prompt's ids: through the chat template where the model has one.
 Result<std::vector<TokenId>> prompt_ids(const Model& model, const RunOptions& options,
@@ -83,38 +103,44 @@ Result<Generated> search(Session& session, std::span<const TokenId> prompt,
   return reply;
 }
 
-Result<Generated> reply_to(Session& session, const std::vector<TokenId>& ids,
+/// What a reply follows: the prompt, or what stands around it.
+Result<FillInPrompt> read_prompt(const Model& model, const RunOptions& options) {
+  if (options.fills_in())
+    return fill_in_prompt(model, options.prefix.value_or(""), options.suffix.value_or(""));
+  QUERN_TRY(text, prompt_text(options));
+  QUERN_TRY(ids, prompt_ids(model, options, text));
+  return FillInPrompt{std::move(ids), {}};
+}
+
+Result<Generated> reply_to(Session& session, const FillInPrompt& prompt,
                            const RunOptions& options) {
   GenerateOptions generate = options.generation.options(session.model());
+  generate.end_tokens = prompt.end_tokens;
   generate.cancel = &InterruptScope::flag();
   if (!options.json) generate.on_text = [](std::string_view text) { return put(text); };
   const InterruptScope scope;
-  std::span<const TokenId> prompt = ids;
+  std::span<const TokenId> ids = prompt.ids;
   if (session.model().is_encoder_decoder()) {
-    QUERN_CHECK(session.read_source(ids));
-    prompt = session.model().decoder_start();
-    if (prompt.empty())
+    QUERN_CHECK(session.read_source(prompt.ids));
+    ids = session.model().decoder_start();
+    if (ids.empty())
       return Error(ErrorCode::kMissing, "the checkpoint does not say what its decoder begins with")
           .in_file(session.model().path())
           .of("decoder_start_token_id");
   }
-  if (options.generation.searches(session.model())) return search(session, prompt, options);
-  return session.generate(prompt, generate);
+  if (options.generation.searches(session.model())) return search(session, ids, options);
+  return session.generate(ids, generate);
 }
 
 int run(const RunOptions& options) {
-  if (stdin_twice({options.model.path, options.prompt}))
+  if (stdin_twice({options.model.path, options.prompt.value_or(""), options.file}))
     return usage("MODEL and the prompt cannot both be stdin");
-  std::string prompt = options.prompt;
-  if (prompt == "-") {
-    auto input = read_input("-");
-    if (!input.ok()) return fail(input.error());
-    prompt = std::move(*input);
-  }
+  if (!options.prompt && options.file.empty() && !options.fills_in())
+    return usage("a prompt is missing: -p TEXT, -f FILE, or --prefix TEXT with --suffix TEXT");
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
-  const auto ids = prompt_ids(*model, options, prompt);
-  if (!ids.ok()) return fail(ids.error());
+  const auto prompt = read_prompt(*model, options);
+  if (!prompt.ok()) return fail(prompt.error());
   SessionOptions session_options;
   session_options.context = options.generation.context;
   session_options.kv = options.model.kv_type();
@@ -123,7 +149,7 @@ int run(const RunOptions& options) {
   session_options.trace_events = options.trace.events();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
-  const auto reply = reply_to(*session, *ids, options);
+  const auto reply = reply_to(*session, *prompt, options);
   if (!reply.ok()) {
     if (!options.json) put("\n");
     return fail(reply.error());
@@ -147,15 +173,28 @@ void add_run(CLI::App& app, Action& action) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Completes or answers a prompt");
   options->model.add_to(*command);
-  command->add_option("-p,--prompt", options->prompt, "The prompt; - reads stdin")->required();
+  CLI::Option* prompt =
+      command->add_option("-p,--prompt", options->prompt, "The prompt; - reads stdin");
+  CLI::Option* file = command->add_option(
+      "-f,--file", options->file,
+      "A file with the prompt, or with what stands before -p (examples, a document); - is stdin");
   CLI::Option* system = command->add_option("--system", options->system, "System message");
-  command->add_flag("--raw", options->raw, "Does not apply the chat template")->excludes(system);
+  CLI::Option* raw = command->add_flag("--raw", options->raw, "Does not apply the chat template");
+  raw->excludes(system);
+  for (CLI::Option* part :
+       {command->add_option("--prefix", options->prefix,
+                            "Fill-in-the-middle (code models): the text before the gap"),
+        command->add_option("--suffix", options->suffix, "The same: the text behind the gap")})
+    part->excludes(prompt)->excludes(file)->excludes(system)->excludes(raw);
   options->generation.add_to(*command);
   options->generation.add_beams_to(*command);
   options->trace.add_to(*command);
   command->add_flag("--json", options->json, "One JSON document instead of streamed text");
   command->footer(
-      "Example:\n  quern run smollm2.quern -p \"Why is the sky blue?\" -n 100 --temp 0.7 --seed 1");
+      "Examples:\n"
+      "  quern run smollm2.quern -p \"Why is the sky blue?\" -n 100 --temp 0.7 --seed 1\n"
+      "  quern run smollm2.quern --raw -f examples.txt -p \"Q: 7 + 5\" --stop \"Q:\" --greedy\n"
+      "  quern run coder.quern --prefix \"def add(a, b):\" --suffix \"    return total\" --greedy");
   on_chosen(command, options, action, run);
 }
 

@@ -2,7 +2,9 @@
 /// Adapters: small files that change what a model's matrices and vectors do.
 ///
 /// A low-rank pair adds (x·Aᵀ)·Bᵀ to the product of a matrix (Hu et al. 2021, "LoRA",
-/// arXiv:2106.09685); a vector takes the place of one of the model's (Ben Zaken et al. 2021,
+/// arXiv:2106.09685), and may come with a factor for every row of the matrix (Liu et al. 2024,
+/// "DoRA", arXiv:2402.09353); factors alone scale what a matrix takes or gives (Liu et al. 2022,
+/// "IA3", arXiv:2205.05638); a vector takes the place of one of the model's (Ben Zaken et al. 2021,
 /// "BitFit", arXiv:2106.10199). The model's weights are shared and stay as they are, quantized or
 /// not.
 #pragma once
@@ -29,6 +31,7 @@ class Adapter {
   const std::string& path() const noexcept;
   std::size_t pairs() const noexcept;    ///< Matrices that it adds to.
   std::size_t vectors() const noexcept;  ///< Vectors that it replaces.
+  std::size_t scales() const noexcept;   ///< Matrices of which it scales product, output or input.
 
   struct State;
   const State& state() const noexcept { return *state_; }
@@ -38,17 +41,20 @@ class Adapter {
   std::shared_ptr<const State> state_;
 };
 
-/// An adapter and how much of it: low-rank products are multiplied by `weight`. Vectors are
-/// replaced whatever it is.
+/// An adapter and how much of it: low-rank products are multiplied by `weight`, a factor f becomes
+/// 1 + weight·(f − 1). Vectors are replaced whatever it is.
 struct AdapterUse {
   Adapter adapter;
   float weight = 1.0F;
 };
 
 /// `model` with adapters in the order given: a handle of its own over the same weights, so that one
-/// process serves many adapters. Of two that replace the same vector the later one counts. Errors:
-/// kMismatch naming the tensor and both shapes where an adapter was made for another model;
-/// kOutOfRange for a weight that is not finite; kUnsupported for a model without weights.
+/// process serves many adapters. What low-rank pairs with and without factors change of a product
+/// is added up; factors of inputs and outputs are multiplied. Of two that replace the same vector
+/// the later one counts. Errors: kUnsupported naming a matrix that low-rank pairs and factors of
+/// its input or output would change together (the adapters' authors define no order); kMismatch
+/// naming the tensor and both shapes where an adapter was made for another model; kOutOfRange for a
+/// weight that is not finite; kUnsupported for a model without weights.
 Result<Model> with_adapters(const Model& model, std::span<const AdapterUse> adapters);
 
 }  // namespace quern

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "quern/session.h"
@@ -48,5 +50,46 @@ constexpr std::size_t first_scored(std::size_t context) noexcept { return contex
 Status evaluate_window(
     Session& session, std::span<const TokenId> window,
     const std::function<Status(std::size_t first, std::span<const float> rows)>& sink);
+
+/// log softmax of `row` at `target`, in nats. kMismatch for a target outside the row.
+Result<double> log_likelihood_of(std::span<const float> row, TokenId target);
+
+/// How likely a text is as the continuation of another. Natural logarithms.
+struct Likelihood {
+  double log_likelihood = 0;  ///< Summed up over the tokens.
+  std::int64_t tokens = 0;    ///< That were scored.
+  std::int64_t bytes = 0;     ///< Of the text; 0 where only ids were given.
+  bool is_greedy = true;      ///< Whether no token was less likely than another one.
+
+  double per_token() const noexcept;  ///< The mean; 0 for none.
+  double per_byte() const noexcept;
+};
+
+/// The likelihood of every one of `continuations` behind `prompt`, in order. The prompt is
+/// evaluated once, less what the session's state already shares with it (where a state cannot go
+/// back, again for every continuation). Errors: kInvalidArgument for an empty prompt or
+/// continuation; those of the session.
+Result<std::vector<Likelihood>> continuation_likelihoods(
+    Session& session, std::span<const TokenId> prompt,
+    std::span<const std::vector<TokenId>> continuations);
+
+/// Continuations of a text as ids, and what they all share in front of them.
+struct ContinuationIds {
+  std::vector<TokenId> prompt;
+  std::vector<std::vector<TokenId>> continuations;
+};
+
+/// Context and continuation are encoded as one text each; the prompt is what is the same in all of
+/// them and in the context alone, so that a token across the border is scored, and in all of them
+/// from the same place. Errors: kMissing for a model without a tokenizer; kInvalidArgument for an
+/// empty continuation.
+Result<ContinuationIds> encode_continuations(const Model& model, std::string_view context,
+                                             std::span<const std::string> continuations,
+                                             bool parse_special = false);
+
+/// The same for texts. Errors: those of both.
+Result<std::vector<Likelihood>> continuation_likelihoods(Session& session, std::string_view context,
+                                                         std::span<const std::string> continuations,
+                                                         bool parse_special = false);
 
 }  // namespace quern

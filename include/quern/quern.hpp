@@ -10,6 +10,7 @@
 #include "quern/encoding.h"      // IWYU pragma: export
 #include "quern/evaluation.h"    // IWYU pragma: export
 #include "quern/executor.h"      // IWYU pragma: export
+#include "quern/fill_in.h"       // IWYU pragma: export
 #include "quern/kv_type.h"       // IWYU pragma: export
 #include "quern/log.h"           // IWYU pragma: export
 #include "quern/model.h"         // IWYU pragma: export

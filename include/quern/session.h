@@ -31,6 +31,7 @@ struct GenerateOptions {
   std::int64_t max_tokens = -1;   ///< −1: until the context is full.
   std::vector<std::string> stop;  ///< Text that ends the reply; not part of it.
   bool ignore_end_tokens = false;
+  std::vector<TokenId> end_tokens;  ///< End the reply besides the model's own.
   /// Guesses at what follows from the text so far and evaluates the guesses together. The reply is
   /// the same bit for bit; text that repeats itself or its prompt comes faster.
   bool speculate = true;

@@ -1,5 +1,6 @@
 #include "graph/builder.h"
 
+#include "graph/adapter_scales.h"
 #include "graph/op_table.h"
 
 namespace quern::graph {
@@ -132,20 +133,39 @@ ValueId GraphBuilder::constant_rows(WeightId table, std::string_view name) {
 }
 ValueId GraphBuilder::linear(ValueId x, WeightId weight_id, std::string_view name, WeightId bias,
                              ValueId residual) {
-  ValueId sum = append(LinearOp{x, weight_id, bias, residual}, name);
-  if (sum == kNone) return sum;
+  if (!status_.ok()) return kNone;
   const std::string matrix = graph_.weights[static_cast<std::size_t>(weight_id)].name;
-  for (std::size_t place = 0;; ++place) {
-    const auto a = lookup_(adapter_weight(matrix, place, false), true);
-    const auto b = lookup_(adapter_weight(matrix, place, true), true);
-    if (!a.ok() || !b.ok() || a->empty() || b->empty()) return sum;
-    const ValueId low = append(LinearOp{x, add_weight(adapter_weight(matrix, place, false), *a)},
+  const auto find = [&](const std::string& of) {
+    const auto found = lookup_(of, true);
+    return found.ok() ? *found : quant::TensorView{};
+  };
+  const auto scaled = [&](ValueId value, std::string_view kind) -> ValueId {
+    const std::string of = matrix + std::string(kind);
+    const quant::TensorView factor = find(of);
+    if (factor.empty()) return value;
+    return append(ScaleColumnsOp{value, add_weight(of, factor)},
+                  std::string(name) + std::string(kind));
+  };
+  // A factor of the product keeps off what is added to it; one of the output keeps off the
+  // residual.
+  const bool product = !find(matrix + std::string(kProductScale)).empty();
+  const bool output = !find(matrix + std::string(kOutputScale)).empty();
+  WeightId late_bias = product ? bias : kNone;
+  x = scaled(x, kInputScale);
+  ValueId sum = append(
+      LinearOp{x, weight_id, product ? kNone : bias, product || output ? kNone : residual}, name);
+  sum = scaled(scaled(sum, kProductScale), kOutputScale);
+  for (std::size_t place = 0; status_.ok(); ++place) {
+    const auto a = find(adapter_weight(matrix, place, false));
+    const auto b = find(adapter_weight(matrix, place, true));
+    if (a.empty() || b.empty()) break;
+    const ValueId low = append(LinearOp{x, add_weight(adapter_weight(matrix, place, false), a)},
                                std::string(name) + ".low");
-    if (low == kNone) return low;
-    const WeightId up = add_weight(adapter_weight(matrix, place, true), *b);
-    sum = append(LinearOp{low, up, kNone, sum}, name);
-    if (sum == kNone) return sum;
+    const WeightId up = add_weight(adapter_weight(matrix, place, true), b);
+    sum = append(LinearOp{low, up, late_bias, sum}, name);
+    late_bias = kNone;
   }
+  return residual != kNone && (product || output) ? append(AddOp{sum, residual}, name) : sum;
 }
 ValueId GraphBuilder::rms_norm(ValueId x, WeightId weight_id, float eps, std::string_view name) {
   return append(RmsNormOp{x, weight_id, eps, cols(x)}, name);

@@ -46,7 +46,7 @@ class GraphBuilder {
   ValueId sinusoid(std::int64_t dim);
   ValueId type_embedding(WeightId table, std::string_view name);
   ValueId constant_rows(WeightId table, std::string_view name);
-  /// With the low-rank pairs that the lookup has for the weight.
+  /// With the low-rank pairs and factors (adapter_scales.h) that the lookup has for the weight.
   ValueId linear(ValueId x, WeightId weight, std::string_view name, WeightId bias = kNone,
                  ValueId residual = kNone);
   ValueId rms_norm(ValueId x, WeightId weight, float eps, std::string_view name);

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "base/guard.h"
+#include "graph/adapter_scales.h"
 #include "quant/tensor_view.h"
+#include "runtime/adapter_scales.h"
 #include "runtime/adapter_state.h"
 #include "runtime/model_builder.h"
 #include "runtime/model_state.h"
@@ -28,6 +30,10 @@ std::string shape_of(const TensorEntry& entry) {
   return text + "]";
 }
 
+bool is_float_vector(const TensorEntry& entry) {
+  return entry.encoding == Encoding::kF32 && entry.layout == Layout::kPlain && entry.n_dims == 1;
+}
+
 /// Whether the tensor is a float32 matrix in panels.
 bool is_float_matrix(const TensorEntry& entry) {
   return entry.encoding == Encoding::kF32 && entry.layout == Layout::kPanel16 && entry.n_dims == 2;
@@ -44,12 +50,17 @@ Status check_parts(Adapter::State& state) {
       if (!pair) return misfit(path, entry.name, "the two matrices of a pair do not fit together");
       ++state.pairs;
     } else if (!entry.name.ends_with(runtime::kLoraB)) {
-      if (entry.encoding != Encoding::kF32 || entry.layout != Layout::kPlain || entry.n_dims != 1)
-        return misfit(path, entry.name, "an adapter replaces float32 vectors only");
-      ++state.vectors;
+      if (!is_float_vector(entry))
+        return misfit(path, entry.name, "an adapter's vectors are float32");
+      const std::string_view suffix = runtime::scale_suffix(entry.name);
+      const std::string_view matrix = entry.name.substr(0, entry.name.size() - suffix.size());
+      if (suffix == graph::kProductScale &&
+          state.file.find(std::string(matrix) + std::string(runtime::kLoraA)) == nullptr)
+        return misfit(path, entry.name, "factors of a product come with a low-rank pair");
+      ++(suffix.empty() ? state.vectors : state.scales);
     }
   }
-  if (state.pairs + state.vectors > 0) return {};
+  if (state.pairs + state.vectors + state.scales > 0) return {};
   return Error(ErrorCode::kMismatch, "the file holds nothing that an adapter is made of")
       .in_file(path);
 }
@@ -60,13 +71,17 @@ Status check_against(const Adapter::State& adapter, const formats::QuernFile& ba
     std::string name(entry.name);
     const bool is_a = entry.name.ends_with(runtime::kLoraA);
     const bool is_b = entry.name.ends_with(runtime::kLoraB);
-    if (is_a || is_b) name.resize(name.size() - runtime::kLoraA.size());
+    const std::string_view scale = runtime::scale_suffix(entry.name);
+    name.resize(name.size() - (is_a || is_b ? runtime::kLoraA.size() : scale.size()));
     const TensorEntry* changed = base.find(name);
     if (changed == nullptr)
       return misfit(adapter.file.path(), name, "the adapter changes a tensor that the model lacks");
     const bool fits = is_a   ? changed->n_dims == 2 && changed->cols() == entry.cols()
                       : is_b ? changed->n_dims == 2 && changed->rows() == entry.rows()
-                             : changed->n_dims == 1 && changed->cols() == entry.cols();
+                      : scale == graph::kInputScale
+                          ? changed->n_dims == 2 && changed->cols() == entry.cols()
+                      : !scale.empty() ? changed->n_dims == 2 && changed->rows() == entry.cols()
+                                       : changed->n_dims == 1 && changed->cols() == entry.cols();
     if (fits) continue;
     return misfit(adapter.file.path(), entry.name, "the adapter was made for another model")
         .want("a match for " + shape_of(*changed) + " in " + base.path())
@@ -82,6 +97,7 @@ using ScaledMatrices = std::vector<std::vector<std::byte>>;
 struct Kept {
   std::vector<Adapter> adapters;
   ScaledMatrices scaled;
+  runtime::AdapterScales scales;
 };
 
 /// A copy of a float32 matrix times `weight`, at a multiple of 64 bytes.
@@ -105,6 +121,10 @@ Status add_tensors(const AdapterUse& use, std::size_t index, Kept& kept,
   for (const TensorEntry& entry : use.adapter.state().file.tensors()) {
     QUERN_TRY(view, runtime::view_of(entry, use.adapter.state().file));
     const bool is_b = entry.name.ends_with(runtime::kLoraB);
+    if (!runtime::scale_suffix(entry.name).empty()) {
+      kept.scales.add(entry, use.weight);
+      continue;
+    }
     if (!is_b && !entry.name.ends_with(runtime::kLoraA)) {
       extra[std::string(entry.name)] = view;
       continue;
@@ -136,6 +156,7 @@ Result<Adapter> Adapter::from_memory(std::shared_ptr<const void> owner,
 const std::string& Adapter::path() const noexcept { return state_->file.path(); }
 std::size_t Adapter::pairs() const noexcept { return state_->pairs; }
 std::size_t Adapter::vectors() const noexcept { return state_->vectors; }
+std::size_t Adapter::scales() const noexcept { return state_->scales; }
 
 Result<Model> with_adapters(const Model& base, std::span<const AdapterUse> adapters) {
   return base::guarded([&]() -> Result<Model> {
@@ -156,6 +177,8 @@ Result<Model> with_adapters(const Model& base, std::span<const AdapterUse> adapt
       kept->adapters.push_back(use.adapter);
       QUERN_CHECK(add_tensors(use, i, *kept, extra));
     }
+    Status scaled = kept->scales.publish(extra);
+    if (!scaled.ok()) return std::move(scaled).error().in_file(base.path());
     QUERN_TRY(state, runtime::rebuild_state(base.state_, std::move(kept), extra));
     return Model(std::move(state));
   });

@@ -51,6 +51,13 @@ Status check_target(std::span<const float> row, TokenId target) {
 
 }  // namespace
 
+Result<double> log_likelihood_of(std::span<const float> row, TokenId target) {
+  return base::guarded([&]() -> Result<double> {
+    QUERN_CHECK(check_target(row, target));
+    return static_cast<double>(row[static_cast<std::size_t>(target)]) - log_sum_exp(row);
+  });
+}
+
 Status LogitsScore::add(std::span<const float> row, TokenId target) { return add(row, target, {}); }
 
 Status LogitsScore::add(std::span<const float> row, TokenId target,

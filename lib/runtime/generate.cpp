@@ -30,6 +30,11 @@ Status check_options(const GenerateOptions& options) {
   return {};
 }
 
+bool ends_reply(const Model& model, const GenerateOptions& options, TokenId id) {
+  const auto& ends = options.end_tokens;
+  return model.is_end_token(id) || std::find(ends.begin(), ends.end(), id) != ends.end();
+}
+
 }  // namespace
 
 Result<std::int64_t> Session::Impl::adopt_prefix(std::span<const TokenId> prompt) {
@@ -75,7 +80,8 @@ Result<FinishReason> Session::Impl::decode(text::Sampler& sampler,
     const auto row = logits().subspan(static_cast<std::size_t>(state.row) * vocab_size, vocab_size);
     const auto valid = static_cast<std::size_t>(state.valid);
     QUERN_TRY(id, sampler.sample(row, std::span(tokens).first(valid)));
-    if (!generation.ignore_end_tokens && model.is_end_token(id)) return FinishReason::kStop;
+    if (!generation.ignore_end_tokens && ends_reply(model, generation, id))
+      return FinishReason::kStop;
     if (!reply.add(id)) return reply.refused() ? FinishReason::kCancelled : FinishReason::kStop;
     if (generated + 1 == generation.max_tokens) return FinishReason::kLength;
     // The token needs no place of its own until another one is to follow it.

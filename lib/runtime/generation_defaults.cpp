@@ -57,9 +57,11 @@ void read_banned(const formats::Json& document, GenerationDefaults& defaults) {
   }
 }
 
-void take_token(const Config& config, const char* key, std::int64_t& slot) {
+TokenId id_of(const Config& config, const char* key) {
   const auto id = config.integer(key);
-  if (id.ok() && *id >= 0 && *id <= std::numeric_limits<TokenId>::max()) slot = *id;
+  return id.ok() && *id >= 0 && *id <= std::numeric_limits<TokenId>::max()
+             ? static_cast<TokenId>(*id)
+             : -1;
 }
 
 }  // namespace
@@ -81,13 +83,15 @@ Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::
   defaults.says_sampled = sampled.ok() && *sampled;
   read_beams(config, defaults.beams);
   read_banned(document, defaults);
-  take_token(config, "decoder_start_token_id", defaults.start_token);
-  take_token(config, "forced_bos_token_id", defaults.second_token);
+  defaults.start_token = id_of(config, "decoder_start_token_id");
+  defaults.second_token = id_of(config, "forced_bos_token_id");
   for (const ConfigValue& value : config.list("eos_token_id")) {
     const auto* id = std::get_if<std::int64_t>(&value);
     if (id != nullptr && *id >= 0 && *id <= std::numeric_limits<TokenId>::max())
       defaults.end_tokens.push_back(static_cast<TokenId>(*id));
   }
+  defaults.fill_in = {id_of(config, "fim_prefix_token_id"), id_of(config, "fim_suffix_token_id"),
+                      id_of(config, "fim_middle_token_id")};
   return defaults;
 }
 

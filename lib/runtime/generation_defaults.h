@@ -12,22 +12,28 @@
 
 namespace quern::runtime {
 
+/// The tokens of fill-in-the-middle that a GGUF named; −1: none.
+struct FillInIds {
+  TokenId prefix = -1, suffix = -1, middle = -1;
+};
+
 struct GenerationDefaults {
   SamplingOptions sampling;         ///< SamplingOptions' own where the section says nothing.
   BeamOptions beams;                ///< Likewise, but for `beams`, which is then 1.
   bool says_sampled = false;        ///< do_sample is true.
   std::vector<TokenId> end_tokens;  ///< In the order written.
   /// What a decoder's sequence begins with, and the token that must follow; −1: not said.
-  std::int64_t start_token = -1, second_token = -1;
+  TokenId start_token = -1, second_token = -1;
+  FillInIds fill_in;
 };
 
 /// Reads the keys of a generation_config.json: do_sample, temperature, top_k, top_p, min_p,
 /// repetition_penalty, eos_token_id (one or a list), decoder_start_token_id, forced_bos_token_id,
 /// num_beams, length_penalty, early_stopping, no_repeat_ngram_size, min_length, min_new_tokens,
-/// max_new_tokens, max_length, suppress_tokens, bad_words_ids (of one token each). An empty text
-/// gives the defaults; a value that a sampler would refuse is passed over, because a reply must not
-/// fail for a published default. Errors: kMalformed, kLimit for text that is no JSON object. `file`
-/// names the container.
+/// max_new_tokens, max_length, suppress_tokens, bad_words_ids (of one token each), and
+/// fim_prefix_token_id, fim_suffix_token_id, fim_middle_token_id. An empty text gives the defaults;
+/// a value that a sampler would refuse is passed over, because a reply must not fail for a published
+/// default. Errors: kMalformed, kLimit for text that is no JSON object. `file` names the container.
 Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::string_view file);
 
 }  // namespace quern::runtime

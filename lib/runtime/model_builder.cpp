@@ -82,10 +82,12 @@ void forget_unknown_tokens(runtime::GenerationDefaults& defaults, std::int64_t v
 
 /// What a decoder's sequence begins with: its start token, and what must follow it.
 Status read_decoder_start(Model::State& state) {
-  QUERN_TRY(start, state.config.integer_or("decoder_start_token_id", state.generation.start_token));
-  for (const std::int64_t id :
-       {state.generation.start_token >= 0 ? state.generation.start_token : start,
-        state.generation.second_token}) {
+  std::int64_t start = state.generation.start_token;
+  if (start < 0) {
+    QUERN_TRY(said, state.config.integer_or("decoder_start_token_id", -1));
+    start = said;
+  }
+  for (const std::int64_t id : {start, std::int64_t{state.generation.second_token}}) {
     if (id < 0) continue;
     if (id >= state.vocab_size)
       return Error(ErrorCode::kOutOfRange, "the decoder's first token lies outside the vocabulary")

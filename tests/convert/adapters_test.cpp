@@ -256,7 +256,7 @@ TEST_CASE("an adapter for another model, or of another kind, is refused by name"
   write_bytes(temp.file("adapter_model.safetensors"),
               read_bytes(*folder + "/adapter_model.safetensors"));
   const std::pair<const char*, const char*> changes[] = {
-      {"\"use_dora\": false", "\"use_dora\": true"},
+      {"\"use_qalora\": false", "\"use_qalora\": true"},
       {"\"peft_type\": \"LORA\"", "\"peft_type\": \"LOHA\""},
       {"\"layer_replication\": null", "\"layer_replication\": [[0, 1]]"},
       {"\"alpha_pattern\": {}", "\"alpha_pattern\": {\"q.*\": 3}"}};

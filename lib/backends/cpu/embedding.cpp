@@ -74,8 +74,13 @@ class ConstantRowsStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto gather = context.kernels.gather_row[static_cast<std::size_t>(table_.encoding)];
-    for (std::int64_t row = context.row_begin; row < context.row_end; ++row)
-      gather(table_.data, row, table_.cols, context.floats(out_) + row * table_.cols);
+    for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
+      float* out = context.floats(out_) + row * table_.cols;
+      if (table_.layout == Layout::kPlain)  // A float32 vector, as the lowering checks.
+        std::copy_n(table_.f32() + row * table_.cols, table_.cols, out);
+      else
+        gather(table_.data, row, table_.cols, out);
+    }
   }
 
  private:
@@ -121,7 +126,10 @@ Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::Valu
 
 Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const graph::Weight& table = lowering.weight(std::get_if<graph::ConstantRowsOp>(&op)->table);
-  QUERN_CHECK(check_gather(lowering, table, "constant_rows"));
+  const bool plain = table.view.layout == Layout::kPlain;
+  if (plain && table.view.encoding != Encoding::kF32)
+    return unsupported_encoding("constant_rows", table);
+  if (!plain) QUERN_CHECK(check_gather(lowering, table, "constant_rows"));
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<ConstantRowsStep>(table.view, id),
                by_rows_of(lowering.value(out), {}, {id}));

@@ -1,0 +1,41 @@
+/// \file
+/// Adapters made part of the weights: what they change of every tensor.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "quern/adapter.h"
+#include "quern/model.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// A low-rank pair that is added to a matrix.
+struct BakedPair {
+  std::vector<float> a;  ///< `[rank, cols]`
+  std::vector<float> b;  ///< `[rows, rank]`
+  std::size_t rank = 0;
+};
+
+/// What becomes of one tensor, in the canonical order of its rows:
+/// row_factor ∘ W ∘ column_factor + Σ b·a. A vector `[n]` has n rows of one column.
+struct BakedTensor {
+  std::vector<float> values;                     ///< Take a vector's place; empty: its own.
+  std::vector<float> row_factor, column_factor;  ///< Empty: 1.
+  std::vector<BakedPair> pairs;
+
+  /// Changes row `row` of the tensor, which `weights` holds.
+  void apply(std::int64_t row, std::span<float> weights) const;
+};
+
+using BakedTensors = std::map<std::string, BakedTensor>;  ///< By canonical name.
+
+/// What `adapters` do to the weights of `base`. Errors: those of with_adapters; kUnsupported naming
+/// a tied embedding, whose rows are looked up as well as multiplied.
+Result<BakedTensors> bake_adapters(const Model& base, std::span<const AdapterUse> adapters);
+
+}  // namespace quern::convert
