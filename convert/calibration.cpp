@@ -6,11 +6,20 @@
 
 namespace quern::convert {
 
+bool can_calibrate() noexcept {
+#if defined(QUERN_WITH_OPENBLAS)
+  return true;
+#else
+  return false;
+#endif
+}
+
 Result<std::unique_ptr<Calibration>> make_calibration(
     [[maybe_unused]] const SourceModel& source, [[maybe_unused]] const ModelPlan& plan,
-    const ConvertOptions& options, [[maybe_unused]] const std::shared_ptr<Executor>& executor) {
+    const ConvertOptions& options, [[maybe_unused]] const TokenWindows& windows,
+    [[maybe_unused]] const std::shared_ptr<Executor>& executor) {
 #if defined(QUERN_WITH_OPENBLAS)
-  QUERN_TRY(made, ObservedModel::create(source, plan, options, executor));
+  QUERN_TRY(made, ObservedModel::create(source, plan, options, windows, executor));
   return std::unique_ptr<Calibration>(std::move(made));
 #else
   return Error(ErrorCode::kUnsupported, "this build cannot calibrate: it was made without OpenBLAS")

@@ -6,6 +6,7 @@
 
 #include "convert/convert.h"
 #include "convert/matrix_calibration.h"
+#include "convert/sample_text.h"
 #include "convert/source_model.h"
 #include "convert/tensor_plan.h"
 #include "convert/tensor_stream.h"
@@ -14,12 +15,16 @@
 
 namespace quern::convert {
 
-/// Lets the source, in 8 bits, read windows of the calibration text, and will say what entered each
-/// matrix that the plan quantizes. Errors: kUnsupported in a build without OpenBLAS; those of
-/// read_windows and of the engine.
+/// Whether this build can calibrate: it was made with OpenBLAS.
+bool can_calibrate() noexcept;
+
+/// Lets the source, in 8 bits, read windows, and will say what entered each
+/// matrix that the plan quantizes. \param windows empty: those of the calibration text.
+/// Errors: kUnsupported in a build without OpenBLAS; those of read_windows and of the engine.
 Result<std::unique_ptr<Calibration>> make_calibration(const SourceModel& source,
                                                       const ModelPlan& plan,
                                                       const ConvertOptions& options,
+                                                      const TokenWindows& windows,
                                                       const std::shared_ptr<Executor>& executor);
 
 }  // namespace quern::convert

@@ -123,8 +123,9 @@ Result<Prepared> prepare(const std::string& path, const std::string& output,
 /// Streams the tensors and notes their errors in the plan.
 Status write_weights(Prepared& work, const ConvertOptions& options, const WriteBytes& write) {
   std::unique_ptr<Calibration> calibration;
-  if (!options.calibration_text.empty() && requantizes(work.plan)) {
-    QUERN_TRY(made, make_calibration(*work.source, work.plan, options, work.executor));
+  const TokenWindows own = work.choice ? work.choice->own_windows : TokenWindows();
+  if ((!options.calibration_text.empty() || !own.empty()) && requantizes(work.plan)) {
+    QUERN_TRY(made, make_calibration(*work.source, work.plan, options, own, work.executor));
     calibration = std::move(made);
     auto& warnings = work.plan.shown.warnings;
     warnings.insert(warnings.end(), calibration->warnings().begin(), calibration->warnings().end());

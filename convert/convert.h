@@ -28,7 +28,8 @@ struct ConvertOptions {
   std::uint64_t target_bytes = 0;
   double target_bits = 0;
   /// A file on which the model is observed, so that codes have the least error of what comes out;
-  /// empty: none. Needs a build with OpenBLAS.
+  /// empty: none (but where a size is asked for, a decoder is observed on what it writes). Needs a
+  /// build with OpenBLAS.
   std::string calibration_text;
   /// Second moments of one matrix's inputs that calibration may hold; where there are more, codes
   /// are fitted by the inputs' squares column by column, with a warning.

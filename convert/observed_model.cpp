@@ -21,13 +21,17 @@ bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowF
 
 Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
     const SourceModel& source, const ModelPlan& plan, const ConvertOptions& options,
-    const std::shared_ptr<Executor>& executor) {
+    const TokenWindows& given, const std::shared_ptr<Executor>& executor) {
   QUERN_TRY(model, open_in_memory(source, {.keep = false, .target = Encoding::kQR8, .chosen = {}},
                                   executor));
   if (model.is_encoder_decoder())
     return Error(ErrorCode::kUnsupported, "calibration of an encoder–decoder is not implemented")
         .in_file(source.path());
-  QUERN_TRY(windows, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
+  TokenWindows windows = given;
+  if (windows.empty()) {
+    QUERN_TRY(read, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
+    windows = std::move(read);
+  }
   std::unique_ptr<ObservedModel> made(
       new ObservedModel(std::move(model), std::move(windows), executor, options.most_moment_bytes));
   made->choose_inputs(plan);

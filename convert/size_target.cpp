@@ -11,6 +11,8 @@ namespace quern::convert {
 namespace {
 
 constexpr std::size_t kWindows = 2;
+/// Windows that a decoder writes itself, to be calibrated on.
+constexpr std::size_t kOwnWindows = 8;
 
 /// Elements and bytes of the plan's matrices.
 struct Sizes {
@@ -60,33 +62,42 @@ std::uint64_t budget_of(const ConvertOptions& options, const Sizes& sizes,
   return bytes > fixed ? static_cast<std::uint64_t>(bytes - fixed) : 0;
 }
 
-/// Two windows to measure on: of the calibration text, else of what the model itself writes.
-Result<TokenWindows> windows_for(const Model& model, const ConvertOptions& options) {
+/// Two windows to measure on: of the calibration text, else of what the model itself writes. More
+/// of the latter go to `own`, if the model can be calibrated on them.
+Result<TokenWindows> windows_for(const Model& model, const ConvertOptions& options,
+                                 TokenWindows& own) {
   const std::size_t length = window_tokens(model);
-  return options.calibration_text.empty()
-             ? write_windows(model, length, kWindows)
-             : read_windows(model, options.calibration_text, length, kWindows);
+  if (!options.calibration_text.empty()) {
+    return read_windows(model, options.calibration_text, length, kWindows);
+  }
+  if (model.is_encoder() || !can_calibrate()) return write_windows(model, length, kWindows);
+  QUERN_TRY(written, write_windows(model, length, kOwnWindows));
+  own = std::move(written);
+  return TokenWindows(own.begin(), own.begin() + kWindows);
 }
 
 /// Observes the inputs of all matrices for encodings such as will be offered.
 Result<std::unique_ptr<Calibration>> calibrate_for(const SourceModel& source, OutputFormat output,
                                                    const ConvertOptions& options,
+                                                   const TokenWindows& own,
                                                    const std::shared_ptr<Executor>& executor) {
-  if (options.calibration_text.empty()) return std::unique_ptr<Calibration>();
+  if (options.calibration_text.empty() && own.empty()) return std::unique_ptr<Calibration>();
   const Encoding any =
       output == OutputFormat::kQuern ? Encoding::kQR4 : offered_encodings(output).front();
   QUERN_TRY(plan,
             make_plan(source, OutputFormat::kQuern, {.keep = false, .target = any, .chosen = {}}));
-  return make_calibration(source, plan, options, executor);
+  return make_calibration(source, plan, options, own, executor);
 }
 
 /// Turns the offers' errors into damage.
 Status estimate_damage(const SourceModel& source, OutputFormat output, const ModelPlan& plan,
                        const ConvertOptions& options, const std::shared_ptr<Executor>& executor,
-                       std::vector<TensorOffers>& tensors, Sensitivities& sensitivities) {
-  const auto windows = [&](const Model& model) { return windows_for(model, options); };
+                       std::vector<TensorOffers>& tensors, TargetChoice& result) {
+  const auto windows = [&](const Model& model) {
+    return windows_for(model, options, result.own_windows);
+  };
   QUERN_TRY(sensitivity, SensitivityMeter::create(source, windows, executor));
-  QUERN_TRY(calibration, calibrate_for(source, output, options, executor));
+  QUERN_TRY(calibration, calibrate_for(source, output, options, result.own_windows, executor));
   ProgressMeter meter(options.progress, plan.source_bytes);
   QUERN_TRY(noises, sensitivity->input_noise(meter));
   auto offers = tensors.begin();
@@ -98,7 +109,7 @@ Status estimate_damage(const SourceModel& source, OutputFormat output, const Mod
       const double noise = noises[job.name].of(find_encoding(offer.encoding)->rows);
       offer.damage = weight * (offer.damage + noise);
     }
-    sensitivities[job.name] = weight;
+    result.sensitivities[job.name] = weight;
     ++offers;
     QUERN_CHECK(meter.advance(job.bytes()));
   }
@@ -122,8 +133,7 @@ Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat o
   const std::uint64_t smallest = smallest_bytes(tensors);
   if (budget < smallest) return too_small(options, smallest, sizes, other_bytes);
   TargetChoice result;
-  QUERN_CHECK(
-      estimate_damage(source, output, plan, options, executor, tensors, result.sensitivities));
+  QUERN_CHECK(estimate_damage(source, output, plan, options, executor, tensors, result));
   ChosenEncodings chosen = choose_encodings(tensors, budget);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     result.policy.chosen[tensors[i].name] = chosen.chosen[i].encoding;

@@ -249,7 +249,8 @@ void add_quantize(CLI::App& app, Action& action) {
       ->excludes(size);
   command
       ->add_option("--calibrate", flags->calibrate,
-                   "A text on which the model is observed, for a better choice and better codes")
+                   "A text on which the model is observed, for a better choice and better codes; "
+                   "without one a decoder of a wanted size is observed on what it writes itself")
       ->type_name("TEXTFILE");
   command
       ->add_option("--evaluate", flags->evaluate,

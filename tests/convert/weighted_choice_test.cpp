@@ -78,6 +78,36 @@ TEST_CASE("a calibrated choice counts errors of the outputs") {
   }
 }
 
+TEST_CASE("a decoder of a wanted size is calibrated on its own words, an encoder is not") {
+  const TempFolder folder;
+  for (const char* name : {"llama3", "bert"}) {
+    CAPTURE(name);
+    const auto source = golden(name);  // Without a tokenizer: no text is needed.
+    if (!source) return;
+    const bool decoder = std::string_view(name) == "llama3";
+    ConvertOptions options;
+    options.self_test = false;
+    options.target_bits = 6.5;
+    std::string first;
+    for (const int threads : {1, 3}) {
+      options.threads = threads;
+      const auto report = convert(*source, folder.file("a.quern"), options);
+      REQUIRE_MESSAGE(report.ok(), report.error().describe());
+      const auto quality = formats::parse_json(report->quality_json, "");
+      REQUIRE(quality.ok());
+      CHECK(formats::dump_json((*quality)["calibrated"]) == (decoder ? "true" : "false"));
+      std::size_t observed = 0;
+      for (const PlannedTensor& tensor : report->plan.tensors) {
+        if (tensor.weighted_error) ++observed;
+      }
+      CHECK((observed >= 7) == decoder);
+      const std::string bytes = read_bytes(folder.file("a.quern"));
+      if (first.empty()) first = bytes;
+      CHECK(bytes == first);
+    }
+  }
+}
+
 TEST_CASE("error feedback gives foreign encodings the weights of their columns") {
   constexpr std::int64_t kCols = 96;
   MomentMatrix moments;
