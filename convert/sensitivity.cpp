@@ -1,6 +1,8 @@
 #include "convert/sensitivity.h"
 
 #include <algorithm>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "convert/aligned_bytes.h"
@@ -12,6 +14,9 @@
 
 namespace quern::convert {
 namespace {
+
+/// Of how far the answers moved: no matrix is without any effect.
+constexpr double kLeastSignal = 0.02;
 
 /// The source in 8 bits, in memory that can be written to while a model reads it.
 class SoftModel {
@@ -43,13 +48,15 @@ class SoftModel {
     return {};
   }
 
-  /// Gives the tensor at `to` the values that qr4 would have. \return what that changes.
-  Result<QuantizationError> disturb(const TensorJob& job, std::span<std::byte> to,
-                                    Calibration* calibration, ProgressMeter& meter) {
+  /// Gives the tensor at `to` the values that it would have in `encoding`. \return what that
+  /// changes.
+  Result<QuantizationError> disturb(const TensorJob& job, Encoding encoding,
+                                    std::span<std::byte> to, Calibration* calibration,
+                                    ProgressMeter& meter) {
     QuantizationError sum;
     for (const MatrixJob& matrix : job.matrices) {
       MatrixJob coarse = matrix;
-      coarse.to = Encoding::kQR4;
+      coarse.to = encoding;
       std::shared_ptr<const MatrixCalibration> known;
       if (calibration != nullptr) {
         QUERN_TRY(found, calibration->of(coarse, meter));
@@ -82,7 +89,7 @@ class SoftModel {
     }
     std::vector<QuantizationError> changes(static_cast<std::size_t>(coarse.panels()));
     const auto& fine_ops = *quant::find_ops(Encoding::kQR8);
-    const auto& coarse_ops = *quant::find_ops(Encoding::kQR4);
+    const auto& coarse_ops = *quant::find_ops(coarse.to);
     const std::size_t fine_bytes = to.size() / changes.size();
     const auto disturb_panel = [&](std::size_t i, int thread) -> Status {
       Bench& bench = benches[static_cast<std::size_t>(thread)];
@@ -119,12 +126,15 @@ class Meter final : public SensitivityMeter {
     const auto job = std::find_if(jobs.begin(), jobs.end(),
                                   [&](const TensorJob& other) { return other.name == tensor; });
     if (job == jobs.end()) return 0.0;
-    const std::span<std::byte> bytes = soft_.bytes_of(*job);
-    saved_.assign(bytes.begin(), bytes.end());
-    QUERN_TRY(change, soft_.disturb(*job, bytes, calibration, meter));
-    QUERN_TRY(moved, distance_.measure());
-    std::copy(saved_.begin(), saved_.end(), bytes.begin());
-    return change.relative_square() > 0 ? moved / change.relative_square() : 0.0;
+    QUERN_TRY(coarse, disturb(*job, Encoding::kQR4, calibration, meter));
+    if (!(coarse.change > 0)) return 0.0;
+    const std::string layer = layer_of(tensor);
+    if (floors_.find(layer) == floors_.end()) {
+      QUERN_TRY(fine, disturb(*job, Encoding::kQR6, calibration, meter));
+      floors_[layer] = floor_of(coarse, fine);
+    }
+    const double signal = std::max(coarse.moved - floors_[layer], kLeastSignal * coarse.moved);
+    return signal / coarse.change;
   }
 
   Result<InputNoises> input_noise(ProgressMeter& meter) override {
@@ -132,11 +142,42 @@ class Meter final : public SensitivityMeter {
   }
 
  private:
+  /// What one disturbance changed in a tensor (relative square), and how far the answers moved.
+  struct Disturbance {
+    double change = 0, moved = 0;
+  };
+
+  /// Tensors of one layer have one floor.
+  static std::string layer_of(std::string_view tensor) {
+    const std::size_t end = tensor.find('.', tensor.find('.') + 1);
+    return std::string(tensor.substr(0, end));
+  }
+
+  /// Whatever changes in a layer, the codes of all later activations are rounded anew, and the
+  /// answers move by that alone. Of two disturbances this is what does not grow with the change.
+  static double floor_of(const Disturbance& coarse, const Disturbance& fine) {
+    if (!(coarse.change > fine.change)) return 0;
+    const double floor = (fine.moved * coarse.change - coarse.moved * fine.change) /
+                         (coarse.change - fine.change);
+    return std::clamp(floor, 0.0, fine.moved);
+  }
+
+  Result<Disturbance> disturb(const TensorJob& job, Encoding encoding, Calibration* calibration,
+                              ProgressMeter& meter) {
+    const std::span<std::byte> bytes = soft_.bytes_of(job);
+    saved_.assign(bytes.begin(), bytes.end());
+    QUERN_TRY(change, soft_.disturb(job, encoding, bytes, calibration, meter));
+    QUERN_TRY(moved, distance_.measure());
+    std::copy(saved_.begin(), saved_.end(), bytes.begin());
+    return Disturbance{change.relative_square(), moved};
+  }
+
   SoftModel soft_;
   TokenWindows windows_;
   OutputDistance distance_;
   std::shared_ptr<Executor> executor_;
   std::vector<std::byte> saved_;
+  std::map<std::string, double> floors_;  ///< By layer.
 };
 
 }  // namespace
