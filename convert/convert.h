@@ -90,10 +90,15 @@ Result<ConvertPlan> plan(const std::string& source, const std::string& output,
 Result<Model> open_any(const std::string& path, const ModelOptions& options = {});
 
 /// Opens an adapter for `base`: a PEFT directory (LoRA, rsLoRA, DoRA, IA3) or its
-/// adapter_model.safetensors, a GGUF adapter, or a `.safetensors` file of vectors under their names
-/// in the base's checkpoint (BitFit). Errors: kMismatch naming the tensor and both shapes where it
-/// is another model's; kUnsupported naming a setting that quern does not implement.
+/// adapter_model.safetensors, a GGUF adapter, a `.quern` file of convert_adapter, or a
+/// `.safetensors` file of vectors under their names in the base's checkpoint (BitFit). Errors:
+/// kMismatch naming the tensor and both shapes where it is another model's; kUnsupported naming a
+/// setting that quern does not implement.
 Result<Adapter> open_adapter(const std::string& path, const Model& base);
+
+/// The same as a `.quern` file, which Adapter::open maps: for hosts without the converter. DoRA's
+/// factors are those for this base's own codes. Errors: as open_adapter's; kIo.
+Status convert_adapter(const std::string& path, const Model& base, const std::string& output);
 
 /// Everything that `inspect` shows of any readable file, as one JSON text (sections, configuration,
 /// tokenizer, template, tensors with `tensors`, quality report, hashes).

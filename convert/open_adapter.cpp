@@ -1,7 +1,9 @@
 // Foreign adapters converted into memory, so that the core knows one form.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <set>
 
 #include "base/guard.h"
@@ -252,19 +254,48 @@ Result<formats::MemoryImage> write_container(const std::vector<AdapterTensor>& t
   return std::move(sink).take();
 }
 
+Result<formats::MemoryImage> make_container(const std::string& path, const Model& base) {
+  QUERN_TRY(source, open_adapter_source(path, base));
+  QUERN_TRY(expected, models::expected_tensors(*source->architecture(), source->config()));
+  AdapterMaker maker(*source, base);
+  for (const ExpectedTensor& tensor : expected) QUERN_CHECK(maker.add(tensor));
+  QUERN_TRY(tensors, std::move(maker).finish());
+  return write_container(tensors, *source);
+}
+
+bool is_container(const std::string& path) {
+  std::error_code failed;
+  if (std::filesystem::is_directory(path, failed)) return false;
+  const auto format = sniff_source(path);
+  return format.ok() && *format == SourceFormat::kQuern;
+}
+
 }  // namespace
 
 Result<Adapter> open_adapter(const std::string& path, const Model& base) {
   return base::guarded([&]() -> Result<Adapter> {
-    QUERN_TRY(source, open_adapter_source(path, base));
-    QUERN_TRY(expected, models::expected_tensors(*source->architecture(), source->config()));
-    AdapterMaker maker(*source, base);
-    for (const ExpectedTensor& tensor : expected) QUERN_CHECK(maker.add(tensor));
-    QUERN_TRY(tensors, std::move(maker).finish());
-    QUERN_TRY(image, write_container(tensors, *source));
+    if (is_container(path)) {
+      QUERN_TRY(adapter, Adapter::open(path));
+      QUERN_TRY(fits, with_adapters(base, std::array{AdapterUse{adapter}}));
+      static_cast<void>(fits);
+      return adapter;
+    }
+    QUERN_TRY(image, make_container(path, base));
     auto owner = std::make_shared<formats::MemoryImage>(std::move(image));
     const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
     return Adapter::from_memory(std::move(owner), bytes, path);
+  });
+}
+
+Status convert_adapter(const std::string& path, const Model& base, const std::string& output) {
+  return base::guarded([&]() -> Status {
+    if (formats::same_file(path, output) || formats::same_file(base.path(), output))
+      return Error(ErrorCode::kInvalidArgument, "the output is the input, which is never touched")
+          .in_file(output)
+          .of("output")
+          .want("another file");
+    QUERN_TRY(image, make_container(path, base));
+    return formats::write_file_atomically(output, std::as_const(image).bytes());
   });
 }
 

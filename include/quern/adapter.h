@@ -23,6 +23,9 @@ namespace quern {
 /// any thread.
 class Adapter {
  public:
+  /// Maps an adapter that is a `.quern` file. Errors: those of a container; kMismatch for one that
+  /// is no adapter.
+  static Result<Adapter> open(const std::string& path);
   /// From memory; `owner` keeps `bytes` (64-byte aligned) alive. Errors: those of a container;
   /// kMismatch for one that is no adapter.
   static Result<Adapter> from_memory(std::shared_ptr<const void> owner,

@@ -46,6 +46,7 @@ enum {
 typedef int32_t quern_token;
 
 typedef struct quern_model quern_model;
+typedef struct quern_adapter quern_adapter;
 typedef struct quern_session quern_session;
 typedef struct quern_encoder quern_encoder;
 typedef struct quern_conversation quern_conversation;
@@ -122,6 +123,28 @@ quern_code quern_model_get_info(const quern_model* model, quern_model_info* info
 
 /** Checks checksums and self-test. \param problems one sentence a line; empty: all is well. */
 quern_code quern_model_verify(const quern_model* model, quern_string* problems);
+
+/* ---- Adapters: small files that change what a model does; quern/adapter.h ---- */
+
+/** Maps an adapter in the form of a .quern file (`quern convert ADAPTER --base MODEL -o FILE`). */
+quern_code quern_adapter_open(const char* path, size_t path_length, quern_adapter** adapter);
+/** Models keep what they need of an adapter; it may be freed before them. */
+void quern_adapter_free(quern_adapter* adapter);
+
+typedef struct quern_adapter_info {
+  size_t size;     /**< sizeof(quern_adapter_info), set by the caller. */
+  uint64_t pairs;  /**< Matrices that it adds to. */
+  uint64_t vectors; /**< Vectors that it replaces. */
+  uint64_t scales; /**< Matrices of which it scales product, output or input. */
+  quern_view path; /**< Owned by the adapter. */
+} quern_adapter_info;
+quern_code quern_adapter_get_info(const quern_adapter* adapter, quern_adapter_info* info);
+
+/** A model of its own over the weights of `model`, with `count` adapters in the order given. Both
+ * models can be used and freed independently. \param weights one for each adapter; NULL: all 1. */
+quern_code quern_model_with_adapters(const quern_model* model,
+                                     const quern_adapter* const* adapters, const float* weights,
+                                     size_t count, quern_model** adapted);
 
 /* ---- Text ---- */
 

@@ -142,6 +142,15 @@ Status add_tensors(const AdapterUse& use, std::size_t index, Kept& kept,
 
 }  // namespace
 
+Result<Adapter> Adapter::open(const std::string& path) {
+  return base::guarded([&]() -> Result<Adapter> {
+    QUERN_TRY(file, formats::QuernFile::open(path));
+    auto state = std::make_shared<State>(std::move(file));
+    QUERN_CHECK(check_parts(*state));
+    return Adapter(std::move(state));
+  });
+}
+
 Result<Adapter> Adapter::from_memory(std::shared_ptr<const void> owner,
                                      std::span<const std::byte> bytes, const std::string& name) {
   return base::guarded([&]() -> Result<Adapter> {
