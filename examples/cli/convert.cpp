@@ -22,6 +22,7 @@ struct ConvertFlags {
   std::string source, output, encoding = "keep";
   int threads = 0;
   std::vector<std::string> adapters;  // convert only
+  std::string base;
   bool dry_run = false, json = false, self_test = true;
   // quantize only
   std::string report, calibrate, evaluate;
@@ -180,6 +181,30 @@ int convert_model(const ConvertFlags& flags) {
   return finish_stdout();
 }
 
+/// An adapter as a file of its own.
+int convert_adapter(const ConvertFlags& flags) {
+  ModelFlags base;
+  base.path = flags.base;
+  base.threads = flags.threads;
+  const auto model = base.open();
+  if (!model.ok()) return fail(model.error());
+  const Status written = convert::convert_adapter(flags.source, *model, flags.output);
+  if (!written.ok()) return fail(written.error());
+  const auto adapter = Adapter::open(flags.output);
+  if (!adapter.ok()) return fail(adapter.error());
+  const Json json{{"output", flags.output},
+                  {"pairs", adapter->pairs()},
+                  {"scales", adapter->scales()},
+                  {"vectors", adapter->vectors()}};
+  if (flags.json) put(to_text(json) + "\n");
+  if (!flags.json) tell("wrote " + flags.output);
+  return finish_stdout();
+}
+
+int convert_source(const ConvertFlags& flags) {
+  return flags.base.empty() ? convert_model(flags) : convert_adapter(flags);
+}
+
 int quantize(const ConvertFlags& flags) {
   const bool target = flags.target_size > 0 || flags.target_bpw > 0;
   if (!target && flags.encoding.empty())
@@ -216,15 +241,23 @@ void add_convert(CLI::App& app, Action& action) {
   auto flags = std::make_shared<ConvertFlags>();
   CLI::App* command = app.add_subcommand("convert", "Any readable model to .quern, or to .gguf");
   add_common(*command, *flags, "SRC");
-  command->add_option("--encoding", flags->encoding, kEncodings)->capture_default_str();
+  CLI::Option* encoding =
+      command->add_option("--encoding", flags->encoding, kEncodings)->capture_default_str();
   add_adapter_option(*command, flags->adapters);
+  command
+      ->add_option("--base", flags->base,
+                   "SRC is an adapter for this model and becomes a .quern file of its own")
+      ->type_name("MODEL")
+      ->excludes(encoding)
+      ->excludes("--adapter")
+      ->excludes("--dry-run");
   command->footer(
       "Adapters become part of the weights. What changes is encoded anew: quantized\n"
       "weights lose a little, so bake into the original checkpoint where there is one.\n"
       "Examples:\n"
       "  quern convert SmolLM2-135M-Instruct.gguf -o smollm2.quern\n"
       "  quern convert Llama-3.2-1B --adapter my-lora=0.8 -o mine.quern --encoding q8");
-  on_chosen(command, flags, action, convert_model);
+  on_chosen(command, flags, action, convert_source);
 }
 
 void add_quantize(CLI::App& app, Action& action) {

@@ -50,6 +50,8 @@ TEST_CASE("a wrong command line is status 2 with one sentence on stderr") {
            {"run", "model", "-p", "x", "--threads", "-1"},
            {"run", "model", "-p", "x", "--raw", "--system", "y"},
            {"convert", "model"},
+           {"convert", "adapter", "--base", "m", "-o", "o", "--encoding", "q8"},
+           {"convert", "adapter", "--base", "m", "-o", "o", "--adapter", "a"},
            {"logits", "model", "--ids", "1,x", "-o", "out.safetensors"},
            {"logits", "model", "--ids", "", "-o", "out.safetensors"},
            {"template", "--json", "x"},
