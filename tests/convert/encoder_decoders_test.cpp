@@ -262,7 +262,7 @@ TEST_CASE("an encoder–decoder through C") {
   const std::string path = converted(reference.folder, temp, "a.quern");
   quern_model* model = nullptr;
   quern_session* session = nullptr;
-  REQUIRE(quern_model_open(path.c_str(), nullptr, &model) == QUERN_OK);
+  REQUIRE(quern_model_open(path.data(), path.size(), nullptr, &model) == QUERN_OK);
   REQUIRE(quern_session_create(model, nullptr, &session) == QUERN_OK);
   const float* values = nullptr;
   std::size_t count = 0;
