@@ -1,8 +1,11 @@
 #include "convert/huggingface_tokenizer.h"
 
 #include <cstdint>
-#include <string_view>
+#include <utility>
 
+#include "convert/added_token_notes.h"
+#include "convert/marian_tokenizer.h"
+#include "convert/sentencepiece_tokenizer.h"
 #include "formats/json.h"
 #include "formats/mapped_file.h"
 #include "formats/quern_layout.h"
@@ -30,23 +33,6 @@ constexpr SpecialName kSpecial[] = {
     {"mask_token", "mask_token_id", &SpecialIds::mask},
 };
 
-/// A token written as text, or as an object with `content`.
-std::string token_text(const Json& object, const char* key) {
-  const Json& value = object[key];
-  return value.is_object() ? value["content"].string() : value.string();
-}
-
-std::int32_t find_token(const TokenizerSpec& spec, std::string_view text) {
-  if (text.empty()) return -1;
-  for (const auto& added : spec.added) {
-    if (added.content == text) return added.id;
-  }
-  for (std::size_t i = 0; i < spec.tokens.size(); ++i) {
-    if (spec.tokens[i].text == text) return static_cast<std::int32_t>(i);
-  }
-  return -1;
-}
-
 Result<Json> read_optional(const std::string& path) {
   if (path.empty()) return Json();
   return formats::read_json_file(path, {}, true);
@@ -63,7 +49,7 @@ std::int32_t id_of_config(const TokenizerSpec& spec, const Config& config, const
 std::string template_of(const Json& config) {
   const Json& value = config["chat_template"];
   for (const Json& entry : value) {
-    if (token_text(entry, "name") == "default") return token_text(entry, "template");
+    if (token_text(entry["name"]) == "default") return token_text(entry["template"]);
   }
   return value.string();
 }
@@ -71,14 +57,29 @@ std::string template_of(const Json& config) {
 }  // namespace
 
 Result<TokenizerSpec> read_huggingface_tokenizer(const formats::CheckpointDir& directory) {
-  QUERN_TRY(root, formats::read_json_file(directory.tokenizer_json));
-  QUERN_TRY(spec, formats::read_tokenizer_json(root, directory.tokenizer_json));
+  TokenizerNotes notes;
+  notes.file = directory.path + "/tokenizer_config.json";
   QUERN_TRY(config, read_optional(directory.tokenizer_config_json));
   QUERN_TRY(map, read_optional(directory.special_tokens_map_json));
+  notes.config = std::move(config);
+  notes.map = std::move(map);
+  TokenizerSpec spec;
+  if (directory.tokenizer_json.empty()) {
+    QUERN_TRY(added, read_optional(directory.added_tokens_json));
+    notes.added = std::move(added);
+    QUERN_TRY(made, directory.sentencepiece_model.empty()
+                        ? read_marian_tokenizer(directory, notes)
+                        : read_sentencepiece_tokenizer(directory, notes));
+    spec = std::move(made);
+  } else {
+    QUERN_TRY(root, formats::read_json_file(directory.tokenizer_json));
+    QUERN_TRY(read, formats::read_tokenizer_json(root, directory.tokenizer_json));
+    spec = std::move(read);
+  }
   for (const SpecialName& name : kSpecial) {
     std::int32_t& slot = spec.ids.*name.slot;
-    for (const Json* source : {&config, &map}) {
-      const std::int32_t id = find_token(spec, token_text(*source, name.text_key));
+    for (const Json* source : {&notes.config, &notes.map}) {
+      const std::int32_t id = find_token(spec, token_text((*source)[name.text_key]));
       if (id < 0) continue;
       slot = id;
       break;

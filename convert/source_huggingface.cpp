@@ -1,9 +1,11 @@
 // A Hugging Face directory, one safetensors file of it, or a lone tokenizer.json as a source.
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "convert/huggingface_tokenizer.h"
+#include "convert/marian_tokenizer.h"
 #include "convert/mxfp4_streams.h"
 #include "convert/pair_template.h"
 #include "convert/sentence_settings.h"
@@ -35,26 +37,27 @@ class HuggingFaceSource final : public SourceModel {
       if (found != nullptr) directory_.weights->release(*found);
     }
   }
-  bool has_tokenizer() const noexcept override { return !directory_.tokenizer_json.empty(); }
+  bool has_tokenizer() const noexcept override {
+    return !directory_.tokenizer_json.empty() || sentencepiece_.has_value();
+  }
   Result<std::vector<std::byte>> tokenizer_image() const override {
     return std::vector<std::byte>();
   }
   Result<formats::TokenizerSpec> tokenizer_spec() const override {
+    if (sentencepiece_) return *sentencepiece_;
     return read_huggingface_tokenizer(directory_);
   }
 
   Status read(bool vocabulary_only) {
-    if (!directory_.weights && has_tokenizer()) files_ = {directory_.tokenizer_json};
     generation_ = directory_.generation_json;
     if (generation_.is_null()) generation_ = generation_of_config();
     QUERN_TRY(chat, read_huggingface_template(directory_));
     chat_template_ = std::move(chat);
     metadata_ = directory_.config_json;
-    if (!has_tokenizer()) {
-      notes_.emplace_back(directory_.sentencepiece_model.empty()
-                              ? "the checkpoint has no tokenizer.json: the result has no tokenizer"
-                              : "the checkpoint has a SentencePiece model but no tokenizer.json, "
-                                "which quern needs: the result has no tokenizer");
+    if (!has_tokenizer()) QUERN_CHECK(read_sentencepiece());
+    if (!directory_.weights && has_tokenizer()) {
+      files_ = {sentencepiece_ ? directory_.sentencepiece_model : directory_.tokenizer_json};
+      if (files_.front().empty()) files_ = {directory_.vocab_json};
     }
     if (directory_.weights) QUERN_CHECK(list_tensors());
     if (vocabulary_only) return {};
@@ -67,6 +70,24 @@ class HuggingFaceSource final : public SourceModel {
   }
 
  private:
+  /// A model of a class that is not known here still converts, without a tokenizer.
+  Status read_sentencepiece() {
+    if (directory_.sentencepiece_model.empty() && !has_marian_tokenizer(directory_)) {
+      notes_.emplace_back("the checkpoint has no tokenizer.json: the result has no tokenizer");
+      return {};
+    }
+    auto spec = read_huggingface_tokenizer(directory_);
+    if (spec.ok()) {
+      sentencepiece_ = std::move(spec).value();
+      return {};
+    }
+    const std::string& field = spec.error().field;
+    const bool unknown = field == "tokenizer_class" || field == "separate_vocabs";
+    if (!unknown || !directory_.weights) return std::move(spec).error();
+    notes_.emplace_back("the result has no tokenizer: " + spec.error().describe());
+    return {};
+  }
+
   Status read_architecture() {
     std::string name;
     for (const ConfigValue& value : directory_.config.list("architectures")) {
@@ -134,6 +155,7 @@ class HuggingFaceSource final : public SourceModel {
   }
 
   CheckpointDir directory_;
+  std::optional<formats::TokenizerSpec> sentencepiece_;  ///< Where there is no tokenizer.json.
 };
 
 /// A tokenizer and what belongs to it, without a configuration. Whatever is absent is left empty.

@@ -53,7 +53,9 @@ Result<CheckpointDir> CheckpointDir::open(const std::string& directory) {
   out.tokenizer_config_json = existing(base, "tokenizer_config.json");
   out.special_tokens_map_json = existing(base, "special_tokens_map.json");
   out.chat_template_jinja = existing(base, "chat_template.jinja");
-  out.sentencepiece_model = existing(base, "tokenizer.model");
+  for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model"}) {
+    if (out.sentencepiece_model.empty()) out.sentencepiece_model = existing(base, name);
+  }
   out.vocab_json = existing(base, "vocab.json");
   out.merges_txt = existing(base, "merges.txt");
   out.vocab_txt = existing(base, "vocab.txt");

@@ -37,7 +37,7 @@ enum class StepKind : std::uint16_t {
   kReplaceRegex = 9,     ///< text (Oniguruma) -> content
   kPrepend = 10,         ///< text
   kBertNormalizer = 11,  ///< flags kCleanText, kChineseChars, kDropAccents, kLower
-  kPrecompiled = 12,     ///< text: the character map
+  kPrecompiled = 12,     ///< text: the character map; flag kLongestMatch (as SentencePiece itself)
   kNmt = 13,
   kByteAlphabet = 14,    ///< Bytes to the 256 visible characters of GPT-2.
   kCollapseSpaces = 15,  ///< U+0020 at the edges dropped, runs of it made one (SentencePiece).
@@ -76,6 +76,7 @@ inline constexpr std::uint32_t kInvert = 1;
 inline constexpr std::uint32_t kSplit = 1;
 inline constexpr std::uint32_t kIndividual = 1;
 inline constexpr std::uint32_t kCleanup = 1;
+inline constexpr std::uint32_t kLongestMatch = 1;
 }  // namespace step_flag
 
 enum class SplitBehavior : std::uint32_t {
@@ -126,7 +127,8 @@ struct AddedToken {
   bool special = false;
 };
 
-/// One row of the vocabulary. Rows of type kNone are holes.
+/// One row of the vocabulary. Rows of type kNone are holes. A row of type kUnused that is in a
+/// unigram model takes part in the segmentation and becomes the unknown token.
 struct TokenRow {
   std::string text;
   TokenType type = TokenType::kNone;

@@ -124,7 +124,8 @@ Status bert(const Step& step, std::string& text, bool& at_origin) {
 Status precompiled(const Step& step, std::string& text, bool&) {
   std::string out;
   out.reserve(text.size());
-  if (apply_charsmap(step.view.text, text, out)) {
+  const bool longest = (step.view.flags & flag::kLongestMatch) != 0;
+  if ((longest ? apply_charsmap_longest : apply_charsmap)(step.view.text, text, out)) {
     text.clear();
     append_lossy(text, out);
   }

@@ -60,8 +60,11 @@ char32_t visible_of_byte(unsigned char byte) noexcept;
 int byte_of_visible(char32_t c) noexcept;
 std::string to_visible(std::string_view bytes);
 
-/// SentencePiece's character map. Both return false where nothing is replaced.
+/// SentencePiece's character map as Hugging Face `tokenizers` applies it, by grapheme clusters.
+/// \return false where nothing is replaced.
 bool apply_charsmap(std::string_view charsmap, std::string_view text, std::string& out);
+/// The same as SentencePiece applies it: everywhere the longest key.
+bool apply_charsmap_longest(std::string_view charsmap, std::string_view text, std::string& out);
 /// \return whether the block has the form that `apply_charsmap` reads.
 bool is_charsmap(std::string_view charsmap) noexcept;
 

@@ -47,7 +47,7 @@ class Lattice {
     }
     for (auto it = reversed_.rbegin(); it != reversed_.rend(); ++it) {
       if (it->id != unknown) {
-        out.push_back(it->id);
+        out.push_back(numbered(it->id));
       } else {
         unknown_stretch(piece_.substr(it->begin, it->end - it->begin), unknown, out);
       }
@@ -89,10 +89,16 @@ class Lattice {
     return has_character;
   }
 
+  /// A piece that takes part in the segmentation without a number of its own is unknown.
+  TokenId numbered(TokenId id) const {
+    const auto unused = static_cast<std::uint8_t>(formats::TokenType::kUnused);
+    return (image_.token_flags(id) & image::kTypeMask) == unused ? image_.model_unk() : id;
+  }
+
   void unknown_stretch(std::string_view text, TokenId unknown, std::vector<TokenId>& out) {
     ++scratch_.work.lookups;
     if (const TokenId id = image_.find(text, image::kInModel); id >= 0) {
-      out.push_back(id);
+      out.push_back(numbered(id));
     } else if (!image_.has_flag(formats::model_flag::kByteFallback) ||
                !append_byte_ids(image_, text, out)) {
       out.push_back(unknown);
