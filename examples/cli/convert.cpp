@@ -254,7 +254,7 @@ void add_convert(CLI::App& app, Action& action) {
   command->footer(
       "Adapters become part of the weights. What changes is encoded anew: quantized\n"
       "weights lose a little, so bake into the original checkpoint where there is one.\n"
-      "Examples:\n"
+      "Example:\n"
       "  quern convert SmolLM2-135M-Instruct.gguf -o smollm2.quern\n"
       "  quern convert Llama-3.2-1B --adapter my-lora=0.8 -o mine.quern --encoding q8");
   on_chosen(command, flags, action, convert_source);

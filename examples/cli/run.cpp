@@ -191,7 +191,7 @@ void add_run(CLI::App& app, Action& action) {
   options->trace.add_to(*command);
   command->add_flag("--json", options->json, "One JSON document instead of streamed text");
   command->footer(
-      "Examples:\n"
+      "Example:\n"
       "  quern run smollm2.quern -p \"Why is the sky blue?\" -n 100 --temp 0.7 --seed 1\n"
       "  quern run smollm2.quern --raw -f examples.txt -p \"Q: 7 + 5\" --stop \"Q:\" --greedy\n"
       "  quern run coder.quern --prefix \"def add(a, b):\" --suffix \"    return total\" --greedy");
