@@ -157,8 +157,8 @@ class Meter final : public SensitivityMeter {
   /// answers move by that alone. Of two disturbances this is what does not grow with the change.
   static double floor_of(const Disturbance& coarse, const Disturbance& fine) {
     if (!(coarse.change > fine.change)) return 0;
-    const double floor = (fine.moved * coarse.change - coarse.moved * fine.change) /
-                         (coarse.change - fine.change);
+    const double floor =
+        (fine.moved * coarse.change - coarse.moved * fine.change) / (coarse.change - fine.change);
     return std::clamp(floor, 0.0, fine.moved);
   }
 

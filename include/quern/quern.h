@@ -132,19 +132,18 @@ quern_code quern_adapter_open(const char* path, size_t path_length, quern_adapte
 void quern_adapter_free(quern_adapter* adapter);
 
 typedef struct quern_adapter_info {
-  size_t size;     /**< sizeof(quern_adapter_info), set by the caller. */
-  uint64_t pairs;  /**< Matrices that it adds to. */
+  size_t size;      /**< sizeof(quern_adapter_info), set by the caller. */
+  uint64_t pairs;   /**< Matrices that it adds to. */
   uint64_t vectors; /**< Vectors that it replaces. */
-  uint64_t scales; /**< Matrices of which it scales product, output or input. */
-  quern_view path; /**< Owned by the adapter. */
+  uint64_t scales;  /**< Matrices of which it scales product, output or input. */
+  quern_view path;  /**< Owned by the adapter. */
 } quern_adapter_info;
 quern_code quern_adapter_get_info(const quern_adapter* adapter, quern_adapter_info* info);
 
 /** A model of its own over the weights of `model`, with `count` adapters in the order given. Both
  * models can be used and freed independently. \param weights one for each adapter; NULL: all 1. */
-quern_code quern_model_with_adapters(const quern_model* model,
-                                     const quern_adapter* const* adapters, const float* weights,
-                                     size_t count, quern_model** adapted);
+quern_code quern_model_with_adapters(const quern_model* model, const quern_adapter* const* adapters,
+                                     const float* weights, size_t count, quern_model** adapted);
 
 /* ---- Text ---- */
 

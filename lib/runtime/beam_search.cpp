@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <string>
 
 #include "base/scalar_math.h"
@@ -11,7 +10,6 @@ namespace quern::runtime {
 namespace {
 
 constexpr std::int32_t kMostBeams = 256;
-constexpr double kNever = -std::numeric_limits<double>::infinity();
 
 Status check_range(const char* option, double low, double high, double found) {
   if (found >= low && found <= high) return {};

@@ -32,8 +32,9 @@ struct GenerationDefaults {
 /// num_beams, length_penalty, early_stopping, no_repeat_ngram_size, min_length, min_new_tokens,
 /// max_new_tokens, max_length, suppress_tokens, bad_words_ids (of one token each), and
 /// fim_prefix_token_id, fim_suffix_token_id, fim_middle_token_id. An empty text gives the defaults;
-/// a value that a sampler would refuse is passed over, because a reply must not fail for a published
-/// default. Errors: kMalformed, kLimit for text that is no JSON object. `file` names the container.
+/// a value that a sampler would refuse is passed over, because a reply must not fail for a
+/// published default. Errors: kMalformed, kLimit for text that is no JSON object. `file` names the
+/// container.
 Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::string_view file);
 
 }  // namespace quern::runtime
