@@ -65,10 +65,10 @@ struct Likelihood {
   double per_byte() const noexcept;
 };
 
-/// The likelihood of every one of `continuations` behind `prompt`, in order. The prompt is
-/// evaluated once, less what the session's state already shares with it (where a state cannot go
-/// back, again for every continuation). Errors: kInvalidArgument for an empty prompt or
-/// continuation; those of the session.
+/// The likelihood of every one of `continuations` behind `prompt`, in order; an encoder–decoder's
+/// prompt is its source. The prompt is evaluated once, less what the session's state already shares
+/// with it (where a state cannot go back, again for every continuation). Errors: kInvalidArgument
+/// for an empty prompt or continuation; those of the session.
 Result<std::vector<Likelihood>> continuation_likelihoods(
     Session& session, std::span<const TokenId> prompt,
     std::span<const std::vector<TokenId>> continuations);
@@ -81,8 +81,8 @@ struct ContinuationIds {
 
 /// Context and continuation are encoded as one text each; the prompt is what is the same in all of
 /// them and in the context alone, so that a token across the border is scored, and in all of them
-/// from the same place. Errors: kMissing for a model without a tokenizer; kInvalidArgument for an
-/// empty continuation.
+/// from the same place. Those of an encoder–decoder are texts of their own. Errors: kMissing for a
+/// model without a tokenizer; kInvalidArgument for an empty continuation.
 Result<ContinuationIds> encode_continuations(const Model& model, std::string_view context,
                                              std::span<const std::string> continuations,
                                              bool parse_special = false);

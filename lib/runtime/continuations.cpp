@@ -6,6 +6,7 @@
 #include "quern/evaluation.h"
 #include "runtime/leading_ids.h"
 #include "runtime/model_state.h"
+#include "runtime/source_reader.h"
 
 namespace quern {
 namespace {
@@ -87,6 +88,11 @@ Result<std::vector<Likelihood>> continuation_likelihoods(
     if (prompt.empty()) return empty("prompt", "nothing stands before the continuations");
     for (const auto& ids : continuations)
       if (ids.empty()) return empty("continuation", "a continuation is empty");
+    if (session.model().is_encoder_decoder()) {
+      QUERN_TRY(start, runtime::require_decoder_start(session.model()));
+      QUERN_CHECK(session.read_source(prompt));
+      prompt = start;
+    }
     QUERN_TRY(first, last_logits(session, prompt));
     std::vector<Likelihood> found;
     bool moved = false;
@@ -107,10 +113,31 @@ Result<std::vector<Likelihood>> continuation_likelihoods(
   });
 }
 
+namespace {
+
+/// The context is a text of its own, the source; so is every continuation.
+Result<ContinuationIds> encode_replies(const Model& model, std::string_view context,
+                                       std::span<const std::string> continuations,
+                                       bool parse_special) {
+  ContinuationIds out;
+  QUERN_TRY(source, model.encode(context, {.parse_special = parse_special}));
+  out.prompt = std::move(source);
+  for (const std::string& continuation : continuations) {
+    if (continuation.empty()) return empty("continuation", "a continuation is empty");
+    QUERN_TRY(ids, model.encode(continuation, {.add_special = false, .parse_special = false}));
+    out.continuations.push_back(std::move(ids));
+  }
+  return out;
+}
+
+}  // namespace
+
 Result<ContinuationIds> encode_continuations(const Model& model, std::string_view context,
                                              std::span<const std::string> continuations,
                                              bool parse_special) {
   return base::guarded([&]() -> Result<ContinuationIds> {
+    if (model.is_encoder_decoder())
+      return encode_replies(model, context, continuations, parse_special);
     const EncodeOptions plain{.add_special = false, .parse_special = parse_special};
     QUERN_TRY(before, model.encode(context, plain));
     QUERN_TRY(leading, runtime::leading_ids(model));

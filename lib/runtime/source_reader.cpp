@@ -9,6 +9,13 @@
 
 namespace quern::runtime {
 
+Result<std::span<const TokenId>> require_decoder_start(const Model& model) {
+  if (!model.decoder_start().empty()) return model.decoder_start();
+  return Error(ErrorCode::kMissing, "the checkpoint does not say what its decoder begins with")
+      .in_file(model.path())
+      .of("decoder_start_token_id");
+}
+
 SourceReader::SourceReader(const Model::State& state, std::unique_ptr<backends::Program> program,
                            std::int64_t most)
     : state_(state),

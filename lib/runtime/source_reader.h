@@ -12,6 +12,9 @@
 
 namespace quern::runtime {
 
+/// Model::decoder_start of an encoder–decoder; kMissing where the checkpoint does not say it.
+Result<std::span<const TokenId>> require_decoder_start(const Model& model);
+
 /// Thread rule: one thread at a time.
 class SourceReader {
  public:

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "quern/evaluation.h"
+#include "runtime/source_reader.h"
 
 namespace quern::runtime {
 
@@ -24,11 +25,7 @@ Result<WindowFeed> feed_window(Session& session, std::span<const TokenId> window
     return feed;
   }
   QUERN_CHECK(session.read_source(window.first(first)));
-  const auto start = session.model().decoder_start();
-  if (start.empty())
-    return Error(ErrorCode::kMissing, "the checkpoint does not say what its decoder begins with")
-        .in_file(session.model().path())
-        .of("decoder_start_token_id");
+  QUERN_TRY(start, require_decoder_start(session.model()));
   if (start.size() > 1) QUERN_CHECK(session.step(start.first(start.size() - 1)));
   feed.ids.front() = start.back();
   return feed;

@@ -304,6 +304,28 @@ TEST_CASE("the perplexity of an encoder–decoder's windows is that of their sec
   CHECK(evaluate(model, same).logits == scored);
 }
 
+TEST_CASE("replies of an encoder–decoder are as likely as its logits say") {
+  const Reference reference(kOwn / "marian");
+  const TempFolder temp;
+  const Model model = must(Model::open(converted(reference.folder, temp, "a.quern")));
+  Session session = must(Session::create(model, {.context = 32}));
+  const std::vector<std::vector<TokenId>> replies = {{7}, {5, 9, 11}, {5, 9, 12, 30}};
+  const auto found = must(continuation_likelihoods(session, reference.source, replies));
+  REQUIRE(found.size() == replies.size());
+  for (std::size_t i = 0; i < replies.size(); ++i) {
+    Reference read = reference;
+    read.target.assign(model.decoder_start().begin(), model.decoder_start().end());
+    read.target.insert(read.target.end(), replies[i].begin(), replies[i].end() - 1);
+    const std::vector<float> logits = evaluate(model, read).logits;
+    const std::size_t vocab = logits.size() / read.target.size();
+    double sum = 0;
+    for (std::size_t t = 0; t < replies[i].size(); ++t)
+      sum += must(log_likelihood_of(std::span(logits).subspan(t * vocab, vocab), replies[i][t]));
+    CHECK(found[i].log_likelihood == doctest::Approx(sum).epsilon(1e-9));
+    CHECK(found[i].tokens == static_cast<std::int64_t>(replies[i].size()));
+  }
+}
+
 TEST_CASE("the encoder of T5 alone is an encoder") {
   const std::string folder = (kOwn / "t5_encoder").string();
   const auto file = must(formats::SafetensorsFile::open(folder + "/golden.safetensors"));
