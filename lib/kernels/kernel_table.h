@@ -135,6 +135,21 @@ struct AttentionArgs {
   std::byte* scratch;  ///< attention_scratch_bytes(), 64-byte aligned.
 };
 
+/// One row of one head of a state-space scan: d = `step`; for every column p of the head and every
+/// number j of its state s_j ← fma(exp(d·a_j), s_j, (d·b_j)·x_p) with the exp of softmax;
+/// out_p = fma(skip, x_p, Σ fma(s_j, c_j)), the sum by 16 virtual lanes and the tree.
+struct ScanArgs {
+  const float* a;  ///< `[n]`, or one number for all where `one_rate`.
+  bool one_rate;
+  float step, skip;
+  const float* b;  ///< `[n]`
+  const float* c;  ///< `[n]`
+  const float* x;  ///< `[head_dim]`
+  std::int64_t head_dim, n;
+  float* state;  ///< `[head_dim, n]`
+  float* out;    ///< `[head_dim]`
+};
+
 /// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma
 /// for squares), then the tree l[i] += l[i+w] for w = 8, 4, 2, 1.
 struct KernelTable {
@@ -169,6 +184,8 @@ struct KernelTable {
   void (*softmax)(float* x, std::int64_t n);
   /// Σ a·b over n (fma, 16 virtual lanes, tree).
   float (*dot)(const float* a, const float* b, std::int64_t n);
+  /// As ScanArgs says.
+  void (*scan)(const ScanArgs&);
   /// Rotates pairs of one head in place: halves (i, i + n/2), or neighbours (2i, 2i+1) where
   /// `interleaved`; cos and sin `[n/2]`; a' = fma(a, cos, −(b·sin)), b' = fma(b, cos, a·sin).
   void (*rope)(float* x, const float* cos, const float* sin, std::int64_t n, bool interleaved);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
 
@@ -106,6 +107,40 @@ TEST_CASE("every row operation gives the oracle's bits for NaN, infinities and d
   Random random(12);
   for (const Operation& op : operations()) {
     for (std::int64_t n = 1; n <= 60; ++n) compare(op, n, random, true, 20.0f);
+  }
+}
+
+TEST_CASE("a scan gives the oracle's bits, in its state too") {
+  Random random(14);
+  for (const bool wild : {false, true}) {
+    for (const std::int64_t n : {1, 7, 15, 16, 17, 31, 32, 40, 64, 128}) {
+      for (const std::int64_t head_dim : {1, 3}) {
+        const auto numbers = [&](std::int64_t count) {
+          std::vector<float> x;
+          for (std::int64_t i = 0; i < count; ++i) x.push_back(random.number(wild));
+          return x;
+        };
+        std::vector<float> a = numbers(n), b = numbers(n), c = numbers(n), x = numbers(head_dim);
+        for (float& rate : a) rate = wild ? rate : -std::fabs(rate);
+        const std::vector<float> before = numbers(head_dim * n);
+        for (const bool one_rate : {false, true}) {
+          const auto run = [&](const KernelTable& table) {
+            std::vector<float> all = before;
+            all.resize(static_cast<std::size_t>(head_dim * (n + 1)));
+            table.scan({a.data(), one_rate, 0.7f, 1.3f, b.data(), c.data(), x.data(), head_dim, n,
+                        all.data(), all.data() + head_dim * n});
+            return all;
+          };
+          const std::vector<float> want = run(oracle());
+          for (const KernelTable* table : tables()) {
+            const std::vector<float> got = run(*table);
+            CAPTURE(std::string(table->isa));
+            CAPTURE(n);
+            CHECK(first_difference(want.data(), got.data(), head_dim * (n + 1)) == -1);
+          }
+        }
+      }
+    }
   }
 }
 

@@ -77,10 +77,6 @@ class ScanStep final : public Step {
   };
   explicit ScanStep(const Shape& shape) : s_(shape) {}
 
-  std::int64_t scratch_bytes() const noexcept {
-    return s_.a_per_head * static_cast<std::int64_t>(sizeof(float));
-  }
-
   void run(const StepContext& context) const override {
     const auto [begin, end] = context.share(s_.heads);
     for_each_sequence(context, [&, begin = begin, end = end](
@@ -102,28 +98,24 @@ class ScanStep final : public Step {
   }
 
   void scan(const StepContext& context, std::int64_t row, std::int64_t head, float* state) const {
-    auto* decay = reinterpret_cast<float*>(context.scratch);
     const float bias = s_.dt_bias == nullptr ? 0.0F : s_.dt_bias[head];
     const float d = step_size(context.floats(s_.dt)[row * s_.heads + head] + bias);
-    for (std::int64_t n = 0; n < s_.a_per_head; ++n) {
-      const float rate = d * s_.a[head * s_.a_per_head + n];
-      decay[n] = static_cast<float>(base::exp(static_cast<double>(rate)));
-    }
     const std::int64_t group = head / (s_.heads / s_.groups);
     const std::int64_t at = (row * s_.groups + group) * s_.state_dim;
-    const float* b = context.floats(s_.b) + at;
-    const float* c = context.floats(s_.c) + at;
-    const float* x = context.floats(s_.x) + (row * s_.heads + head) * s_.head_dim;
-    float* out = context.floats(s_.out) + (row * s_.heads + head) * s_.head_dim;
-    const bool own = s_.a_per_head > 1;
-    for (std::int64_t p = 0; p < s_.head_dim; ++p, state += s_.state_dim) {
-      float sum = 0.0F;
-      for (std::int64_t n = 0; n < s_.state_dim; ++n) {
-        state[n] = decay[own ? n : 0] * state[n] + d * b[n] * x[p];
-        sum += state[n] * c[n];
-      }
-      out[p] = sum + s_.skip[head] * x[p];
-    }
+    const std::int64_t column = (row * s_.heads + head) * s_.head_dim;
+    kernels::ScanArgs args{};
+    args.a = s_.a + head * s_.a_per_head;
+    args.one_rate = s_.a_per_head == 1;
+    args.step = d;
+    args.skip = s_.skip[head];
+    args.b = context.floats(s_.b) + at;
+    args.c = context.floats(s_.c) + at;
+    args.x = context.floats(s_.x) + column;
+    args.head_dim = s_.head_dim;
+    args.n = s_.state_dim;
+    args.state = state;
+    args.out = context.floats(s_.out) + column;
+    context.kernels.scan(args);
   }
 
   Shape s_;
@@ -167,10 +159,8 @@ Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
                               lowering.weight(scan.a).view.cols / heads,
                               scan.dt_min,
                               scan.dt_max};
-  auto step = std::make_unique<ScanStep>(shape);
-  const std::int64_t scratch = step->scratch_bytes();
-  lowering.add(std::move(step),
-               {Split::kOther, {shape.x, shape.dt, shape.b, shape.c}, {shape.out}, scratch});
+  lowering.add(std::make_unique<ScanStep>(shape),
+               {Split::kOther, {shape.x, shape.dt, shape.b, shape.c}, {shape.out}});
   return {};
 }
 

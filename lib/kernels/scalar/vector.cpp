@@ -128,6 +128,19 @@ float dot(const float* a, const float* b, std::int64_t n) {
   return tree_sum(lanes);
 }
 
+void scan(const ScanArgs& args) {
+  for (std::int64_t p = 0; p < args.head_dim; ++p) {
+    float lanes[16] = {};
+    for (std::int64_t j = 0; j < args.n; ++j) {
+      const float decay = exp_scalar(args.step * args.a[args.one_rate ? 0 : j]);
+      float& s = args.state[p * args.n + j];
+      s = std::fma(decay, s, args.step * args.b[j] * args.x[p]);
+      lanes[j % 16] = std::fma(s, args.c[j], lanes[j % 16]);
+    }
+    args.out[p] = std::fma(args.skip, args.x[p], tree_sum(lanes));
+  }
+}
+
 void rope(float* x, const float* cos, const float* sin, std::int64_t n, bool interleaved) {
   for (std::int64_t i = 0; i < n / 2; ++i) {
     float& a = x[interleaved ? 2 * i : i];
@@ -162,6 +175,7 @@ void install_scalar_vector(KernelTable& table) {
   table.softcap = softcap;
   table.softmax = softmax;
   table.dot = dot;
+  table.scan = scan;
   table.rope = rope;
   install_activation<Activation::kSilu>(table);
   install_activation<Activation::kGeluTanh>(table);
