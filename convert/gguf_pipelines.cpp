@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "convert/gguf_pre_table.h"
+#include "convert/tokenizer_steps.h"
 #include "formats/tokenizer_json.h"
 
 namespace quern::convert {
@@ -19,16 +20,6 @@ namespace flag = formats::step_flag;
 namespace model_flag = formats::model_flag;
 
 namespace {
-
-constexpr const char* kMark = "\xE2\x96\x81";  // U+2581
-
-TokenizerStep step(StepKind kind, std::string text = "", std::string content = "") {
-  TokenizerStep out;
-  out.kind = kind;
-  out.text = std::move(text);
-  out.content = std::move(content);
-  return out;
-}
 
 TokenizerStep metaspace(StepKind kind, bool prepends) {
   TokenizerStep out = step(kind, kMark);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "convert/tokenizer_steps.h"
 #include "formats/byte_reader.h"
 #include "formats/mapped_file.h"
 #include "formats/sentencepiece_model.h"
@@ -24,16 +25,7 @@ using formats::TokenizerStep;
 using formats::TokenRow;
 using formats::TokenType;
 
-constexpr const char* kMark = "\xE2\x96\x81";  // U+2581
 constexpr DefaultTokens kDefaults = {nullptr, "</s>", "<unk>", nullptr, "<pad>"};
-
-TokenizerStep step(StepKind kind, std::string text = "", std::string content = "") {
-  TokenizerStep out;
-  out.kind = kind;
-  out.text = std::move(text);
-  out.content = std::move(content);
-  return out;
-}
 
 std::string beside(const formats::CheckpointDir& directory, const char* name) {
   const std::string path = directory.path + "/" + name;

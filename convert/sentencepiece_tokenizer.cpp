@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "convert/tokenizer_steps.h"
 #include "formats/byte_reader.h"
 #include "formats/sentencepiece_model.h"
 
@@ -25,8 +26,6 @@ using formats::TokenRow;
 using formats::TokenType;
 using Kind = SentencePieceModel::Kind;
 
-constexpr const char* kMark = "\xE2\x96\x81";  // U+2581
-
 // fairseq's languages of mBART, and those that mBART-50 adds behind them.
 constexpr const char* kLanguages[] = {"ar_AR", "cs_CZ", "de_DE", "en_XX", "es_XX", "et_EE", "fi_FI",
                                       "fr_XX", "gu_IN", "hi_IN", "it_IT", "ja_XX", "kk_KZ", "ko_KR",
@@ -36,14 +35,6 @@ constexpr const char* kLanguages50[] = {
     "af_ZA", "az_AZ", "bn_IN", "fa_IR", "he_IL", "hr_HR", "id_ID", "ka_GE", "km_KH",
     "mk_MK", "ml_IN", "mn_MN", "mr_IN", "pl_PL", "ps_AF", "pt_XX", "sv_SE", "sw_KE",
     "ta_IN", "te_IN", "th_TH", "tl_XX", "uk_UA", "ur_PK", "xh_ZA", "gl_ES", "sl_SI"};
-
-TokenizerStep step(StepKind kind, std::string text = "", std::string content = "") {
-  TokenizerStep out;
-  out.kind = kind;
-  out.text = std::move(text);
-  out.content = std::move(content);
-  return out;
-}
 
 TokenizerStep metaspace(StepKind kind, PrependScheme scheme, bool split) {
   TokenizerStep out = step(kind, kMark);
