@@ -25,7 +25,8 @@ struct InputNoise {
 /// By canonical name of the matrix.
 using InputNoises = std::map<std::string, InputNoise, std::less<>>;
 
-/// Lets the model read the windows and rounds what enters each product. Errors: the engine's;
+/// Lets the model read the windows and rounds what enters each product; nothing is known of an
+/// encoder–decoder, whose decoder reads no window without a source. Errors: the engine's;
 /// kCancelled.
 Result<InputNoises> measure_input_noise(const Model& model, const TokenWindows& windows,
                                         const std::shared_ptr<Executor>& executor,

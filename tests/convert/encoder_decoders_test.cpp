@@ -326,6 +326,19 @@ TEST_CASE("replies of an encoder–decoder are as likely as its logits say") {
   }
 }
 
+TEST_CASE("a size is a target for an encoder–decoder too") {
+  for (const char* name : {"mbart", "umt5"}) {
+    const Reference reference(kOwn / name);
+    const TempFolder temp;
+    ConvertOptions options = plain_options();
+    options.target_bits = 24;  // Rows so short are padded to several times their size.
+    const std::string path = converted(reference.folder, temp, "a.quern", options);
+    CHECK(std::filesystem::file_size(path) > 0);
+    const Evaluated found = evaluate(must(Model::open(path)), reference);
+    CHECK(worst_of_deviation(found.logits, reference.logits) < 1.0);
+  }
+}
+
 TEST_CASE("the encoder of T5 alone is an encoder") {
   const std::string folder = (kOwn / "t5_encoder").string();
   const auto file = must(formats::SafetensorsFile::open(folder + "/golden.safetensors"));
