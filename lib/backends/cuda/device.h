@@ -1,0 +1,117 @@
+/// \file
+/// A CUDA device and the kernels that it has loaded.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/driver.h"
+#include "quern/result.h"
+
+namespace quern::backends::cuda {
+
+class DeviceBuffer;
+class PinnedBuffer;
+class Stream;
+
+/// One .cu file as nvcc made it.
+struct Module {
+  const char* name;   ///< The file's name without folder and extension.
+  const void* image;  ///< Starts a fatbin, which knows its own size.
+};
+
+/// The modules of quern, one per .cu file of lib/backends/cuda/kernels; made by the build.
+std::span<const Module> embedded_modules() noexcept;
+
+/// A kernel of a device. Cheap to copy; valid as long as its device.
+class Kernel {
+ public:
+  const std::string& name() const noexcept { return *name_; }
+  /// The most threads that a block of it may have, as its registers allow.
+  int max_threads() const noexcept { return max_threads_; }
+
+ private:
+  friend class Device;
+  friend class Stream;
+  CUfunction function_ = nullptr;
+  int max_threads_ = 0;
+  std::shared_ptr<const std::string> name_;
+};
+
+/// One device of the machine, with its primary context, shared by all that use it: as long as
+/// someone holds it, `open` gives the same object. Once an error has taken the context away, every
+/// call says so at once; after all holders have let go, `open` may find a healthy device.
+/// Thread rule: any thread, at any time.
+class Device : public std::enable_shared_from_this<Device> {
+ public:
+  /// kMissing without a driver or without that device; kUnsupported where driver or device are too
+  /// old (CUDA 12.0, compute capability 8.0); kOutOfMemory, kIo, kInternal from the driver.
+  static Result<std::shared_ptr<Device>> open(int ordinal);
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  ~Device();
+
+  int ordinal() const noexcept { return ordinal_; }
+  const std::string& name() const noexcept { return name_; }
+  /// Ten times major plus minor, e.g. 90.
+  int compute_capability() const noexcept { return compute_capability_; }
+  int multiprocessors() const noexcept { return multiprocessors_; }
+  /// Shared memory that one block may have, static and dynamic together.
+  std::uint64_t max_shared_bytes() const noexcept { return max_shared_bytes_; }
+  std::uint64_t total_bytes() const noexcept { return total_bytes_; }
+  Result<std::uint64_t> free_bytes();
+
+  /// Uninitialised device memory, aligned to 256 bytes; kOutOfMemory. 0 bytes have address 0.
+  Result<DeviceBuffer> allocate(std::uint64_t bytes);
+  /// Host memory that the device reads and writes by itself, uninitialised; kOutOfMemory.
+  Result<PinnedBuffer> allocate_pinned(std::uint64_t bytes);
+  Result<Stream> make_stream();
+
+  /// Looks in every module; kUnsupported where none has the kernel.
+  Result<Kernel> kernel(const std::string& name);
+  /// More kernels than quern's own; the image stays the caller's and must outlive the call only.
+  Status add_module(const Module& module);
+
+  /// Success, or kIo where the device was lost. Costs one load.
+  Status check_alive() const;
+
+ private:
+  friend class DeviceBuffer;
+  friend class PinnedBuffer;
+  friend class Stream;
+  friend class LaunchGraph;
+
+  explicit Device(const Driver& driver) : driver_(driver) {}
+  Status start(int ordinal);
+  Status read_attributes(CUdevice device);
+  Result<int> attribute(CUdevice device, CUdevice_attribute which);
+  /// The driver's answer as a Status; remembers one that means a lost device.
+  Status check(CUresult result, const char* what);
+  /// Runs `work` (returning a CUresult) with this device's context current, unless it was lost.
+  template <class Work>
+  Status call(const char* what, Work&& work);
+  /// The same where nobody can be told: errors are remembered, nothing else.
+  template <class Work>
+  void call_quietly(Work&& work) noexcept;
+
+  const Driver& driver_;
+  std::mutex modules_mutex_;
+  std::vector<CUmodule> modules_;
+  std::vector<std::string> module_names_;
+  CUcontext context_ = nullptr;
+  CUdevice handle_ = 0;
+  std::atomic<int> lost_{0};  ///< The CUresult that took the context away.
+  int ordinal_ = 0;
+  int compute_capability_ = 0;
+  int multiprocessors_ = 0;
+  std::uint64_t max_shared_bytes_ = 0;
+  std::uint64_t total_bytes_ = 0;
+  std::string name_;
+};
+
+}  // namespace quern::backends::cuda
