@@ -33,6 +33,11 @@ std::string_view CudaBackend::isa() const noexcept {
   return kName;
 }
 
+Status CudaBackend::available() const {
+  QUERN_CHECK(Device::open(kOrdinal));
+  return {};
+}
+
 Result<std::unique_ptr<Program>> CudaBackend::compile(std::shared_ptr<const graph::Graph> graph,
                                                       const CompileOptions& options) const {
   QUERN_CHECK(check(options));

@@ -13,6 +13,7 @@ class CudaBackend final : public Backend {
   std::string_view name() const noexcept override { return "cuda"; }
   /// "sm_90" and the like; empty where there is no device.
   std::string_view isa() const noexcept override;
+  Status available() const override;
   /// Also kMissing without driver or device, and what else Device::open says.
   Result<std::unique_ptr<Program>> compile(std::shared_ptr<const graph::Graph> graph,
                                            const CompileOptions& options) const override;
