@@ -1,5 +1,7 @@
 #include "backends/sequence_layout.h"
 
+#include <string>
+
 namespace quern::backends {
 
 SequenceLayout::SequenceLayout(const graph::Graph& graph, KvType type, const SequenceSize& size)
@@ -33,6 +35,28 @@ kernels::KvHead SequenceLayout::head(std::byte* base, std::byte* source, graph::
   std::byte* k =
       (layer.source ? source : base) + layer.block_offset * layer.blocks + head * head_bytes;
   return {k, k + layer.blocks * layer.k_block_bytes, layer.k_block_bytes, layer.v_block_bytes};
+}
+
+Status SequenceLayout::check_rewind(std::int64_t position) const {
+  if (position < 0 || position > capacity())
+    return Error(ErrorCode::kOutOfRange, "a position lies outside the sequence").of("position");
+  if (rolling_part().second > 0 && position > 0) {
+    return Error(ErrorCode::kUnsupported, "a recurrent model cannot go back but to the beginning")
+        .of("position")
+        .want("0")
+        .got(std::to_string(position));
+  }
+  return {};
+}
+
+Status SequenceLayout::check_copy(const SequenceLayout& other, std::int64_t position) const {
+  if (position < 0 || position > capacity() || position > other.capacity() ||
+      other.states() != states() || other.type() != type() ||
+      other.rolling_part().second != rolling_part().second ||
+      other.source_bytes() != source_bytes()) {
+    return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
+  }
+  return {};
 }
 
 }  // namespace quern::backends

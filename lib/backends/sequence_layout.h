@@ -56,6 +56,13 @@ class SequenceLayout {
   std::uint64_t rolling_offset(graph::StateId state) const noexcept {
     return rolling_[static_cast<std::size_t>(state)] - rolling_begin_;
   }
+  /// Whether a sequence may forget positions ≥ `position`: kOutOfRange outside of it, kUnsupported
+  /// where rolling states can only go back to the beginning.
+  Status check_rewind(std::int64_t position) const;
+  /// Whether positions 0 … position − 1 of a sequence laid out as `other` can be copied into one of
+  /// this layout: kInvalidArgument.
+  Status check_copy(const SequenceLayout& other, std::int64_t position) const;
+
   static std::int64_t blocks_for(std::int64_t positions) noexcept {
     return (positions + kernels::kKvBlock - 1) / kernels::kKvBlock;
   }

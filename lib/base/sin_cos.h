@@ -65,8 +65,8 @@ QUERN_BASE_INLINE double taylor(double r, int first, int last, int step, bool al
 /// See sin_cos().
 QUERN_BASE_INLINE SinCos sin_cos_of(double x) {
   if (!(x >= -1e9 && x <= 1e9)) {
-    const double nan = x * 0.0 / 0.0;
-    return {nan, nan};
+    constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
+    return {kNothing, kNothing};
   }
   // x = n·π/2 + r; r as a pair.
   const double n = std::nearbyint(x * 0x1.45f306dc9c883p-1);

@@ -1,7 +1,6 @@
 #include "backends/cpu/kv_cache.h"
 
 #include <cstring>
-#include <string>
 
 namespace quern::backends::cpu {
 
@@ -17,31 +16,16 @@ Result<std::unique_ptr<SequenceState>> KvCache::create(const graph::Graph& graph
 }
 
 Status KvCache::rewind(std::int64_t position) {
-  if (position < 0 || position > capacity()) {
-    return Error(ErrorCode::kOutOfRange, "a position lies outside the sequence").of("position");
-  }
+  QUERN_CHECK(layout_.check_rewind(position));
   const auto [begin, bytes] = layout_.rolling_part();
-  if (bytes > 0 && position > 0) {
-    return Error(ErrorCode::kUnsupported, "a recurrent model cannot go back but to the beginning")
-        .of("position")
-        .want("0")
-        .got(std::to_string(position));
-  }
   if (bytes > 0) std::memset(memory_.data() + begin, 0, static_cast<std::size_t>(bytes));
   return {};  // Positions are overwritten when they are written again; nothing after them is read.
 }
 
 Status KvCache::copy_from(const SequenceState& other, std::int64_t position) {
   const auto& theirs = static_cast<const KvCache&>(other);
-  if (position < 0 || position > capacity() || position > theirs.capacity() ||
-      theirs.layout_.states() != layout_.states() || theirs.layout_.type() != layout_.type()) {
-    return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
-  }
+  QUERN_CHECK(layout_.check_copy(theirs.layout_, position));
   const auto [rolling, rolling_bytes] = layout_.rolling_part();
-  if (rolling_bytes != theirs.layout_.rolling_part().second ||
-      layout_.source_bytes() != theirs.layout_.source_bytes()) {
-    return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
-  }
   source_ = theirs.source_;
   std::memcpy(memory_.data() + rolling, theirs.memory_.data() + theirs.layout_.rolling_part().first,
               static_cast<std::size_t>(rolling_bytes));

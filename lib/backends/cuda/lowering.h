@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "backends/backend.h"
-#include "backends/cuda/device.h"
+#include "backends/cuda/stream.h"
 #include "backends/cuda/kernels/step_args.h"
 #include "graph/graph.h"
 
@@ -80,7 +80,7 @@ class LaunchContext {
                 std::uint32_t shared_bytes = 0) const {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return {};
     return stream.launch(kernels[static_cast<std::size_t>(kernel)], grid, block, shared_bytes,
-                         &args);
+                         args);
   }
   /// One thread for each of `n` items, in blocks of 256.
   template <class Args>

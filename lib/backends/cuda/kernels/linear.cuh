@@ -77,16 +77,16 @@ inline constexpr int kWarps = 8;
 /// Panels and tiles of rows that a warp multiplies where rows are many, and how the warps of a block
 /// lie over them.
 inline constexpr int kWarpPanels = 2, kWarpTiles = 4, kWarpsDown = 2;
-inline constexpr int kBlockPanels = kWarpPanels * kWarpsDown;
-inline constexpr int kBlockTiles = kWarpTiles * (kWarps / kWarpsDown);
+static_assert(kManyPanels == kWarpPanels * kWarpsDown);
+static_assert(kManyTiles == kWarpTiles * (kWarps / kWarpsDown));
 
 /// The first panel and tile of the calling warp where rows are many.
 struct WarpTile {
   long long panel, tile;
   QUERN_DEVICE_MEMBER WarpTile() {
     const int warp = static_cast<int>(threadIdx.x) >> 5;
-    panel = static_cast<long long>(blockIdx.x) * kBlockPanels + warp % kWarpsDown * kWarpPanels;
-    tile = static_cast<long long>(blockIdx.y) * kBlockTiles + warp / kWarpsDown * kWarpTiles;
+    panel = static_cast<long long>(blockIdx.x) * kManyPanels + warp % kWarpsDown * kWarpPanels;
+    tile = static_cast<long long>(blockIdx.y) * kManyTiles + warp / kWarpsDown * kWarpTiles;
   }
 };
 

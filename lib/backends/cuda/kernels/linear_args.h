@@ -19,6 +19,9 @@ inline constexpr int kTileRows = 8;
 inline constexpr int kCodeRecord = 256;   ///< Codes of 8 rows and 32 of k.
 inline constexpr int kGroupRecord = 320;  ///< The same with scales and sums.
 
+/// Panels and tiles of rows of one block where rows are many.
+inline constexpr int kManyPanels = 4, kManyTiles = 16;
+
 /// A matrix in panels (Layout::kPanel16).
 struct WeightArgs {
   const std::byte* data;

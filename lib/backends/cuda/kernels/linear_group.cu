@@ -102,8 +102,9 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   if (panels <= 0 || tiles <= 0) return;
   float acc[kWarpPanels][kWarpTiles][4] = {};
   for (long long b = 0; b < blocks; ++b) {
+    QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
-      if (i >= panels) break;
+      if (i >= panels) continue;
       const Panel panel(segment.w, first.panel + i);
       unsigned weights[4];
       load_weights<C>(panel, b, at, weights);
@@ -111,8 +112,9 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
       for (int h = 0; h < C::kHalves; ++h) {
         for (int r = 0; r < 2; ++r) scale[h][r] = C::scale(panel, b, at.row + 8 * r, h);
       }
+      QUERN_UNROLL
       for (int j = 0; j < kWarpTiles; ++j) {
-        if (j >= tiles) break;
+        if (j >= tiles) continue;
         const std::byte* record = segment.tile(args, first.tile + j) + b * kGroupRecord;
         const RecordScales scales(record);
         unsigned codes[2];
@@ -120,6 +122,7 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
         load_activations(record, at, codes);
         group_sums<C>(weights, codes, d);
         for (int h = 0; h < C::kHalves; ++h) {
+          QUERN_UNROLL
           for (int r = 0; r < 4; ++r) {
             const int token = at.result_token(r);
             acc[i][j][r] =
@@ -130,9 +133,12 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
       }
     }
   }
+  QUERN_UNROLL
   for (int i = 0; i < kWarpPanels; ++i) {
+    QUERN_UNROLL
     for (int j = 0; j < kWarpTiles; ++j) {
       if (i >= panels || j >= tiles) continue;
+      QUERN_UNROLL
       for (int r = 0; r < 4; ++r) {
         segment.finish(args, (first.tile + j) * kTileRows + at.result_token(r),
                        (first.panel + i) * 16 + at.result_row(r), acc[i][j][r]);

@@ -53,22 +53,28 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   int d[kWarpPanels][kWarpTiles][4] = {};
   for (long long b = 0; b < blocks; ++b) {
     unsigned codes[kWarpTiles][2] = {};
+    QUERN_UNROLL
     for (int j = 0; j < kWarpTiles; ++j) {
       if (j < tiles)
         load_activations(segment.tile(args, first.tile + j) + b * kCodeRecord, at, codes[j]);
     }
+    QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
-      if (i >= panels) break;
-      unsigned weights[4];
-      load_weights<Rotated<E>>(Panel(segment.w, first.panel + i), b, at, weights);
+      unsigned weights[4] = {};
+      if (i < panels)
+        load_weights<Rotated<E>>(Panel(segment.w, first.panel + i), b, at, weights);
+      QUERN_UNROLL
       for (int j = 0; j < kWarpTiles; ++j) mma_s8(d[i][j], weights, codes[j]);
     }
   }
+  QUERN_UNROLL
   for (int i = 0; i < kWarpPanels; ++i) {
+    QUERN_UNROLL
     for (int j = 0; j < kWarpTiles; ++j) {
       if (i >= panels || j >= tiles) continue;
       const Panel panel(segment.w, first.panel + i);
       const float* scales = row_scales(segment.tile(args, first.tile + j), blocks);
+      QUERN_UNROLL
       for (int r = 0; r < 4; ++r) {
         const int row = at.result_row(r), token = at.result_token(r);
         const float scale = Rotated<E>::scale(panel, row) * scales[token];
