@@ -9,7 +9,7 @@ namespace {
 Result<DeviceBuffer> zeroed(Device& device, Stream& stream, std::uint64_t bytes) {
   QUERN_TRY(memory, device.allocate(bytes));
   if (bytes > 0) QUERN_CHECK(stream.zero(memory.address(), bytes));
-  return std::move(memory);
+  return memory;
 }
 
 std::byte* pointer(const DeviceBuffer& buffer) noexcept {
