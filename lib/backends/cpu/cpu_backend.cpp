@@ -1,9 +1,9 @@
 #include "backends/cpu/cpu_backend.h"
 
-#include "backends/cpu/kv_cache.h"
 #include "backends/cpu/lowering.h"
 #include "backends/cpu/program.h"
 #include "backends/kv_choice.h"
+#include "backends/sequence_layout.h"
 #include "kernels/dispatch.h"
 
 namespace quern::backends::cpu {
@@ -47,7 +47,7 @@ Result<ProgramPlan> CpuBackend::plan(const graph::Graph& graph, const CompileOpt
   QUERN_TRY(table, kernels::default_kernels());
   const KvType kv = choose_kv(options.kv, graph);
   QUERN_TRY(lowered, Lowering::lower(graph, options, kv, *table));
-  const KvLayout layout(graph, kv, size);
+  const SequenceLayout layout(graph, kv, size);
   return ProgramPlan{CpuProgram::memory_bytes(lowered, options.executor->threads()),
                      layout.bytes() + layout.source_bytes()};
 }

@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 #include "kernels/kernel_table.h"
 
-namespace quern::backends::cpu {
+namespace quern::backends {
 
 /// The bucket of a key `distance` = key − query positions away, 0 … n_buckets − 1 (Raffel et al.
 /// 2020, "T5", section 2.1): small distances have buckets of their own, larger ones share
@@ -42,4 +42,4 @@ class DistanceBias {
 std::int64_t log_bucket(std::int64_t distance, std::int64_t n_buckets,
                         std::int64_t max_distance) noexcept;
 
-}  // namespace quern::backends::cpu
+}  // namespace quern::backends
