@@ -31,6 +31,10 @@ class DistanceBias {
   const float* row(std::int64_t head, std::int64_t position) const noexcept {
     return values_.data() + head * stride_ + back_ - position;
   }
+  /// All of it, `[n_heads, stride]`: distance d stands at back + d.
+  const std::vector<float>& values() const noexcept { return values_; }
+  std::int64_t back() const noexcept { return back_; }
+  std::int64_t stride() const noexcept { return stride_; }
 
  private:
   std::int64_t back_, stride_;

@@ -29,7 +29,7 @@ Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId
   args.kernel = static_cast<std::int32_t>(conv.kernel);
   const KernelId convolve = lowering.kernel("quern_causal_conv");
   const KernelId move_on = lowering.kernel("quern_causal_conv_state");
-  lowering.add(nullptr, {x}, {y}, [=](const LaunchContext& context) {
+  lowering.add(nullptr, {x}, {y}, [=](const LaunchContext& context) -> Status {
     CausalConvArgs own = args;
     own.arrays = context.arrays;
     own.x = context.floats(x);
@@ -38,7 +38,7 @@ Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId
     own.out = context.floats(y);
     own.rows = context.rows;
     QUERN_CHECK(context.launch_flat(convolve, own.rows * own.cols, own));
-    if (own.kernel < 2) return Status();
+    if (own.kernel < 2) return {};
     return context.launch_flat(move_on, own.rows * own.cols, own);
   });
   return {};

@@ -89,9 +89,9 @@ struct CacheView {
 };
 
 QUERN_DEVICE TilePlace tile_of(const AttentionArgs& args) {
-  return place_tile(args.shape, args.sequences, [&](int s) {
-    return s < args.sequences ? args.arrays.sequences[s].first_row
-                              : args.arrays.sequences[args.sequences - 1].end_row;
+  const int sequences = args.arrays.sequence[args.rows - 1] + 1;
+  return place_tile(args.shape, sequences, [&](int s) {
+    return s < sequences ? args.arrays.sequences[s].first_row : args.rows;
   });
 }
 

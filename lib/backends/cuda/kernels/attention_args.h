@@ -48,7 +48,7 @@ struct AttentionArgs {
   const float* sink;   ///< Per head, or nullptr.
   float* out;          ///< `[T, heads·value_dim]`
   float* partials;     ///< `[T, heads, spans, value_dim + 2]`: acc, m, l; nullptr: spans in order.
-  std::int32_t sequences, spans;
+  std::int32_t rows, spans;
 };
 
 /// Merges the spans of every (row, head) in order and finishes; a block for each.
