@@ -67,7 +67,9 @@ class FunctionFinder {
     if (depth_in_function_ > 0 && --depth_in_function_ == 0) {
       ++n_functions_;
       const size_t n_lines = line_ - start_ + 1;
-      const size_t limit = file_.is_under("lib/kernels") ? 120 : 80;
+      const bool is_kernel =
+          file_.is_under("lib/kernels") || file_.is_under("lib/backends/cuda/kernels");
+      const size_t limit = is_kernel ? 120 : 80;
       if (n_lines > limit) {
         too_long_.push_back(at(
             file_, start_, std::to_string(n_lines) + " lines, at most " + std::to_string(limit)));

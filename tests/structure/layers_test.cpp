@@ -184,6 +184,7 @@ TEST_CASE("each foreign header is included only where the design puts its librar
       {"arm_neon.h", {"lib/kernels", "lib/base"}},
       {"oneapi/", {"lib/backends"}},
       {"dnnl", {"lib/backends"}},
+      {"cuda", {"lib/backends/cuda"}},
       {"cblas", {"convert"}},
       {"lapack", {"convert"}},
       {"doctest", {}},

@@ -13,9 +13,9 @@ namespace fs = std::filesystem;
 constexpr std::array kFolders = {"include", "lib",   "formats", "convert", "examples",
                                  "tests",   "bench", ".cmake",  ".ci"};
 constexpr std::array kTopFiles = {"CMakeLists.txt", "CMakePresets.json", "README.md", "bootstrap"};
-constexpr std::array kExtensions = {".h",     ".hpp", ".inc", ".c",     ".cpp",
-                                    ".cmake", ".md",  ".txt", ".jinja", ".json",
-                                    ".in",    ".sh",  ".py",  ".map",   ""};
+constexpr std::array kExtensions = {".h",   ".hpp",   ".inc", ".c",   ".cpp",   ".cu",
+                                    ".cuh", ".cmake", ".md",  ".txt", ".jinja", ".json",
+                                    ".in",  ".sh",    ".py",  ".map", ""};
 
 bool ends_with_any(const std::string& path, std::initializer_list<const char*> ends) {
   return std::any_of(ends.begin(), ends.end(), [&](std::string_view end) {
@@ -134,7 +134,7 @@ std::vector<SourceFile> read_tree() {
 }  // namespace
 
 bool SourceFile::is_cpp() const {
-  return ends_with_any(path, {".h", ".hpp", ".inc", ".c", ".cpp"});
+  return ends_with_any(path, {".h", ".hpp", ".inc", ".c", ".cpp", ".cu", ".cuh"});
 }
 
 bool SourceFile::is_under(const std::string& folder) const {

@@ -142,7 +142,9 @@ TEST_CASE("nothing is left to do, and no line knows the machine that it was writ
 TEST_CASE("every header guards itself with pragma once") {
   std::vector<std::string> wrong;
   for (const SourceFile& file : source_tree()) {
-    const bool is_header = file.path.size() > 2 && file.path.rfind(".h") == file.path.size() - 2;
+    const std::string extension =
+        file.path.substr(std::min(file.path.rfind('.'), file.path.size()));
+    const bool is_header = extension == ".h" || extension == ".cuh";
     const bool is_c_api = file.path == "include/quern/quern.h";  // read by C compilers too
     if (is_header && !is_c_api &&
         std::none_of(file.lines.begin(), file.lines.end(),

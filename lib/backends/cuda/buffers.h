@@ -39,8 +39,8 @@ class DeviceBuffer {
   std::uint64_t bytes_ = 0;
 };
 
-/// Owns page-locked host memory and keeps its device open. Move-only. Its end waits for the work
-/// that was given to the device before. Thread rule: as plain memory.
+/// Owns page-locked host memory and keeps its device open. Move-only. It has to live until the
+/// copies from and to it are done. Thread rule: as plain memory.
 class PinnedBuffer {
  public:
   PinnedBuffer() = default;

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/cuda/driver.h"
@@ -33,13 +35,17 @@ class Kernel {
  public:
   const std::string& name() const noexcept { return *name_; }
   /// The most threads that a block of it may have, as its registers allow.
-  int max_threads() const noexcept { return max_threads_; }
+  std::uint32_t max_threads() const noexcept { return max_threads_; }
+  /// The most dynamic shared memory that a block of it may have.
+  std::uint32_t max_shared_bytes() const noexcept { return max_shared_bytes_; }
 
  private:
   friend class Device;
   friend class Stream;
   CUfunction function_ = nullptr;
-  int max_threads_ = 0;
+  std::uint32_t max_threads_ = 0;
+  std::uint32_t max_shared_bytes_ = 0;
+  std::size_t args_bytes_ = 0;  ///< 0 where the driver does not tell (before CUDA 12.4).
   std::shared_ptr<const std::string> name_;
 };
 
@@ -86,32 +92,42 @@ class Device : public std::enable_shared_from_this<Device> {
   friend class Stream;
   friend class LaunchGraph;
 
-  explicit Device(const Driver& driver) : driver_(driver) {}
-  Status start(int ordinal);
-  Status read_attributes(CUdevice device);
-  Result<int> attribute(CUdevice device, CUdevice_attribute which);
+  Device(const Driver& driver, int ordinal) : driver_(driver), ordinal_(ordinal) {}
+  Status start();
+  Status read_properties();
+  Result<int> attribute(CUdevice_attribute which);
+  Result<CUfunction> find_function(const std::string& name);
+  Result<Kernel> describe(CUfunction function, const std::string& name);
+  Result<std::uint32_t> limit(CUfunction function, CUfunction_attribute which);
   /// The driver's answer as a Status; remembers one that means a lost device.
   Status check(CUresult result, const char* what);
   /// Runs `work` (returning a CUresult) with this device's context current, unless it was lost.
   template <class Work>
   Status call(const char* what, Work&& work);
-  /// The same where nobody can be told: errors are remembered, nothing else.
-  template <class Work>
-  void call_quietly(Work&& work) noexcept;
 
   const Driver& driver_;
+  const int ordinal_;
+  CUdevice handle_ = 0;
+  CUcontext context_ = nullptr;
+  std::atomic<CUresult> lost_{CUDA_SUCCESS};  ///< What took the context away.
   std::mutex modules_mutex_;
   std::vector<CUmodule> modules_;
-  std::vector<std::string> module_names_;
-  CUcontext context_ = nullptr;
-  CUdevice handle_ = 0;
-  std::atomic<int> lost_{0};  ///< The CUresult that took the context away.
-  int ordinal_ = 0;
+  std::string module_names_;  ///< For the error of a missing kernel.
+  std::string name_;
   int compute_capability_ = 0;
   int multiprocessors_ = 0;
   std::uint64_t max_shared_bytes_ = 0;
   std::uint64_t total_bytes_ = 0;
-  std::string name_;
 };
+
+template <class Work>
+Status Device::call(const char* what, Work&& work) {
+  QUERN_CHECK(check_alive());
+  QUERN_CHECK(check(driver_.cuCtxPushCurrent_(context_), what));
+  const CUresult result = std::forward<Work>(work)();
+  CUcontext popped = nullptr;
+  driver_.cuCtxPopCurrent_(&popped);
+  return check(result, what);
+}
 
 }  // namespace quern::backends::cuda

@@ -46,6 +46,8 @@ class Driver {
 #define QUERN_CUDA_MEMBER(function) decltype(&::function) function##_ = nullptr;
   QUERN_CUDA_FUNCTIONS(QUERN_CUDA_MEMBER)
 #undef QUERN_CUDA_MEMBER
+  /// cuFuncGetParamInfo, which drivers have from CUDA 12.4 on; null before.
+  CUresult (*cuFuncGetParamInfo_)(CUfunction, size_t, size_t*, size_t*) = nullptr;
 
  private:
   Driver() = default;

@@ -64,7 +64,8 @@ class Stream {
   Status zero(std::uint64_t destination, std::uint64_t bytes);
 
   /// `args` is the struct that the kernel was declared with; it is copied before the call returns.
-  /// A grid without blocks is kInvalidArgument, as is more shared memory than the device has.
+  /// kInvalidArgument where a dimension is 0 or the block has more threads or shared memory than
+  /// the kernel allows.
   template <class Args>
   Status launch(const Kernel& kernel, Dim3 grid, Dim3 block, std::uint32_t shared_bytes,
                 const Args& args) {
@@ -78,8 +79,8 @@ class Stream {
   /// Waits until everything given so far is done.
   Status synchronize();
 
-  /// From here on calls are recorded instead of done, until `end_capture`; `synchronize`, and
-  /// allocations and frees by this thread, are errors in between.
+  /// From here on calls are recorded instead of done, until `end_capture`; `synchronize` in between
+  /// is an error and spoils the recording.
   Status begin_capture();
   Result<LaunchGraph> end_capture();
   Status run(const LaunchGraph& graph);

@@ -42,7 +42,7 @@ struct KernelEntry {
   std::size_t args_bytes;
   unsigned max_threads;
   void (*run)(const void*);
-  KernelEntry* next;
+  const KernelEntry* next;
 };
 
 /// The block's dynamic shared memory, filled with 0xff when the block starts.

@@ -35,10 +35,12 @@
 #define QUERN_DYNAMIC_SHARED(name) \
   unsigned char* const name = ::quern::cuda_emulator::dynamic_shared
 
+#pragma GCC visibility push(hidden)  // Read without a detour.
 extern uint3 threadIdx;
 extern uint3 blockIdx;
 extern dim3 blockDim;
 extern dim3 gridDim;
+#pragma GCC visibility pop
 constexpr int warpSize = 32;
 
 // Arithmetic of one rounding.

@@ -1,0 +1,40 @@
+/// \file
+/// Stacks that take turns on one thread of the process.
+#pragma once
+
+#include <setjmp.h>
+#include <ucontext.h>
+
+#include <cstddef>
+#include <memory>
+
+namespace quern::cuda_emulator {
+
+/// Where a stack stopped. `_setjmp` saves no signal mask, so that a switch makes no system call.
+struct Place {
+  jmp_buf registers;
+};
+
+/// A stack of 64 KiB between guard pages that runs `body`, which never returns.
+class Fiber {
+ public:
+  explicit Fiber(void (*body)());
+  Fiber(const Fiber&) = delete;
+  Fiber& operator=(const Fiber&) = delete;
+  ~Fiber();
+
+  /// Saves where the caller is and goes on where this fiber stopped, the first time with its body.
+  void enter(Place& from);
+  /// Saves where this fiber, the running one, is and goes on with another, or at a place.
+  void leave_to(Fiber& other) { other.enter(place_); }
+  void leave_to(Place& place);
+
+ private:
+  static constexpr std::size_t kStackBytes = 64 * 1024;
+  Place place_ = {};
+  ucontext_t start_ = {};
+  bool is_started_ = false;
+  std::byte* memory_ = nullptr;
+};
+
+}  // namespace quern::cuda_emulator
