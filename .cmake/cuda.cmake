@@ -48,7 +48,7 @@ endif()
 
 # Code of every architecture, and the first one's PTX for devices that are newer than all of them.
 set(QUERN_NVCC_FLAGS --fatbin -std=c++20 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false
-                     --Werror all-warnings -ccbin ${CMAKE_CXX_COMPILER})
+                     --expt-relaxed-constexpr --Werror all-warnings -ccbin ${CMAKE_CXX_COMPILER})
 set(first_code ",compute_")
 foreach(architecture ${architectures})
   if(first_code)
