@@ -66,6 +66,9 @@ void ModelFlags::add_to(CLI::App& command) {
   command.add_option("--kv", kv, "Key/value cache; auto fits the weights' precision")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
+  command.add_option("--device", device, "Where the model runs; auto: CUDA where there is some")
+      ->check(CLI::IsMember(std::vector<std::string>{"cpu", "cuda", "auto"}))
+      ->capture_default_str();
   command.add_flag("--fast", fast, "Relaxes the numerics law (bits may depend on the machine)");
   add_adapter_option(command, adapters);
 }
@@ -74,6 +77,8 @@ Result<Model> ModelFlags::open(bool vocabulary_only) const {
   ModelOptions options;
   options.threads = threads;
   options.fast = fast;
+  if (device == "cuda") options.device = DeviceChoice::kCuda;
+  if (device == "auto") options.device = DeviceChoice::kAuto;
   options.vocabulary_only = vocabulary_only;
   QUERN_TRY(opened, model_path(path));
   QUERN_TRY(base, convert::open_any(opened, options));

@@ -18,6 +18,7 @@ namespace quern::cli {
 struct ModelFlags {
   std::string path;
   int threads = 0;
+  std::string device = "cpu";
   bool fast = false;
   std::string kv = "auto";
 

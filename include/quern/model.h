@@ -22,11 +22,19 @@
 
 namespace quern {
 
+/// Where a model runs. The results have the same bits everywhere.
+enum class DeviceChoice : std::uint8_t {
+  kCpu = 0,
+  kCuda = 1,  ///< An error where the build, the machine or the model does not allow it.
+  kAuto = 2,  ///< CUDA where it can run the model, else the processor.
+};
+
 struct ModelOptions {
   int threads = 0;                          ///< 0: usable_cores().
   std::shared_ptr<Executor> executor = {};  ///< Takes the place of `threads` where given.
   bool vocabulary_only = false;             ///< Tokenizer and template alone; sessions are refused.
   bool fast = false;  ///< Relaxes the numerics law (oneDNN); needs QUERN_WITH_ONEDNN.
+  DeviceChoice device = DeviceChoice::kCpu;
 };
 
 /// One tensor as `inspect` shows it. `name` lives as long as the model.

@@ -93,11 +93,19 @@ void quern_tokens_free(quern_tokens* tokens);
 
 /* ---- Models ---- */
 
+/** Where a model runs. The results have the same bits everywhere. */
+typedef enum quern_device {
+  QUERN_DEVICE_CPU = 0,
+  QUERN_DEVICE_CUDA = 1, /**< An error where the build, the machine or the model does not allow it. */
+  QUERN_DEVICE_AUTO = 2  /**< CUDA where it can run the model, else the processor. */
+} quern_device;
+
 typedef struct quern_model_options {
   size_t size;
   int32_t threads;         /**< 0: the cores that affinity and quota leave. */
   int32_t vocabulary_only; /**< Tokenizer and template alone. */
   int32_t fast;            /**< Relaxes the numerics law. */
+  int32_t device;          /**< A quern_device. */
 } quern_model_options;
 void quern_model_options_init(quern_model_options* options);
 

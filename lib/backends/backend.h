@@ -104,6 +104,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string_view name() const noexcept = 0;
   virtual std::string_view isa() const noexcept = 0;
+  /// Whether the machine has what the backend needs; the error says what it lacks.
+  virtual Status available() const { return {}; }
   /// An op or encoding that the backend lacks is kUnsupported naming op, shape and backend.
   virtual Result<std::unique_ptr<Program>> compile(std::shared_ptr<const graph::Graph> graph,
                                                    const CompileOptions& options) const = 0;

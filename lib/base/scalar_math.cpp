@@ -5,43 +5,16 @@
 #include <cstdint>
 #include <limits>
 
+#include "base/sin_cos.h"
+
 namespace quern::base {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// Constants in parts of 33 bits, so that products with small whole numbers are exact.
-constexpr double kHalfPi1 = 0x1.921fb54400000p+0, kHalfPi2 = 0x1.0b4611a600000p-34,
-                 kHalfPi3 = 0x1.3198a2e037073p-69;
+// ln 2 in parts of 33 bits, so that products with small whole numbers are exact.
 constexpr double kLn2High = 0x1.62e42fee00000p-1, kLn2Low = 0x1.a39ef35793c76p-33;
-
-/// 1/n! for n = 0 … 20.
-struct Factorials {
-  double inverse[21];
-  constexpr Factorials() : inverse{} {
-    double f = 1.0;  // Exact up to 18!, correctly rounded beyond.
-    for (int n = 0; n <= 20; ++n) {
-      if (n > 0) f *= n;
-      inverse[n] = 1.0 / f;
-    }
-  }
-};
-constexpr Factorials kFactorials;
-
-/// A number as an unevaluated sum; |low| ≤ ulp(high)/2.
-struct Pair {
-  double high, low;
-};
-Pair two_sum(double a, double b) {
-  const double s = a + b;
-  const double t = s - a;
-  return {s, (a - (s - t)) + (b - t)};
-}
-Pair two_product(double a, double b) {
-  const double p = a * b;
-  return {p, std::fma(a, b, -p)};
-}
 
 /// x·2^n for any n that matters, rounded once.
 double scale_by_power(double x, int n) {
@@ -50,16 +23,6 @@ double scale_by_power(double x, int n) {
   };
   const int half = n / 2;
   return (x * power(half)) * power(n - half);
-}
-
-/// Σ r^(n−first)/n! for n = first … last, step `step`, with alternating signs where asked.
-double taylor(double r, int first, int last, int step, bool alternate) {
-  double p = 0.0;
-  for (int n = last; n >= first; n -= step) {
-    const bool negative = alternate && ((n - first) / step) % 2 == 1;
-    p = std::fma(p, r, negative ? -kFactorials.inverse[n] : kFactorials.inverse[n]);
-  }
-  return p;
 }
 
 /// e^(x + low), |low| tiny.
@@ -108,35 +71,7 @@ Pair log_pair(double x) {
 
 }  // namespace
 
-SinCos sin_cos(double x) noexcept {
-  if (!(x >= -1e9 && x <= 1e9)) return {kNan, kNan};
-  // x = n·π/2 + r; r as a pair.
-  const double n = std::nearbyint(x * 0x1.45f306dc9c883p-1);
-  const Pair product1 = two_product(n, kHalfPi1), product2 = two_product(n, kHalfPi2);
-  const double a = x - product1.high;  // Exact: the two are close.
-  const Pair b = two_sum(a, -product2.high);
-  const Pair c = two_sum(b.high, -product1.low);
-  const Pair r = two_sum(c.high, (b.low + c.low) - product2.low - n * kHalfPi3);
-  const double z = r.high * r.high;
-  // sin(r + ε) = sin r + ε·cos r, cos(r + ε) = cos r − ε·sin r.
-  const double s_rest = -(z * r.high) * taylor(z, 3, 19, 2, true);
-  const double c_rest = z * z * taylor(z, 4, 20, 2, true);
-  const double half = 0.5 * z;
-  const double c_head = 1.0 - half;
-  const double c_error = (1.0 - c_head) - half + std::fma(-0.5 * r.high, r.high, half);
-  const double sine = r.high + (s_rest + r.low * (1.0 - half));
-  const double cosine = c_head + (c_error + (c_rest - r.low * r.high));
-  switch (static_cast<std::int64_t>(n) & 3) {
-    case 0:
-      return {sine, cosine};
-    case 1:
-      return {cosine, -sine};
-    case 2:
-      return {-sine, -cosine};
-    default:
-      return {-cosine, sine};
-  }
-}
+SinCos sin_cos(double x) noexcept { return sin_cos_of(x); }
 
 double exp(double x) noexcept { return exp_pair(x, 0.0); }
 

@@ -175,6 +175,8 @@ struct KernelTable {
   void (*clamp)(const float* x, float limit, std::int64_t n, float* y);
   /// y = cap · tanh(x / cap); y may equal x.
   void (*softcap)(const float* x, float cap, std::int64_t n, float* y);
+  /// y = log(1 + e^x), as softplus_of (generic/math.h) orders it; y may equal x.
+  void (*softplus)(const float* x, std::int64_t n, float* y);
   /// y = f(x); y may equal x.
   std::array<void (*)(const float* x, std::int64_t n, float* y), kActivations> activation;
   /// y = f(gate) · up; y may equal gate or up.

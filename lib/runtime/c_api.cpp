@@ -97,7 +97,7 @@ void quern_tokens_free(quern_tokens* tokens) {
 }
 
 void quern_model_options_init(quern_model_options* options) {
-  if (options != nullptr) *options = {sizeof(quern_model_options), 0, 0, 0};
+  if (options != nullptr) *options = {sizeof(quern_model_options), 0, 0, 0, 0};
 }
 
 quern_code quern_model_open(const char* path, size_t path_length,
@@ -113,6 +113,12 @@ quern_code quern_model_open(const char* path, size_t path_length,
     open_options.threads = given.threads;
     open_options.vocabulary_only = given.vocabulary_only != 0;
     open_options.fast = given.fast != 0;
+    if (given.device < QUERN_DEVICE_CPU || given.device > QUERN_DEVICE_AUTO)
+      return quern::Error(quern::ErrorCode::kOutOfRange, "no such device")
+          .of("device")
+          .want("0 … 2")
+          .got(std::to_string(given.device));
+    open_options.device = static_cast<quern::DeviceChoice>(given.device);
     QUERN_TRY(opened, quern::Model::open(std::string(name), open_options));
     *model = new quern_model{std::move(opened)};
     return {};

@@ -99,6 +99,27 @@ Status read_decoder_start(Model::State& state) {
   return {};
 }
 
+/// The backend `name`, if it has a device and can run the model's graphs.
+Result<const backends::Backend*> backend_for(const Model::State& state, std::string_view name) {
+  QUERN_TRY(backend, backends::find_backend(name));
+  QUERN_CHECK(backend->available());
+  backends::CompileOptions options;
+  options.max_rows = options.max_positions = options.max_source = 1;
+  options.executor = state.executor;
+  for (const auto& graph : {state.graph, state.source_graph})
+    if (graph != nullptr) QUERN_CHECK(backend->plan(*graph, options, {}));
+  return backend;
+}
+
+Result<const backends::Backend*> choose_backend(const Model::State& state) {
+  const DeviceChoice device = state.options.device;
+  if (device == DeviceChoice::kCpu) return backends::find_backend("cpu");
+  auto cuda = backend_for(state, "cuda");
+  if (cuda.ok() || device == DeviceChoice::kCuda) return cuda;
+  base::log("dispatch", "the processor runs the model: " + cuda.error().describe());
+  return backends::find_backend("cpu");
+}
+
 Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
   const std::string& path = state.file.path();
   QUERN_TRY(name, in_file(state.config.string("architecture"), path));
@@ -116,10 +137,8 @@ Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
         .want("1 … " + std::to_string(kMaxContext))
         .got(std::to_string(max_seq_len));
   QUERN_TRY(graphs, in_file(build_graphs(*architecture, state.config, state.file, extra), path));
-  QUERN_TRY(backend, backends::find_backend("cpu"));
   state.max_seq_len = max_seq_len;
   state.vocab_size = graphs.graph.vocab_size;
-  state.backend = backend;
   state.executor = state.options.executor;
   if (!state.executor) {
     QUERN_TRY(executor, make_executor(state.options.threads));
@@ -133,6 +152,8 @@ Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
     QUERN_CHECK(in_file(read_decoder_start(state), path));
     if (!state.generation.says_sampled) state.generation.sampling.temperature = 0.0F;
   }
+  QUERN_TRY(backend, in_file(choose_backend(state), path));
+  state.backend = backend;
   return in_file(read_encoder_defaults(state), path);
 }
 

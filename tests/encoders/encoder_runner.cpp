@@ -26,8 +26,9 @@ std::vector<float> golden_part(const formats::SafetensorsFile& golden, const std
   return {first, first + static_cast<std::ptrdiff_t>(std::min(n, each))};
 }
 
-Result<EncoderRunner> EncoderRunner::create(const GoldenModel& model, int threads) {
-  QUERN_TRY(backend, backends::find_backend("cpu"));
+Result<EncoderRunner> EncoderRunner::create(const GoldenModel& model, int threads,
+                                            const std::string& name) {
+  QUERN_TRY(backend, backends::find_backend(name));
   QUERN_TRY(executor, make_executor(threads));
   backends::CompileOptions compile;
   compile.max_rows = compile.max_outputs = compile.max_positions = 192;

@@ -22,7 +22,8 @@ std::vector<float> golden_part(const formats::SafetensorsFile& golden, const std
 
 class EncoderRunner {
  public:
-  static Result<EncoderRunner> create(const GoldenModel& model, int threads);
+  static Result<EncoderRunner> create(const GoldenModel& model, int threads,
+                                      const std::string& backend = "cpu");
 
   /// One step with all texts and all rows as outputs.
   Status run(const std::vector<Text>& texts);

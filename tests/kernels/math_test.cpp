@@ -48,10 +48,12 @@ double worst_relative(double (*f)(double), Reference reference, double low, doub
 float exp_lane(float x) { return exp_of(Lane{x}).v; }
 float tanh_lane(float x) { return tanh_of(Lane{x}).v; }
 float erf_lane(float x) { return erf_of(Lane{x}).v; }
+float softplus_lane(float x) { return softplus_of(Lane{x}).v; }
 
 long double exp_long(long double x) { return std::exp(x); }
 long double tanh_long(long double x) { return std::tanh(x); }
 long double erf_long(long double x) { return std::erf(x); }
+long double softplus_long(long double x) { return std::log1p(std::exp(x)); }
 long double log_long(long double x) { return std::log(x); }
 long double sin_long(long double x) { return std::sin(x); }
 long double cos_long(long double x) { return std::cos(x); }
@@ -61,16 +63,19 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace
 
-TEST_CASE("exp, tanh and erf are within their units in the last place") {
+TEST_CASE("exp, tanh, erf and softplus are within their units in the last place") {
   CHECK(worst_ulp(exp_lane, exp_long, -105.0f, 88.7f) <= 2.0);
   CHECK(worst_ulp(exp_lane, exp_long, -1.0f, 1.0f) <= 2.0);
   CHECK(worst_ulp(tanh_lane, tanh_long, -12.0f, 12.0f) <= 4.0);
   CHECK(worst_ulp(tanh_lane, tanh_long, -0.7f, 0.7f) <= 4.0);
   CHECK(worst_ulp(erf_lane, erf_long, -5.0f, 5.0f) <= 4.0);
   CHECK(worst_ulp(erf_lane, erf_long, -1e-3f, 1e-3f) <= 4.0);
+  CHECK(worst_ulp(softplus_lane, softplus_long, -103.0f, 40.0f) <= 4.0);
+  CHECK(worst_ulp(softplus_lane, softplus_long, -20.0f, 0.0f) <= 4.0);
+  CHECK(worst_ulp(softplus_lane, softplus_long, -1.0f, 1.0f) <= 4.0);
 }
 
-TEST_CASE("exp, tanh and erf behave at the ends of their ranges") {
+TEST_CASE("exp, tanh, erf and softplus behave at the ends of their ranges") {
   CHECK(exp_lane(kInfinity) == kInfinity);
   CHECK(exp_lane(-kInfinity) == 0.0f);
   CHECK(exp_lane(0.0f) == 1.0f);
@@ -86,6 +91,13 @@ TEST_CASE("exp, tanh and erf behave at the ends of their ranges") {
   CHECK(erf_lane(kInfinity) == 1.0f);
   CHECK(erf_lane(-7.0f) == -1.0f);
   CHECK(std::isnan(erf_lane(kNan)));
+  CHECK(softplus_lane(kInfinity) == kInfinity);
+  CHECK(softplus_lane(-kInfinity) == 0.0f);
+  CHECK(softplus_lane(0.0f) == std::log(2.0f));
+  CHECK(softplus_lane(20.0f) == 20.0f);
+  CHECK(softplus_lane(1e30f) == 1e30f);
+  CHECK(softplus_lane(-100.0f) > 0.0f);
+  CHECK(std::isnan(softplus_lane(kNan)));
 }
 
 TEST_CASE("double functions are accurate to 1e-15") {

@@ -143,7 +143,7 @@ Result<GoldenModel> GoldenModel::load(const std::string& directory, const std::s
 }
 
 Result<Runner> Runner::create(const GoldenModel& model, const Options& options) {
-  QUERN_TRY(backend, backends::find_backend("cpu"));
+  QUERN_TRY(backend, backends::find_backend(options.backend));
   QUERN_TRY(executor, make_executor(options.threads));
   backends::CompileOptions compile;
   compile.max_rows = compile.max_outputs = options.max_rows;

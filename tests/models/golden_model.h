@@ -49,6 +49,7 @@ class Runner {
     std::int64_t max_rows = 64;
     std::int64_t capacity = 256;
     KvType kv = KvType::kAuto;
+    std::string backend = "cpu";
   };
   static Result<Runner> create(const GoldenModel& model, const Options& options);
 

@@ -1,23 +1,13 @@
 #include "backends/cpu/cpu_backend.h"
 
-#include "backends/cpu/kv_cache.h"
 #include "backends/cpu/lowering.h"
 #include "backends/cpu/program.h"
+#include "backends/kv_choice.h"
+#include "backends/sequence_layout.h"
 #include "kernels/dispatch.h"
 
 namespace quern::backends::cpu {
 namespace {
-
-/// Float weights keep a float32 cache, so that logits can be compared to a reference; quantized
-/// ones f16.
-KvType resolve(KvType kv, const graph::Graph& graph) {
-  if (kv != KvType::kAuto) return kv;
-  for (const graph::Weight& weight : graph.weights) {
-    const EncodingInfo* info = find_encoding(weight.view.encoding);
-    if (info != nullptr && info->rows != RowFormat::kF32) return KvType::kF16;
-  }
-  return KvType::kF32;
-}
 
 Status check(const CompileOptions& options) {
   if (options.executor == nullptr || options.max_rows < 1 || options.max_outputs < 0 ||
@@ -46,7 +36,7 @@ Result<std::unique_ptr<Program>> CpuBackend::compile(std::shared_ptr<const graph
                                                      const CompileOptions& options) const {
   QUERN_CHECK(check(options));
   QUERN_TRY(table, kernels::default_kernels());
-  const KvType kv = resolve(options.kv, *graph);
+  const KvType kv = choose_kv(options.kv, *graph);
   QUERN_TRY(lowered, Lowering::lower(*graph, options, kv, *table));
   return CpuProgram::create(std::move(graph), options, kv, *table, std::move(lowered));
 }
@@ -55,9 +45,9 @@ Result<ProgramPlan> CpuBackend::plan(const graph::Graph& graph, const CompileOpt
                                      const SequenceSize& size) const {
   QUERN_CHECK(check(options));
   QUERN_TRY(table, kernels::default_kernels());
-  const KvType kv = resolve(options.kv, graph);
+  const KvType kv = choose_kv(options.kv, graph);
   QUERN_TRY(lowered, Lowering::lower(graph, options, kv, *table));
-  const KvLayout layout(graph, kv, size);
+  const SequenceLayout layout(graph, kv, size);
   return ProgramPlan{CpuProgram::memory_bytes(lowered, options.executor->threads()),
                      layout.bytes() + layout.source_bytes()};
 }

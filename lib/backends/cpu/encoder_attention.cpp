@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "backends/cpu/ops.h"
-#include "backends/cpu/relative_positions.h"
+#include "backends/relative_positions.h"
 
 namespace quern::backends::cpu {
 namespace {

@@ -1,50 +1,12 @@
 #include "backends/cpu/kv_cache.h"
 
 #include <cstring>
-#include <string>
 
 namespace quern::backends::cpu {
-namespace {
-
-std::int64_t blocks_for(std::int64_t positions) {
-  return (positions + kernels::kKvBlock - 1) / kernels::kKvBlock;
-}
-
-}  // namespace
-
-KvLayout::KvLayout(const graph::Graph& graph, KvType type, const SequenceSize& size)
-    : blocks_(blocks_for(size.positions)), type_(type) {
-  layers_.reserve(graph.states.size());
-  for (const graph::KvState& state : graph.states) {
-    std::uint64_t& bytes = state.source ? source_bytes_ : bytes_;
-    const Layer layer{bytes,
-                      state.n_kv_heads,
-                      state.source ? blocks_for(size.source) : blocks_,
-                      kernels::kv_key_block_bytes(type, state.head_dim),
-                      kernels::kv_value_block_bytes(type, state.value_dim),
-                      state.source};
-    bytes += static_cast<std::uint64_t>(layer.heads * layer.blocks *
-                                        (layer.k_block_bytes + layer.v_block_bytes));
-    layers_.push_back(layer);
-  }
-  rolling_begin_ = bytes_;
-  for (const graph::RollingState& state : graph.rolling) {
-    rolling_.push_back(bytes_);
-    bytes_ += (static_cast<std::uint64_t>(state.floats) * sizeof(float) + 63) / 64 * 64;
-  }
-}
-
-kernels::KvHead KvLayout::head(std::byte* base, std::byte* source, graph::StateId state,
-                               std::int64_t head) const noexcept {
-  const Layer& layer = layers_[static_cast<std::size_t>(state)];
-  const std::int64_t head_bytes = layer.blocks * (layer.k_block_bytes + layer.v_block_bytes);
-  std::byte* k = (layer.source ? source : base) + layer.offset + head * head_bytes;
-  return {k, k + layer.blocks * layer.k_block_bytes, layer.k_block_bytes, layer.v_block_bytes};
-}
 
 Result<std::unique_ptr<SequenceState>> KvCache::create(const graph::Graph& graph, KvType type,
                                                        const SequenceSize& size) {
-  KvLayout layout(graph, type, size);
+  SequenceLayout layout(graph, type, size);
   QUERN_TRY(memory, base::PageBuffer::allocate(layout.bytes()));
   QUERN_TRY(source, base::PageBuffer::allocate(layout.source_bytes()));
   auto shared = std::make_shared<SourceCache>();
@@ -54,35 +16,20 @@ Result<std::unique_ptr<SequenceState>> KvCache::create(const graph::Graph& graph
 }
 
 Status KvCache::rewind(std::int64_t position) {
-  if (position < 0 || position > capacity()) {
-    return Error(ErrorCode::kOutOfRange, "a position lies outside the sequence").of("position");
-  }
+  QUERN_CHECK(layout_.check_rewind(position));
   const auto [begin, bytes] = layout_.rolling_part();
-  if (bytes > 0 && position > 0) {
-    return Error(ErrorCode::kUnsupported, "a recurrent model cannot go back but to the beginning")
-        .of("position")
-        .want("0")
-        .got(std::to_string(position));
-  }
   if (bytes > 0) std::memset(memory_.data() + begin, 0, static_cast<std::size_t>(bytes));
   return {};  // Positions are overwritten when they are written again; nothing after them is read.
 }
 
 Status KvCache::copy_from(const SequenceState& other, std::int64_t position) {
   const auto& theirs = static_cast<const KvCache&>(other);
-  if (position < 0 || position > capacity() || position > theirs.capacity() ||
-      theirs.layout_.states() != layout_.states() || theirs.layout_.type() != layout_.type()) {
-    return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
-  }
+  QUERN_CHECK(layout_.check_copy(theirs.layout_, position));
   const auto [rolling, rolling_bytes] = layout_.rolling_part();
-  if (rolling_bytes != theirs.layout_.rolling_part().second ||
-      layout_.source_bytes() != theirs.layout_.source_bytes()) {
-    return Error(ErrorCode::kInvalidArgument, "the sequences do not fit together").of("copy_from");
-  }
   source_ = theirs.source_;
   std::memcpy(memory_.data() + rolling, theirs.memory_.data() + theirs.layout_.rolling_part().first,
               static_cast<std::size_t>(rolling_bytes));
-  const std::int64_t blocks = blocks_for(position);
+  const std::int64_t blocks = SequenceLayout::blocks_for(position);
   for (std::size_t i = 0; i < layout_.states(); ++i) {
     const auto state = static_cast<graph::StateId>(i);
     if (layout_.is_source(state)) continue;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "backends/cpu/relative_positions.h"
 #include "backends/cpu/step.h"
+#include "backends/relative_positions.h"
 #include "backends/step_recorder.h"
 #include "graph/graph.h"
 

@@ -11,7 +11,11 @@
 #endif
 #endif
 
-#if defined(_MSC_VER)
+#if defined(__CUDACC__)
+// Code for a device (lib/backends/cuda) uses the polynomials too.
+#define QUERN_INLINE __host__ __device__ __forceinline__
+#define QUERN_INLINE_LAMBDA
+#elif defined(_MSC_VER)
 #define QUERN_INLINE __forceinline
 #define QUERN_INLINE_LAMBDA
 #elif defined(QUERN_INSTRUMENTED)

@@ -131,6 +131,19 @@ QUERN_INLINE V erf_of(V x) {
   return select(less(a, V::all(0.92f)), small, with_sign(large, x));
 }
 
+/// log(1 + e^x) = max(x, 0) + log1p(e^−|x|), at most 4 ulp; exact limits at ±∞.
+/// log1p y = 2·artanh(y/(2 + y)), whose argument is at most ⅓.
+template <class V>
+QUERN_INLINE V softplus_of(V x) {
+  const V zero = V::all(0.0f);
+  const V y = exp_of(zero - abs_of(x));
+  const V s = y / (V::all(2.0f) + y);
+  const V z = s * s;
+  const V p = horner(z, 0.666666388512f, 0.400076717138f, 0.282339572906f, 0.268675476313f);
+  const V log = fma(s * z, p, s + s);
+  return select(less(x, zero), zero, x) + log;
+}
+
 /// x / (1 + e^(−s)): the shape of SiLU and of the tanh form of GELU.
 template <class V>
 QUERN_INLINE V gated_by_sigmoid(V x, V s) {

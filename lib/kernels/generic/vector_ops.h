@@ -138,6 +138,10 @@ struct VectorOps {
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return c * tanh_of(lanes(x) / c); });
   }
 
+  static void softplus(const float* x, std::int64_t n, float* y) {
+    map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return softplus_of(lanes(x)); });
+  }
+
   template <Activation kind>
   static void activation(const float* x, std::int64_t n, float* y) {
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return activate<kind>(lanes(x)); });
@@ -277,6 +281,7 @@ struct VectorOps {
     table.cutoff = cutoff;
     table.clamp = clamp;
     table.softcap = softcap;
+    table.softplus = softplus;
     table.softmax = softmax;
     table.dot = dot;
     table.scan = scan;

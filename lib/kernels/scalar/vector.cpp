@@ -91,6 +91,10 @@ void softcap(const float* x, float cap, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = cap * tanh_scalar(x[i] / cap);
 }
 
+void softplus(const float* x, std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = softplus_of(Lane{x[i]}).v;
+}
+
 template <Activation kind>
 void activation(const float* x, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = activate<kind>(Lane{x[i]}).v;
@@ -173,6 +177,7 @@ void install_scalar_vector(KernelTable& table) {
   table.cutoff = cutoff;
   table.clamp = clamp;
   table.softcap = softcap;
+  table.softplus = softplus;
   table.softmax = softmax;
   table.dot = dot;
   table.scan = scan;

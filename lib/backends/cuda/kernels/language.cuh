@@ -46,3 +46,10 @@
   unsigned char* const name = quern_dynamic_shared_bytes
 
 #endif
+
+/// What a member or a friend that kernels call begins with.
+#if defined(QUERN_CUDA_EMULATED)
+#define QUERN_DEVICE_MEMBER inline
+#else
+#define QUERN_DEVICE_MEMBER __device__ __forceinline__
+#endif

@@ -1,4 +1,4 @@
-#include "backends/cpu/relative_positions.h"
+#include "backends/relative_positions.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "base/scalar_math.h"
 
-namespace quern::backends::cpu {
+namespace quern::backends {
 namespace {
 
 /// The float32 nearest to log(x): the buckets' borders are defined in float32 arithmetic.
@@ -67,4 +67,4 @@ std::int64_t log_bucket(std::int64_t distance, std::int64_t n_buckets,
   return distance < 0 ? -bucket : bucket;
 }
 
-}  // namespace quern::backends::cpu
+}  // namespace quern::backends

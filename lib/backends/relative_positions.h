@@ -8,7 +8,7 @@
 #include "graph/graph.h"
 #include "kernels/kernel_table.h"
 
-namespace quern::backends::cpu {
+namespace quern::backends {
 
 /// The bucket of a key `distance` = key − query positions away, 0 … n_buckets − 1 (Raffel et al.
 /// 2020, "T5", section 2.1): small distances have buckets of their own, larger ones share
@@ -31,6 +31,10 @@ class DistanceBias {
   const float* row(std::int64_t head, std::int64_t position) const noexcept {
     return values_.data() + head * stride_ + back_ - position;
   }
+  /// All of it, `[n_heads, stride]`: distance d stands at back + d.
+  const std::vector<float>& values() const noexcept { return values_; }
+  std::int64_t back() const noexcept { return back_; }
+  std::int64_t stride() const noexcept { return stride_; }
 
  private:
   std::int64_t back_, stride_;
@@ -42,4 +46,4 @@ class DistanceBias {
 std::int64_t log_bucket(std::int64_t distance, std::int64_t n_buckets,
                         std::int64_t max_distance) noexcept;
 
-}  // namespace quern::backends::cpu
+}  // namespace quern::backends

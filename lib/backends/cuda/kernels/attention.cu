@@ -1,0 +1,165 @@
+// Attention to the keys and values of a sequence or of its source.
+#include "backends/cuda/kernels/attention.cuh"
+
+namespace quern::backends::cuda {
+namespace {
+
+/// Numbers that stand `step` apart.
+template <KvType type>
+struct NumberReader {
+  const std::byte* from;
+  int step;
+  QUERN_DEVICE_MEMBER float operator()(int at) const { return load_number<type>(from, step * at); }
+};
+
+/// Words of four codes that stand `step` apart; of q4 one nibble of each byte.
+struct WordReader {
+  const unsigned* from;
+  int step, shift;
+  unsigned mask;
+  QUERN_DEVICE_MEMBER unsigned operator()(int at) const {
+    return (from[static_cast<long long>(step) * at] >> shift) & mask;
+  }
+};
+
+/// One head of a state of one sequence.
+template <KvType type>
+struct CacheView {
+  static constexpr KvType kType = type;
+  const AttentionArgs& args;
+  const SequenceRecord& sequence;
+  HeadBlocks blocks;
+
+  QUERN_DEVICE_MEMBER CacheView(const AttentionArgs& its_args, const SequenceRecord& its_sequence,
+                                int kv_head)
+      : args(its_args),
+        sequence(its_sequence),
+        blocks(its_args.state, its_sequence, kv_head) {}
+
+  QUERN_DEVICE_MEMBER Seen see(int row) const {
+    const int position = args.arrays.positions[row], window = args.shape.window;
+    return {window > 0 ? max(0, position - window + 1) : 0,
+            args.state.source ? sequence.source_rows : position + 1, position};
+  }
+  QUERN_DEVICE_MEMBER NumberReader<type> key(int p) const {
+    const int j = p % kBlockPositions;
+    return {blocks.key_block(p / kBlockPositions) +
+                kNumberBytes<type> * (j / 16 * args.shape.head_dim * 16 + j % 16),
+            16};
+  }
+  /// Column d of the values of the block that begins at position `first`.
+  QUERN_DEVICE_MEMBER NumberReader<type> value(int first, int d) const {
+    return {blocks.value_block(first / kBlockPositions) + kNumberBytes<type> * d,
+            up_to(args.shape.value_dim, 16)};
+  }
+  QUERN_DEVICE_MEMBER const unsigned* key_words(int p) const {
+    const int j = p % kBlockPositions;
+    return reinterpret_cast<const unsigned*>(blocks.key_block(p / kBlockPositions)) +
+           j / 16 * cuda::key_words<type>(args.shape.head_dim) * 16 + j % 16;
+  }
+  QUERN_DEVICE_MEMBER WordReader value_words(int first, int d) const {
+    const auto* block = reinterpret_cast<const unsigned*>(
+        blocks.value_block(first / kBlockPositions));
+    if constexpr (type == KvType::kQ8)
+      return {block + d, value_columns<type>(args.shape.value_dim), 0, 0xffffffffu};
+    return {block + d / 32 * 16 + d % 16, value_columns<type>(args.shape.value_dim) / 2,
+            d % 32 < 16 ? 0 : 4, 0x0f0f0f0fu};
+  }
+  QUERN_DEVICE_MEMBER float key_scale(int p) const {
+    return scale(blocks.key_block(p / kBlockPositions), key_code_bytes<type>(args.shape.head_dim),
+                 p);
+  }
+  QUERN_DEVICE_MEMBER float value_exponent(int p) const {
+    return scale(blocks.value_block(p / kBlockPositions),
+                 value_code_bytes<type>(args.shape.value_dim), p);
+  }
+  static QUERN_DEVICE_MEMBER float scale(const std::byte* block, int code_bytes, int p) {
+    return reinterpret_cast<const float*>(block + code_bytes)[p % kBlockPositions];
+  }
+
+  QUERN_DEVICE_MEMBER bool adds() const {
+    return args.slope != nullptr || args.bias.values != nullptr;
+  }
+  QUERN_DEVICE_MEMBER float added(const Query& query, int p, float s) const {
+    if (args.slope != nullptr)
+      s = s + args.slope[query.head] * static_cast<float>(p - query.position);
+    if (args.bias.values != nullptr) s = s + distance_bias(args.bias, query, p);
+    return s;
+  }
+};
+
+QUERN_DEVICE TilePlace tile_of(const AttentionArgs& args) {
+  const int sequences = args.arrays.sequence[args.rows - 1] + 1;
+  return place_tile(args.shape, sequences, [&](int s) {
+    return s < sequences ? args.arrays.sequences[s].first_row : args.rows;
+  });
+}
+
+/// Acc, m and l of a span of one row and head.
+QUERN_DEVICE float* partial_of(const AttentionArgs& args, long long row_and_head, int span) {
+  return args.partials + (row_and_head * args.spans + span) * (args.shape.value_dim + 2);
+}
+
+template <KvType type>
+QUERN_DEVICE void attend(const AttentionArgs& args) {
+  QUERN_DYNAMIC_SHARED(memory);
+  const TilePlace place = tile_of(args);
+  if (place.rows == 0) return;
+  const CacheView<type> view(args, args.arrays.sequences[place.sequence], place.kv_head);
+  const Attend<CacheView<type>> tile(args.shape, view, place, args.q, memory);
+  if (args.partials == nullptr) return tile.attend_all(args.sink, args.out);
+  const int span = static_cast<int>(blockIdx.z), value_dim = args.shape.value_dim;
+  if (span < tile.first_span() || span >= tile.last_span()) return;
+  tile.attend_span(span, [&](int i, int d, float acc) {
+    partial_of(args, tile.at(i), span)[d] = acc;
+  });
+  if (tile.thread >= tile.queries) return;
+  float* partial = partial_of(args, tile.at(tile.thread), span);
+  partial[value_dim] = tile.tile.span_m[tile.thread];
+  partial[value_dim + 1] = tile.tile.span_l[tile.thread];
+}
+
+}  // namespace
+
+QUERN_KERNEL_BOUNDS(quern_attention_f32, AttentionArgs, kAttentionThreads) {
+  attend<KvType::kF32>(args);
+}
+QUERN_KERNEL_BOUNDS(quern_attention_f16, AttentionArgs, kAttentionThreads) {
+  attend<KvType::kF16>(args);
+}
+QUERN_KERNEL_BOUNDS(quern_attention_bf16, AttentionArgs, kAttentionThreads) {
+  attend<KvType::kBF16>(args);
+}
+QUERN_KERNEL_BOUNDS(quern_attention_q8, AttentionArgs, kAttentionThreads) {
+  attend<KvType::kQ8>(args);
+}
+QUERN_KERNEL_BOUNDS(quern_attention_q4, AttentionArgs, kAttentionThreads) {
+  attend<KvType::kQ4>(args);
+}
+
+QUERN_KERNEL_BOUNDS(quern_attention_merge, AttentionMergeArgs, kMergeThreads) {
+  const AttentionArgs& of = args.of;
+  const int value_dim = of.shape.value_dim;
+  const long long item = blockIdx.x;
+  const int row = static_cast<int>(item / of.shape.heads);
+  const int head = static_cast<int>(item % of.shape.heads);
+  // Of what a row sees no more is needed than from where to where, the same for every type.
+  const CacheView<KvType::kF32> view(of, of.arrays.sequences[of.arrays.sequence[row]], 0);
+  const Seen seen = view.see(row);
+  const int first = seen.begin / kSpanPositions;
+  const int last = (seen.end + kSpanPositions - 1) / kSpanPositions;
+  for (int d = static_cast<int>(threadIdx.x); d < value_dim; d += kMergeThreads) {
+    float m = of.sink == nullptr ? lowest() : of.sink[head] * kLog2E;
+    float l = of.sink == nullptr ? 0.0f : 1.0f, acc = 0.0f;
+    for (int span = first; span < last; ++span) {
+      const float* partial = partial_of(of, item, span);
+      const float l_b = partial[value_dim + 1];
+      if (l_b == 0.0f) continue;
+      const MergeFactors factors = merge_state(m, l, partial[value_dim], l_b);
+      acc = __fmaf_rn(acc, factors.keep, partial[d] * factors.add);
+    }
+    of.out[item * value_dim + d] = finished(acc, l);
+  }
+}
+
+}  // namespace quern::backends::cuda

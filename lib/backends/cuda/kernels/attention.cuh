@@ -1,0 +1,507 @@
+/// \file
+/// Attention of one tile of queries, span by span, in the order of kernels::AttentionArgs.
+///
+/// A span's scores are computed a position to a thread, a chunk of queries at a time; half a warp
+/// turns a block's scores of one query into weights; then 64 threads of each block of positions
+/// sum values a column to a thread. What the blocks gave is merged in their order.
+///
+/// A View says where keys and values lie: kType, head_dim, value_dim; see(row, seen); key(p), a
+/// reader of the plain key at a position; value_row(p); for coded types the words and scales of
+/// both; adds(), whether scores are more than a product, and added(query, p, s), the score with it.
+#pragma once
+
+#include "backends/cuda/kernels/attention_args.h"
+#include "backends/cuda/kernels/kv_state.cuh"
+#include "backends/cuda/kernels/lane.cuh"
+
+namespace quern::backends::cuda {
+
+inline constexpr float kLog2E = 1.44269504f;
+inline constexpr float kMagic = 12582912.0f;  // 1.5·2²³: adding it rounds to an integer.
+inline constexpr unsigned kLowestBits = 0xff800000u;
+
+QUERN_DEVICE float lowest() { return __uint_as_float(kLowestBits); }
+QUERN_DEVICE float exp2_lane(float x) { return kernels::exp2_of(Lane{x}).v; }
+
+/// One query: where it stands and what it sees.
+struct Query {
+  int row, head, position;
+};
+
+QUERN_DEVICE float distance_bias(const DistanceArgs& bias, const Query& query, int p) {
+  return bias.values[query.head * bias.stride + bias.back + p - query.position];
+}
+
+/// Positions that a row sees.
+struct Seen {
+  int begin, end, position;
+};
+
+/// The rows and heads of a block. Empty where the block has no work.
+struct TilePlace {
+  int sequence = 0, first_row = 0, rows = 0, kv_head = 0, first_head = 0, heads = 0;
+
+  QUERN_DEVICE_MEMBER int queries() const { return rows * heads; }
+  QUERN_DEVICE_MEMBER int row(int i) const { return first_row + i / heads; }
+  QUERN_DEVICE_MEMBER int head(int i) const { return first_head + i % heads; }
+};
+
+/// Sequence s has the tiles from number first_row(s) / tile_rows + s on: its last one may be ragged,
+/// and numbers without a tile have no work. So the grid depends on counts alone.
+template <class FirstRow>
+QUERN_DEVICE TilePlace place_tile(const AttentionShape& shape, int sequences, FirstRow first_row) {
+  const int tile_rows = shape.tile_rows(), number = static_cast<int>(blockIdx.x);
+  int low = 0, high = sequences;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (first_row(middle) / tile_rows + middle <= number ? low : high) = middle;
+  }
+  TilePlace at;
+  at.sequence = low;
+  const int first = first_row(low), end = first_row(low + 1);
+  at.first_row = first + (number - first / tile_rows - low) * tile_rows;
+  at.rows = max(0, min(tile_rows, end - at.first_row));
+  at.kv_head = static_cast<int>(blockIdx.y) / shape.chunks();
+  const int chunk = static_cast<int>(blockIdx.y) % shape.chunks() * shape.chunk_heads;
+  at.first_head = at.kv_head * shape.group() + chunk;
+  at.heads = min(shape.chunk_heads, shape.group() - chunk);
+  return at;
+}
+
+/// What a state of (m, l, acc) and another to be merged into it are multiplied with.
+struct MergeFactors {
+  float keep, add;
+};
+
+/// Merges m and l; \return the factors of acc.
+QUERN_DEVICE MergeFactors merge_state(float& m, float& l, float m_b, float l_b) {
+  const float top = m < m_b ? m_b : m;
+  const float f = exp2_lane(m - top), g = exp2_lane(m_b - top);
+  l = __fmaf_rn(l, f, l_b * g);
+  m = top;
+  return {f, g};
+}
+
+QUERN_DEVICE float finished(float acc, float l) {
+  const float r = 1.0f / l;
+  return l == 0.0f ? 0.0f : __fmaf_rn(acc, r, 0.0f);
+}
+
+/// The shared memory of a block, by query i and block b of the span.
+struct TileMemory {
+  float* q;                ///< `[queries][stride]`; coded: codes in the same place.
+  float* part;             ///< `[4 blocks][chunk][value_dim]`, over the queries.
+  float* scores;           ///< `[chunks][256][kChunk]`: x, then w.
+  unsigned char* codes;    ///< `[queries][256]` of coded weights.
+  float* top;              ///< `[queries][4]`: M of each block.
+  float* sum;              ///< l of each block.
+  MergeFactors* factors;   ///< `[queries][4]`
+  MergeFactors* into;      ///< `[queries]`: of the span into the whole.
+  float *span_m, *span_l, *m, *l, *unit;
+  int *begin, *end, *position, *code_sum;
+
+  QUERN_DEVICE_MEMBER TileMemory(unsigned char* base, bool coded, const AttentionShape& shape) {
+    const AttentionMemory memory(coded, shape);
+    const int n = shape.tile_queries;
+    q = part = reinterpret_cast<float*>(base);
+    scores = reinterpret_cast<float*>(base + memory.scores);
+    codes = base + memory.codes;
+    top = reinterpret_cast<float*>(base + memory.numbers);
+    sum = top + 4 * n;
+    factors = reinterpret_cast<MergeFactors*>(sum + 4 * n);
+    into = factors + 4 * n;
+    span_m = reinterpret_cast<float*>(into + n);
+    span_l = span_m + n;
+    m = span_l + n;
+    l = m + n;
+    unit = l + n;
+    begin = reinterpret_cast<int*>(unit + n);
+    end = begin + n;
+    position = end + n;
+    code_sum = position + n;
+  }
+  QUERN_DEVICE_MEMBER float& score(int i, int p) const {
+    return scores[(i / kChunk * kSpanPositions + p) * kChunk + i % kChunk];
+  }
+};
+
+/// Positions [from, to) of a block that a query sees.
+struct Visible {
+  int from, to;
+  QUERN_DEVICE_MEMBER Visible(const TileMemory& tile, int i, int first)
+      : from(max(tile.begin[i] - first, 0)), to(min(tile.end[i] - first, kBlockPositions)) {}
+  QUERN_DEVICE_MEMBER bool has(int j) const { return j >= from && j < to; }
+};
+
+template <class View>
+struct Attend {
+  static constexpr bool kCoded = kCodedKv<View::kType>;
+  const AttentionShape& shape;
+  const View& view;
+  const TilePlace& place;
+  const TileMemory tile;
+  const float* q;
+  const int queries, thread;
+  int begin = 0, end = 0;  ///< What any query sees.
+
+  QUERN_DEVICE_MEMBER Attend(const AttentionShape& its_shape, const View& its_view,
+                             const TilePlace& its_place, const float* all_q, unsigned char* memory)
+      : shape(its_shape),
+        view(its_view),
+        place(its_place),
+        tile(memory, kCoded, its_shape),
+        q(all_q),
+        queries(its_place.queries()),
+        thread(static_cast<int>(threadIdx.x)) {
+    if (thread < shape.tile_queries) {
+      Seen seen{0, 0, 0};
+      if (thread < queries) seen = view.see(place.row(thread));
+      tile.begin[thread] = seen.begin;
+      tile.end[thread] = seen.end;
+      tile.position[thread] = seen.position;
+    }
+    __syncthreads();
+    begin = tile.begin[0];
+    for (int i = 0; i < queries; ++i) {
+      begin = min(begin, tile.begin[i]);
+      end = max(end, tile.end[i]);
+    }
+  }
+  QUERN_DEVICE_MEMBER int first_span() const { return begin / kSpanPositions; }
+  QUERN_DEVICE_MEMBER int last_span() const { return (end + kSpanPositions - 1) / kSpanPositions; }
+  QUERN_DEVICE_MEMBER int chunks() const { return (queries + kChunk - 1) / kChunk; }
+  QUERN_DEVICE_MEMBER int query_stride() const {
+    return kCoded ? up_to(shape.head_dim, 8) / 4 : up_to(shape.head_dim, 4);
+  }
+  QUERN_DEVICE_MEMBER long long at(int i) const {
+    return static_cast<long long>(place.row(i)) * shape.heads + place.head(i);
+  }
+
+  QUERN_DEVICE_MEMBER void load_queries() const {
+    if constexpr (kCoded) {
+      for (int i = thread / 32; i < queries; i += kAttentionThreads / 32) code_query(i, thread % 32);
+    } else {
+      for (int i = thread / 32; i < queries; i += kAttentionThreads / 32) {
+        const float* from = q + at(i) * shape.head_dim;
+        for (int d = thread % 32; d < shape.head_dim; d += 32)
+          tile.q[i * query_stride() + d] = from[d];
+      }
+    }
+  }
+  /// The codes of a query, by a warp.
+  QUERN_DEVICE_MEMBER void code_query(int i, int lane) const {
+    const float* from = q + at(i) * shape.head_dim;
+    const CodeRule rule = code_rule<32>(from, shape.head_dim, 127.0f, lane);
+    unsigned* words = reinterpret_cast<unsigned*>(tile.q) + i * query_stride();
+    int sum = 0;
+    for (int w = lane; w < query_stride(); w += 32) {
+      unsigned word = 0;
+      for (int b = 0; b < 4; ++b) {
+        const int d = 4 * w + b;
+        const int code = d < shape.head_dim ? code_of(from[d], rule.factor) : 0;
+        word |= static_cast<unsigned>(code & 255) << (8 * b);
+        sum += code;
+      }
+      words[w] = word;
+    }
+    for (int w = 16; w >= 1; w /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, w);
+    if (lane != 0) return;
+    tile.code_sum[i] = sum;
+    tile.unit[i] = rule.scale * shape.scale;
+  }
+
+  /// Σ q·k of a chunk's queries, in order of d.
+  QUERN_DEVICE_MEMBER void products(int chunk, int p, float (&s)[kChunk]) const {
+    const float* rows = tile.q + chunk * kChunk * query_stride();
+    const auto key = view.key(p);
+    int d = 0;
+    for (; d + 4 <= shape.head_dim; d += 4) {
+      const float k0 = key(d), k1 = key(d + 1), k2 = key(d + 2), k3 = key(d + 3);
+      QUERN_UNROLL
+      for (int r = 0; r < kChunk; ++r) {
+        const float4 four = *reinterpret_cast<const float4*>(rows + r * query_stride() + d);
+        s[r] = __fmaf_rn(four.y, k1, __fmaf_rn(four.x, k0, s[r]));
+        s[r] = __fmaf_rn(four.w, k3, __fmaf_rn(four.z, k2, s[r]));
+      }
+    }
+    for (; d < shape.head_dim; ++d) {
+      const float k = key(d);
+      for (int r = 0; r < kChunk; ++r) s[r] = __fmaf_rn(rows[r * query_stride() + d], k, s[r]);
+    }
+    for (int r = 0; r < kChunk; ++r) s[r] = s[r] * shape.scale;
+  }
+  /// t of a chunk's queries.
+  QUERN_DEVICE_MEMBER void coded_products(int chunk, int p, float (&t)[kChunk]) const {
+    const unsigned* rows = reinterpret_cast<const unsigned*>(tile.q) +
+                           chunk * kChunk * query_stride();
+    int sums[kChunk] = {};
+    const unsigned* key = view.key_words(p);
+    for (int u = 0; u < key_words<View::kType>(shape.head_dim); ++u) {
+      const unsigned word = key[16 * u];
+      QUERN_UNROLL
+      for (int r = 0; r < kChunk; ++r) {
+        const unsigned* codes = rows + r * query_stride();
+        if constexpr (View::kType == KvType::kQ8) {
+          sums[r] = __dp4a(static_cast<int>(codes[u]), static_cast<int>(word), sums[r]);
+        } else {
+          sums[r] = __dp4a(static_cast<int>(codes[2 * u]), static_cast<int>(word & 0x0f0f0f0fu),
+                           sums[r]);
+          sums[r] = __dp4a(static_cast<int>(codes[2 * u + 1]),
+                           static_cast<int>((word >> 4) & 0x0f0f0f0fu), sums[r]);
+        }
+      }
+    }
+    const float scale = view.key_scale(p);
+    for (int r = 0; r < kChunk; ++r) {
+      const int offset = View::kType == KvType::kQ4 ? 8 * tile.code_sum[chunk * kChunk + r] : 0;
+      t[r] = static_cast<float>(sums[r] - offset) * scale;
+    }
+  }
+
+  /// x of query i at position p, from its product.
+  QUERN_DEVICE_MEMBER float exponent(int i, int p, float s) const {
+    const bool plain_score = !(shape.softcap > 0.0f) && !view.adds();
+    if constexpr (kCoded) {
+      const float unit = tile.unit[i];
+      if (plain_score) return __fmaf_rn(s, unit * kLog2E, view.value_exponent(p));
+      s = s * unit;
+    }
+    if (shape.softcap > 0.0f)
+      s = shape.softcap * kernels::tanh_of(Lane{s / shape.softcap}).v;
+    if (!plain_score) s = view.added({place.row(i), place.head(i), tile.position[i]}, p, s);
+    if constexpr (kCoded) return __fmaf_rn(s, kLog2E, view.value_exponent(p));
+    return s * kLog2E;
+  }
+  QUERN_DEVICE_MEMBER void score(int span) const {
+    const int p = span * kSpanPositions + thread;
+    if (p < begin || p >= end) return;
+    for (int chunk = 0; chunk < chunks(); ++chunk) {
+      float s[kChunk] = {};
+      if constexpr (kCoded) {
+        coded_products(chunk, p, s);
+      } else {
+        products(chunk, p, s);
+      }
+      for (int r = 0; r < kChunk; ++r) {
+        const int i = chunk * kChunk + r;
+        if (i < queries && p >= tile.begin[i] && p < tile.end[i])
+          tile.score(i, thread) = exponent(i, p, s[r]);
+      }
+    }
+  }
+
+  /// Turns x into weights, half a warp for a query and block.
+  QUERN_DEVICE_MEMBER void weigh(int span) const {
+    const int lane = thread % 16;
+    for (int item = thread / 16; item < 4 * kChunk * chunks(); item += kAttentionThreads / 16)
+      weigh_block(span, item / 4, item % 4, lane);
+  }
+  QUERN_DEVICE_MEMBER void weigh_block(int span, int i, int b, int lane) const {
+    const int first = span * kSpanPositions + b * kBlockPositions;
+    const Visible visible(tile, i, first);
+    float x[4], top = lowest();
+    for (int k = 0; k < 4; ++k) {
+      const int j = lane + 16 * k;
+      x[k] = visible.has(j) ? tile.score(i, b * kBlockPositions + j) : lowest();
+      if (top < x[k]) top = x[k];
+    }
+    for (int w = 8; w >= 1; w /= 2) {
+      const float other = __shfl_xor_sync(0xffffffffu, top, w, 16);
+      if (top < other) top = other;
+    }
+    const float reference = __fmaf_rn(top, 0.0f, top + 0.0f);
+    float sum = 0.0f;
+    for (int k = 0; k < 4; ++k) {
+      const int j = lane + 16 * k;
+      weigh_position(visible.has(j), i, b * kBlockPositions + j, first + j, x[k] - reference, sum);
+    }
+    for (int w = 8; w >= 1; w /= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, w, 16);
+    if (lane != 0) return;
+    tile.top[4 * i + b] = reference;
+    tile.sum[4 * i + b] = sum;
+  }
+  /// \param at the position in the span; \param p the absolute one.
+  QUERN_DEVICE_MEMBER void weigh_position(bool visible, int i, int at, int p, float below,
+                                          float& sum) const {
+    if constexpr (kCoded) {
+      unsigned code = 0;
+      if (visible) {
+        const float w = kernels::exp2_short(Lane{-126.0f < below ? below : -126.0f}).v;
+        const float r =
+            __fmaf_rn(view.key_scale(p), 0.0f, exp2_lane(0.0f - view.value_exponent(p)));
+        sum = __fmaf_rn(w, r, sum);
+        code = __float_as_uint(__fmaf_rn(w, 127.0f, kMagic)) & 127u;
+      }
+      tile.codes[i * kSpanPositions + at] = static_cast<unsigned char>(code);
+    } else {
+      const float w = visible ? exp2_lane(below) : 0.0f;
+      if (visible) sum = sum + w;
+      tile.score(i, at) = w;
+    }
+  }
+
+  /// Blocks [x, y) of a span that query i sees.
+  QUERN_DEVICE_MEMBER int2 blocks_of(int span, int i) const {
+    const int first = span * kSpanPositions;
+    const int from = max(tile.begin[i] - first, 0), to = min(tile.end[i] - first, kSpanPositions);
+    if (from >= to) return {0, 0};
+    return {from / kBlockPositions, (to + kBlockPositions - 1) / kBlockPositions};
+  }
+  /// How the blocks of a span are merged, and the span into the whole; a query to a thread.
+  QUERN_DEVICE_MEMBER void merge_numbers(int span) const {
+    const int i = thread;
+    if (i >= queries) return;
+    float m = lowest(), l = 0.0f;
+    const int2 blocks = blocks_of(span, i);
+    for (int b = blocks.x; b < blocks.y; ++b) {
+      MergeFactors factors = merge_state(m, l, tile.top[4 * i + b], tile.sum[4 * i + b]);
+      if constexpr (kCoded) factors.add = factors.add * (1.0f / 127.0f);
+      tile.factors[4 * i + b] = factors;
+    }
+    tile.span_m[i] = m;
+    tile.span_l[i] = l;
+    if (l != 0.0f) tile.into[i] = merge_state(tile.m[i], tile.l[i], m, l);
+  }
+
+  /// What each block of positions gives a chunk's queries, 64 threads a block, columns to threads.
+  QUERN_DEVICE_MEMBER void sum_values(int span, int chunk) const {
+    const int b = thread / kBlockPositions;
+    const int first = span * kSpanPositions + b * kBlockPositions;
+    int from = kBlockPositions, to = 0;
+    for (int r = 0; r < kChunk && chunk * kChunk + r < queries; ++r) {
+      const Visible visible(tile, chunk * kChunk + r, first);
+      if (visible.from >= visible.to) continue;
+      from = min(from, visible.from);
+      to = max(to, visible.to);
+    }
+    for (int d = thread % kBlockPositions; d < shape.value_dim; d += kBlockPositions) {
+      float o[kChunk] = {};
+      if (from < to) {
+        if constexpr (kCoded) {
+          coded_values(chunk, b, first, from, to, d, o);
+        } else {
+          plain_values(chunk, b, first, from, to, d, o);
+        }
+      }
+      for (int r = 0; r < kChunk; ++r) tile.part[(b * kChunk + r) * shape.value_dim + d] = o[r];
+    }
+  }
+  QUERN_DEVICE_MEMBER void plain_values(int chunk, int b, int first, int from, int to, int d,
+                                        float (&o)[kChunk]) const {
+    const float4* weights = reinterpret_cast<const float4*>(tile.scores) +
+                            chunk * kSpanPositions + b * kBlockPositions;
+    const auto column = view.value(first, d);
+    bool all = true;
+    for (int r = 0; r < kChunk && chunk * kChunk + r < queries; ++r) {
+      const Visible visible(tile, chunk * kChunk + r, first);
+      all = all && visible.from == from && visible.to == to;
+    }
+    if (all) return full_values(column, weights, from, to, o);
+    // A position that a query does not see may hold anything: it must not even be multiplied by 0.
+    for (int j = from; j < to; ++j) {
+      const float v = column(j);
+      for (int r = 0; r < kChunk; ++r) {
+        const int i = min(chunk * kChunk + r, queries - 1);
+        if (Visible(tile, i, first).has(j))
+          o[r] = __fmaf_rn(tile.score(chunk * kChunk + r, b * kBlockPositions + j), v, o[r]);
+      }
+    }
+  }
+  /// All queries of the chunk see positions [from, to). Eight loads are under way at a time.
+  template <class Column>
+  static QUERN_DEVICE_MEMBER void full_values(const Column& column, const float4* weights, int from,
+                                              int to, float (&o)[kChunk]) {
+    int j = from;
+    for (; j + 8 <= to; j += 8) {
+      float v[8];
+      QUERN_UNROLL
+      for (int k = 0; k < 8; ++k) v[k] = column(j + k);
+      QUERN_UNROLL
+      for (int k = 0; k < 8; ++k) add_value(weights[j + k], v[k], o);
+    }
+    for (; j < to; ++j) add_value(weights[j], column(j), o);
+  }
+  static QUERN_DEVICE_MEMBER void add_value(const float4& w, float v, float (&o)[kChunk]) {
+    o[0] = __fmaf_rn(w.x, v, o[0]);
+    o[1] = __fmaf_rn(w.y, v, o[1]);
+    o[2] = __fmaf_rn(w.z, v, o[2]);
+    o[3] = __fmaf_rn(w.w, v, o[3]);
+  }
+  QUERN_DEVICE_MEMBER void coded_values(int chunk, int b, int first, int from, int to, int d,
+                                        float (&o)[kChunk]) const {
+    const unsigned* weights = reinterpret_cast<const unsigned*>(tile.codes) +
+                              (chunk * kChunk * kSpanPositions + b * kBlockPositions) / 4;
+    int sums[kChunk] = {}, weight_sums[kChunk] = {};
+    const auto column = view.value_words(first, d);
+    for (int four = from / 4; four < (to + 3) / 4; ++four) {
+      const int word = static_cast<int>(column(four));
+      QUERN_UNROLL
+      for (int r = 0; r < kChunk; ++r) {
+        const int w = static_cast<int>(weights[r * (kSpanPositions / 4) + four]);
+        sums[r] = __dp4a(w, word, sums[r]);
+        if (View::kType == KvType::kQ4) weight_sums[r] = __dp4a(w, 0x01010101, weight_sums[r]);
+      }
+    }
+    for (int r = 0; r < kChunk; ++r) o[r] = static_cast<float>(sums[r] - 8 * weight_sums[r]);
+  }
+
+  /// Merges what the blocks gave; \param visit takes (query, column, acc of the span).
+  template <class Visit>
+  QUERN_DEVICE_MEMBER void merge_values(int span, int chunk, Visit visit) const {
+    for (int e = thread; e < kChunk * shape.value_dim; e += kAttentionThreads) {
+      const int r = e / shape.value_dim, d = e % shape.value_dim, i = chunk * kChunk + r;
+      if (i >= queries) break;
+      const int2 blocks = blocks_of(span, i);
+      float acc = 0.0f;
+      for (int b = blocks.x; b < blocks.y; ++b) {
+        const MergeFactors factors = tile.factors[4 * i + b];
+        const float o = tile.part[(b * kChunk + r) * shape.value_dim + d];
+        acc = __fmaf_rn(acc, factors.keep, o * factors.add);
+      }
+      visit(i, d, acc);
+    }
+  }
+
+  /// One span. All threads of the block call.
+  template <class Visit>
+  QUERN_DEVICE_MEMBER void attend_span(int span, Visit visit) const {
+    load_queries();
+    __syncthreads();
+    score(span);
+    __syncthreads();
+    weigh(span);
+    __syncthreads();
+    merge_numbers(span);
+    for (int chunk = 0; chunk < chunks(); ++chunk) {
+      sum_values(span, chunk);
+      __syncthreads();
+      merge_values(span, chunk, visit);
+      __syncthreads();
+    }
+  }
+
+  /// All spans in order, and the results. \param sink per head, or nullptr.
+  QUERN_DEVICE_MEMBER void attend_all(const float* sink, float* out) const {
+    if (thread < queries) {
+      tile.m[thread] = sink == nullptr ? lowest() : sink[place.head(thread)] * kLog2E;
+      tile.l[thread] = sink == nullptr ? 0.0f : 1.0f;
+    }
+    for (int e = thread; e < queries * shape.value_dim; e += kAttentionThreads)
+      out[at(e / shape.value_dim) * shape.value_dim + e % shape.value_dim] = 0.0f;
+    __syncthreads();
+    for (int span = first_span(); span < last_span(); ++span) {
+      attend_span(span, [&](int i, int d, float acc) {
+        if (tile.span_l[i] == 0.0f) return;
+        float& whole = out[at(i) * shape.value_dim + d];
+        whole = __fmaf_rn(whole, tile.into[i].keep, acc * tile.into[i].add);
+      });
+    }
+    for (int e = thread; e < queries * shape.value_dim; e += kAttentionThreads) {
+      const int i = e / shape.value_dim;
+      float& whole = out[at(i) * shape.value_dim + e % shape.value_dim];
+      whole = finished(whole, tile.l[i]);
+    }
+  }
+};
+
+}  // namespace quern::backends::cuda

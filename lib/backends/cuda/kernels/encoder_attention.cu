@@ -1,0 +1,85 @@
+// Attention among the rows of each sequence: both directions, keys and values as the rows have them.
+#include "backends/cuda/kernels/attention.cuh"
+
+namespace quern::backends::cuda {
+namespace {
+
+/// Σ a·b by 16 virtual lanes and the tree.
+QUERN_DEVICE float lane_dot(const float* a, const float* b, int n) {
+  float lanes[16] = {};
+  for (int first = 0; first < n; first += 16) {
+    QUERN_UNROLL
+    for (int i = 0; i < 16; ++i) {
+      if (first + i < n) lanes[i] = __fmaf_rn(a[first + i], b[first + i], lanes[i]);
+    }
+  }
+  QUERN_UNROLL
+  for (int w = 8; w >= 1; w /= 2) {
+    QUERN_UNROLL
+    for (int i = 0; i < w; ++i) lanes[i] = lanes[i] + lanes[i + w];
+  }
+  return lanes[0];
+}
+
+struct FloatReader {
+  const float* from;
+  long long step;
+  QUERN_DEVICE_MEMBER float operator()(int at) const { return from[step * at]; }
+};
+
+/// One head of the rows of one sequence; positions count from its first row.
+struct RowsView {
+  static constexpr KvType kType = KvType::kF32;
+  const EncoderAttentionArgs& args;
+  int first_row, length, head;
+
+  QUERN_DEVICE_MEMBER long long stride() const {
+    return static_cast<long long>(args.shape.heads) * args.shape.head_dim;
+  }
+  QUERN_DEVICE_MEMBER const float* at(const float* rows, int row) const {
+    return rows + row * stride() + head * args.shape.head_dim;
+  }
+  QUERN_DEVICE_MEMBER Seen see(int row) const {
+    const int position = row - first_row, window = args.shape.window;
+    if (window <= 0) return {0, length, position};
+    return {max(0, position - window), min(length, position + window + 1), position};
+  }
+  QUERN_DEVICE_MEMBER FloatReader key(int p) const { return {at(args.k, first_row + p), 1}; }
+  QUERN_DEVICE_MEMBER FloatReader value(int first, int d) const {
+    return {at(args.v, first_row + first) + d, stride()};
+  }
+
+  QUERN_DEVICE_MEMBER bool has_positions() const {
+    return args.position_keys != nullptr || args.position_queries != nullptr;
+  }
+  QUERN_DEVICE_MEMBER bool adds() const { return has_positions() || args.bias.values != nullptr; }
+  QUERN_DEVICE_MEMBER float added(const Query& query, int p, float s) const {
+    return s + (has_positions() ? position_bias(query, p) : distance_bias(args.bias, query, p));
+  }
+  /// scale·(q·K[position] + k·Q[position]).
+  QUERN_DEVICE_MEMBER float position_bias(const Query& query, int p) const {
+    const int position = args.buckets[args.bucket_back + query.position - p];
+    const int n = args.shape.head_dim;
+    float sum = 0.0f;
+    if (args.position_keys != nullptr)
+      sum = sum + lane_dot(at(args.q, query.row), at(args.position_keys, position), n);
+    if (args.position_queries != nullptr)
+      sum = sum + lane_dot(at(args.k, first_row + p), at(args.position_queries, position), n);
+    return args.shape.scale * sum;
+  }
+};
+
+}  // namespace
+
+QUERN_KERNEL_BOUNDS(quern_encoder_attention, EncoderAttentionArgs, kAttentionThreads) {
+  QUERN_DYNAMIC_SHARED(memory);
+  const TilePlace place =
+      place_tile(args.shape, args.sequences, [&](int s) { return args.starts[s]; });
+  if (place.rows == 0) return;
+  const int first_row = args.starts[place.sequence];
+  const RowsView view{args, first_row, args.starts[place.sequence + 1] - first_row, place.kv_head};
+  const Attend<RowsView> tile(args.shape, view, place, args.q, memory);
+  tile.attend_all(nullptr, args.out);
+}
+
+}  // namespace quern::backends::cuda

@@ -1,0 +1,102 @@
+/// \file
+/// Blocks of keys and values on the device, laid out as the processor's (kernels/kv_layout.h).
+#pragma once
+
+#include "backends/cuda/kernels/numbers.cuh"
+#include "backends/cuda/kernels/state_args.h"
+#include "quern/kv_type.h"
+
+namespace quern::backends::cuda {
+
+inline constexpr int kBlockPositions = 64;
+inline constexpr int kSpanPositions = 256;  ///< Four blocks.
+
+template <KvType type>
+inline constexpr bool kCodedKv = type == KvType::kQ8 || type == KvType::kQ4;
+
+QUERN_DEVICE int up_to(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+/// One head of one sequence.
+struct HeadBlocks {
+  std::byte* k;
+  std::byte* v;
+  long long k_block_bytes, v_block_bytes;
+
+  QUERN_DEVICE_MEMBER HeadBlocks(const StateArgs& state, const SequenceRecord& sequence, int head)
+      : k_block_bytes(state.k_block_bytes), v_block_bytes(state.v_block_bytes) {
+    const long long blocks = state.source ? sequence.source_blocks : sequence.blocks;
+    const long long head_bytes = blocks * (k_block_bytes + v_block_bytes);
+    k = (state.source ? sequence.source : sequence.cache) + state.block_offset * blocks +
+        head * head_bytes;
+    v = k + blocks * k_block_bytes;
+  }
+  QUERN_DEVICE_MEMBER std::byte* key_block(int b) const { return k + b * k_block_bytes; }
+  QUERN_DEVICE_MEMBER std::byte* value_block(int b) const { return v + b * v_block_bytes; }
+};
+
+/// How many words of four codes a coded key has, and how many columns a coded value.
+template <KvType type>
+QUERN_DEVICE int key_words(int head_dim) {
+  return type == KvType::kQ8 ? up_to(head_dim, 4) / 4 : up_to(head_dim, 8) / 8;
+}
+template <KvType type>
+QUERN_DEVICE int value_columns(int value_dim) {
+  return type == KvType::kQ8 ? up_to(value_dim, 16) : up_to(value_dim, 32);
+}
+/// Bytes of a block's codes; the scales follow.
+template <KvType type>
+QUERN_DEVICE int key_code_bytes(int head_dim) {
+  return 64 * 4 * key_words<type>(head_dim);
+}
+template <KvType type>
+QUERN_DEVICE int value_code_bytes(int value_dim) {
+  return 64 * value_columns<type>(value_dim) / (type == KvType::kQ8 ? 1 : 2);
+}
+
+/// A number of the plain types.
+template <KvType type>
+QUERN_DEVICE float load_number(const std::byte* from, int at) {
+  if constexpr (type == KvType::kF32) {
+    return reinterpret_cast<const float*>(from)[at];
+  } else {
+    const unsigned short word = reinterpret_cast<const unsigned short*>(from)[at];
+    return type == KvType::kF16 ? f16_to_f32(word) : bf16_to_f32(word);
+  }
+}
+template <KvType type>
+QUERN_DEVICE void store_number(std::byte* to, int at, float x) {
+  if constexpr (type == KvType::kF32) {
+    reinterpret_cast<float*>(to)[at] = x;
+  } else {
+    reinterpret_cast<unsigned short*>(to)[at] =
+        type == KvType::kF16 ? f32_to_f16(x) : f32_to_bf16(x);
+  }
+}
+template <KvType type>
+inline constexpr int kNumberBytes = type == KvType::kF32 ? 4 : 2;
+
+/// What turns numbers into whole codes (kernels/scalar/parts.h, CodeScale).
+struct CodeRule {
+  float factor;  ///< 0: all codes are 0.
+  float scale;   ///< NaN where the input is not finite.
+};
+
+/// The rule for n numbers of a warp's `lanes` lanes, `lane` the calling one. All of them call.
+template <int lanes>
+QUERN_DEVICE CodeRule code_rule(const float* x, int n, float limit, int lane) {
+  // Magnitudes order like their bits, and what is not finite lies above all others.
+  unsigned top = 0;
+  for (int d = lane; d < n; d += lanes) top = max(top, __float_as_uint(x[d]) & 0x7fffffffu);
+  for (int w = lanes / 2; w >= 1; w /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, w));
+  if (top >= 0x7f800000u) return {0.0f, __uint_as_float(0x7fc00000u)};
+  const float most = __uint_as_float(top);
+  const float factor = limit / most;
+  const bool usable = __float_as_uint(factor) < 0x7f800000u;
+  return {usable ? factor : 0.0f, most / limit};
+}
+/// rint(x·factor), ties to even; 0 for a factor of 0.
+QUERN_DEVICE int code_of(float x, float factor) {
+  return factor == 0.0f ? 0 : __float2int_rn(x * factor);
+}
+
+}  // namespace quern::backends::cuda

@@ -1,0 +1,93 @@
+/// \file
+/// What the kernels of matrix products share: which rows and matrix a block works on, and how a sum
+/// becomes a result.
+#pragma once
+
+#include "backends/cuda/kernels/codes.cuh"
+#include "backends/cuda/kernels/tensor_core.cuh"
+
+namespace quern::backends::cuda {
+
+/// The rows of one matrix: all of them, or of several matrices those of number blockIdx.z.
+struct Segment {
+  long long rows, first_row, first_tile;
+  WeightArgs w;
+  const float* bias;
+
+  QUERN_DEVICE_MEMBER explicit Segment(const LinearArgs& args) : w(args.w), bias(args.bias) {
+    rows = args.rows;
+    first_row = first_tile = 0;
+    if (args.segment_row == nullptr) return;
+    const int s = static_cast<int>(blockIdx.z);
+    first_row = args.segment_row[s];
+    rows = args.segment_row[s + 1] - first_row;
+    first_tile = args.segment_tile[s];
+    w.data += s * w.matrix_bytes;
+    if (bias != nullptr) bias += s * w.n;
+  }
+
+  /// Writes the result of row t of the segment and output n, where there is one.
+  QUERN_DEVICE_MEMBER void finish(const LinearArgs& args, long long t, long long n,
+                                  float acc) const {
+    if (t >= rows || n >= w.n) return;
+    const float r = bias == nullptr ? acc : acc + bias[n];
+    const long long at = (first_row + t) * w.n + n;
+    args.y[at] = args.residual == nullptr ? r : args.residual[at] + r;
+  }
+  QUERN_DEVICE_MEMBER long long panels() const { return (w.n + 15) / 16; }
+  QUERN_DEVICE_MEMBER long long tiles() const { return (rows + kTileRows - 1) / kTileRows; }
+  QUERN_DEVICE_MEMBER const std::byte* tile(const LinearArgs& args, long long number) const {
+    return args.x + (first_tile + number) * args.tile_bytes;
+  }
+};
+
+/// A thread's place in the fragments of a tensor core: rows `row` and row + 8 of the weights, k from
+/// 4·four on and from 4·four + 16 on, tokens 2·four and 2·four + 1 of the result.
+struct Place {
+  int row, four;
+  QUERN_DEVICE_MEMBER Place() {
+    const int lane = static_cast<int>(threadIdx.x) & 31;
+    row = lane >> 2;
+    four = lane & 3;
+  }
+  /// Row and token of number i of the thread's part of a result.
+  QUERN_DEVICE_MEMBER int result_row(int i) const { return row + 8 * (i >> 1); }
+  QUERN_DEVICE_MEMBER int result_token(int i) const { return 2 * four + (i & 1); }
+};
+
+/// 16 rows and 32 of k of the weights as a fragment; C is Codes<E> or Rotated<E>.
+template <class C>
+QUERN_DEVICE void load_weights(const Panel& p, long long block, const Place& at,
+                               unsigned (&a)[4]) {
+  a[0] = C::word(p, block, at.row, at.four);
+  a[1] = C::word(p, block, at.row + 8, at.four);
+  a[2] = C::word(p, block, at.row, at.four + 4);
+  a[3] = C::word(p, block, at.row + 8, at.four + 4);
+}
+
+/// 8 rows of activations and 32 of k as a fragment.
+QUERN_DEVICE void load_activations(const std::byte* record, const Place& at, unsigned (&b)[2]) {
+  const auto* words = reinterpret_cast<const unsigned*>(record);
+  b[0] = words[8 * at.four + at.row];
+  b[1] = words[8 * (at.four + 4) + at.row];
+}
+
+/// Warps of a block; with few rows they divide k, with many the tiles of the result.
+inline constexpr int kWarps = 8;
+/// Panels and tiles of rows that a warp multiplies where rows are many, and how the warps of a block
+/// lie over them.
+inline constexpr int kWarpPanels = 2, kWarpTiles = 4, kWarpsDown = 2;
+static_assert(kManyPanels == kWarpPanels * kWarpsDown);
+static_assert(kManyTiles == kWarpTiles * (kWarps / kWarpsDown));
+
+/// The first panel and tile of the calling warp where rows are many.
+struct WarpTile {
+  long long panel, tile;
+  QUERN_DEVICE_MEMBER WarpTile() {
+    const int warp = static_cast<int>(threadIdx.x) >> 5;
+    panel = static_cast<long long>(blockIdx.x) * kManyPanels + warp % kWarpsDown * kWarpPanels;
+    tile = static_cast<long long>(blockIdx.y) * kManyTiles + warp / kWarpsDown * kWarpTiles;
+  }
+};
+
+}  // namespace quern::backends::cuda

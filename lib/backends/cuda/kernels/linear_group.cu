@@ -1,0 +1,173 @@
+// Matrix products of GGUF's encodings: within a group of 32 or 16 the sum is exact, groups are added
+// in order of k by one thread for each result.
+#include "backends/cuda/kernels/linear.cuh"
+
+namespace quern::backends::cuda {
+namespace {
+
+/// The scales and sums of a tile's record.
+struct RecordScales {
+  const float* scale;       ///< `[8]`
+  const short* half_sums;   ///< `[2][8]`
+
+  QUERN_DEVICE_MEMBER explicit RecordScales(const std::byte* record)
+      : scale(reinterpret_cast<const float*>(record + kCodeRecord)),
+        half_sums(reinterpret_cast<const short*>(record + kCodeRecord + 4 * kTileRows)) {}
+
+  /// Sum of a token's codes in the group: 32 of them, or half number h.
+  template <int halves>
+  QUERN_DEVICE_MEMBER float sum(int token, int h) const {
+    const int one = half_sums[8 * h + token];
+    return static_cast<float>(halves == 2 ? one : one + half_sums[8 + token]);
+  }
+};
+
+/// Adds one group to a result.
+template <class C>
+QUERN_DEVICE float add_group(int sum, const GroupScale& w, float dx, float codes, float acc) {
+  acc = __fmaf_rn(static_cast<float>(sum), w.dw * dx, acc);
+  return C::kMin ? __fmaf_rn(w.mw, dx * codes, acc) : acc;
+}
+
+/// The exact sums of the groups of a block of 32.
+template <class C>
+QUERN_DEVICE void group_sums(const unsigned (&weights)[4], const unsigned (&codes)[2],
+                             int (&d)[C::kHalves][4]) {
+  for (int h = 0; h < C::kHalves; ++h) {
+    for (int i = 0; i < 4; ++i) d[h][i] = 0;
+  }
+  if constexpr (C::kHalves == 1) {
+    mma_s8(d[0], weights, codes);
+  } else {
+    for (int h = 0; h < 2; ++h) {
+      const unsigned half_weights[2] = {weights[2 * h], weights[2 * h + 1]};
+      const unsigned half_codes[1] = {codes[h]};
+      mma_s8_k16(d[h], half_weights, half_codes);
+    }
+  }
+}
+
+/// At most a tile of rows: a block has one panel. In a round each warp makes the sums of one block of
+/// 32, then a thread for each result adds them in order, while the next round's are being made.
+template <Encoding E>
+QUERN_DEVICE void multiply_few(const LinearArgs& args) {
+  using C = Codes<E>;
+  __shared__ int sums[2][kWarps][C::kHalves][128];
+  const Segment segment(args);
+  const long long tile_number = blockIdx.y;
+  if (tile_number >= segment.tiles()) return;
+  const std::byte* tile = segment.tile(args, tile_number);
+  const Panel panel(segment.w, blockIdx.x);
+  const Place at;
+  const long long blocks = (segment.w.k + 31) / 32;
+  const int mine = static_cast<int>(threadIdx.x), warp = mine >> 5;
+  const int row = mine % 16, token = mine / 16;
+  float acc = 0.0f;
+  for (long long first = 0, round = 0; first < blocks; first += kWarps, ++round) {
+    auto& buffer = sums[round & 1];
+    if (first + warp < blocks) {
+      unsigned weights[4], codes[2];
+      int d[C::kHalves][4];
+      load_weights<C>(panel, first + warp, at, weights);
+      load_activations(tile + (first + warp) * kGroupRecord, at, codes);
+      group_sums<C>(weights, codes, d);
+      for (int h = 0; h < C::kHalves; ++h) {
+        for (int i = 0; i < 4; ++i)
+          buffer[warp][h][16 * at.result_token(i) + at.result_row(i)] = d[h][i];
+      }
+    }
+    __syncthreads();
+    if (mine >= 128) continue;
+    for (int b = 0; b < kWarps && first + b < blocks; ++b) {
+      const RecordScales scales(tile + (first + b) * kGroupRecord);
+      for (int h = 0; h < C::kHalves; ++h) {
+        acc = add_group<C>(buffer[b][h][mine], C::scale(panel, first + b, row, h),
+                           scales.scale[token], scales.template sum<C::kHalves>(token, h), acc);
+      }
+    }
+  }
+  if (mine < 128)
+    segment.finish(args, tile_number * kTileRows + token, 16ll * blockIdx.x + row, acc);
+}
+
+template <Encoding E>
+QUERN_DEVICE void multiply_many(const LinearArgs& args) {
+  using C = Codes<E>;
+  const Segment segment(args);
+  const WarpTile first;
+  const Place at;
+  const long long blocks = (segment.w.k + 31) / 32;
+  const long long panels = min(static_cast<long long>(kWarpPanels), segment.panels() - first.panel);
+  const long long tiles = min(static_cast<long long>(kWarpTiles), segment.tiles() - first.tile);
+  if (panels <= 0 || tiles <= 0) return;
+  float acc[kWarpPanels][kWarpTiles][4] = {};
+  for (long long b = 0; b < blocks; ++b) {
+    QUERN_UNROLL
+    for (int i = 0; i < kWarpPanels; ++i) {
+      if (i >= panels) continue;
+      const Panel panel(segment.w, first.panel + i);
+      unsigned weights[4];
+      load_weights<C>(panel, b, at, weights);
+      GroupScale scale[C::kHalves][2];
+      for (int h = 0; h < C::kHalves; ++h) {
+        for (int r = 0; r < 2; ++r) scale[h][r] = C::scale(panel, b, at.row + 8 * r, h);
+      }
+      QUERN_UNROLL
+      for (int j = 0; j < kWarpTiles; ++j) {
+        if (j >= tiles) continue;
+        const std::byte* record = segment.tile(args, first.tile + j) + b * kGroupRecord;
+        const RecordScales scales(record);
+        unsigned codes[2];
+        int d[C::kHalves][4];
+        load_activations(record, at, codes);
+        group_sums<C>(weights, codes, d);
+        for (int h = 0; h < C::kHalves; ++h) {
+          QUERN_UNROLL
+          for (int r = 0; r < 4; ++r) {
+            const int token = at.result_token(r);
+            acc[i][j][r] =
+                add_group<C>(d[h][r], scale[h][r >> 1], scales.scale[token],
+                             scales.template sum<C::kHalves>(token, h), acc[i][j][r]);
+          }
+        }
+      }
+    }
+  }
+  QUERN_UNROLL
+  for (int i = 0; i < kWarpPanels; ++i) {
+    QUERN_UNROLL
+    for (int j = 0; j < kWarpTiles; ++j) {
+      if (i >= panels || j >= tiles) continue;
+      QUERN_UNROLL
+      for (int r = 0; r < 4; ++r) {
+        segment.finish(args, (first.tile + j) * kTileRows + at.result_token(r),
+                       (first.panel + i) * 16 + at.result_row(r), acc[i][j][r]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+#define QUERN_GROUP(name, encoding)                                           \
+  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {     \
+    multiply_few<Encoding::encoding>(args);                                   \
+  }                                                                           \
+  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) {    \
+    multiply_many<Encoding::encoding>(args);                                  \
+  }
+QUERN_GROUP(q4_0, kQ4_0)
+QUERN_GROUP(q4_1, kQ4_1)
+QUERN_GROUP(q5_0, kQ5_0)
+QUERN_GROUP(q5_1, kQ5_1)
+QUERN_GROUP(q8_0, kQ8_0)
+QUERN_GROUP(q2_k, kQ2_K)
+QUERN_GROUP(q3_k, kQ3_K)
+QUERN_GROUP(q4_k, kQ4_K)
+QUERN_GROUP(q5_k, kQ5_K)
+QUERN_GROUP(q6_k, kQ6_K)
+QUERN_GROUP(iq4_nl, kIQ4_NL)
+QUERN_GROUP(iq4_xs, kIQ4_XS)
+QUERN_GROUP(mxfp4, kMXFP4)
+
+}  // namespace quern::backends::cuda

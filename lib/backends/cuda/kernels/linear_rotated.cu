@@ -1,0 +1,103 @@
+// Matrix products of the native encodings: a row is one exact sum of whole numbers, so tensor cores
+// may add in any order.
+#include "backends/cuda/kernels/linear.cuh"
+
+namespace quern::backends::cuda {
+namespace {
+
+/// Where the scales of a tile's rows lie, behind its codes.
+QUERN_DEVICE const float* row_scales(const std::byte* tile, long long blocks) {
+  return reinterpret_cast<const float*>(tile + blocks * kCodeRecord);
+}
+
+/// At most a tile of rows: a block has one panel, its warps divide k.
+template <Encoding E>
+QUERN_DEVICE void multiply_few(const LinearArgs& args) {
+  __shared__ int sums[kWarps][128];
+  const Segment segment(args);
+  const long long tile_number = blockIdx.y;
+  if (tile_number >= segment.tiles()) return;
+  const std::byte* tile = segment.tile(args, tile_number);
+  const Panel panel(segment.w, blockIdx.x);
+  const Place at;
+  const long long blocks = (segment.w.k + 63) / 64 * 2;
+  const int warp = static_cast<int>(threadIdx.x) >> 5;
+  int d[4] = {};
+  for (long long b = warp; b < blocks; b += kWarps) {
+    unsigned weights[4], codes[2];
+    load_weights<Rotated<E>>(panel, b, at, weights);
+    load_activations(tile + b * kCodeRecord, at, codes);
+    mma_s8(d, weights, codes);
+  }
+  for (int i = 0; i < 4; ++i) sums[warp][16 * at.result_token(i) + at.result_row(i)] = d[i];
+  __syncthreads();
+  const int mine = static_cast<int>(threadIdx.x);
+  if (mine >= 128) return;
+  int sum = 0;
+  for (int w = 0; w < kWarps; ++w) sum += sums[w][mine];
+  const int row = mine % 16, token = mine / 16;
+  const float scale = Rotated<E>::scale(panel, row) * row_scales(tile, blocks)[token];
+  segment.finish(args, tile_number * kTileRows + token, 16ll * blockIdx.x + row,
+                 static_cast<float>(sum) * scale);
+}
+
+template <Encoding E>
+QUERN_DEVICE void multiply_many(const LinearArgs& args) {
+  const Segment segment(args);
+  const WarpTile first;
+  const Place at;
+  const long long blocks = (segment.w.k + 63) / 64 * 2;
+  const long long panels = min(static_cast<long long>(kWarpPanels), segment.panels() - first.panel);
+  const long long tiles = min(static_cast<long long>(kWarpTiles), segment.tiles() - first.tile);
+  if (panels <= 0 || tiles <= 0) return;
+  int d[kWarpPanels][kWarpTiles][4] = {};
+  for (long long b = 0; b < blocks; ++b) {
+    unsigned codes[kWarpTiles][2] = {};
+    QUERN_UNROLL
+    for (int j = 0; j < kWarpTiles; ++j) {
+      if (j < tiles)
+        load_activations(segment.tile(args, first.tile + j) + b * kCodeRecord, at, codes[j]);
+    }
+    QUERN_UNROLL
+    for (int i = 0; i < kWarpPanels; ++i) {
+      unsigned weights[4] = {};
+      if (i < panels)
+        load_weights<Rotated<E>>(Panel(segment.w, first.panel + i), b, at, weights);
+      QUERN_UNROLL
+      for (int j = 0; j < kWarpTiles; ++j) mma_s8(d[i][j], weights, codes[j]);
+    }
+  }
+  QUERN_UNROLL
+  for (int i = 0; i < kWarpPanels; ++i) {
+    QUERN_UNROLL
+    for (int j = 0; j < kWarpTiles; ++j) {
+      if (i >= panels || j >= tiles) continue;
+      const Panel panel(segment.w, first.panel + i);
+      const float* scales = row_scales(segment.tile(args, first.tile + j), blocks);
+      QUERN_UNROLL
+      for (int r = 0; r < 4; ++r) {
+        const int row = at.result_row(r), token = at.result_token(r);
+        const float scale = Rotated<E>::scale(panel, row) * scales[token];
+        segment.finish(args, (first.tile + j) * kTileRows + token, (first.panel + i) * 16 + row,
+                       static_cast<float>(d[i][j][r]) * scale);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+#define QUERN_ROTATED(name, encoding)                                         \
+  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {     \
+    multiply_few<Encoding::encoding>(args);                                   \
+  }                                                                           \
+  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) {    \
+    multiply_many<Encoding::encoding>(args);                                  \
+  }
+QUERN_ROTATED(qr8, kQR8)
+QUERN_ROTATED(qr6, kQR6)
+QUERN_ROTATED(qr5, kQR5)
+QUERN_ROTATED(qr4, kQR4)
+QUERN_ROTATED(qr3, kQR3)
+
+}  // namespace quern::backends::cuda

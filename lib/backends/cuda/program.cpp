@@ -1,0 +1,183 @@
+#include "backends/cuda/program.h"
+
+#include <bit>
+
+#include "backends/cuda/sequence_cache.h"
+
+namespace quern::backends::cuda {
+namespace {
+
+/// Recordings of a program; when there are more, all begin anew.
+constexpr std::size_t kMaxRecordings = 64;
+constexpr std::uint64_t kTableAlignment = 64;
+
+std::uint64_t aligned(std::uint64_t bytes) {
+  return (bytes + kTableAlignment - 1) / kTableAlignment * kTableAlignment;
+}
+
+std::uint64_t table_bytes(const Lowered& lowered) noexcept {
+  std::uint64_t bytes = 0;
+  for (const TableData& table : lowered.tables) bytes += aligned(table.size());
+  return bytes;
+}
+
+/// Steps that differ only in how far they see are issued alike up to the next power of two.
+std::int64_t rounded_end(std::int64_t end) {
+  constexpr std::uint64_t kLeast = 256;
+  return static_cast<std::int64_t>(
+      std::bit_ceil(std::max(kLeast, static_cast<std::uint64_t>(end))));
+}
+
+}  // namespace
+
+std::uint64_t CudaProgram::memory_bytes(const Lowered& lowered,
+                                        const CompileOptions& options) noexcept {
+  return lowered.arena_bytes + table_bytes(lowered) + StepArraysBuffer::bytes(options.max_rows);
+}
+
+std::uint64_t CudaProgram::scratch_bytes() const noexcept {
+  return arena_.size() + table_memory_.size() + arrays_.size();
+}
+
+Result<std::unique_ptr<Program>> CudaProgram::create(std::shared_ptr<Device> device,
+                                                     std::shared_ptr<const graph::Graph> graph,
+                                                     const CompileOptions& options, KvType kv,
+                                                     Lowered lowered) {
+  std::unique_ptr<CudaProgram> program(new CudaProgram());
+  program->kv_ = kv;
+  program->lowered_ = std::move(lowered);
+  for (const std::string& name : program->lowered_.kernels) {
+    QUERN_TRY(kernel, device->kernel(name));
+    program->kernels_.push_back(kernel);
+  }
+  QUERN_TRY(weights, upload_weights(*device, *graph, program->lowered_.uses_weight));
+  program->weights_ = std::move(weights);
+  for (const DeviceWeight& weight : program->weights_)
+    program->weight_addresses_.push_back(weight == nullptr ? 0 : weight->address());
+  QUERN_TRY(arena, device->allocate(program->lowered_.arena_bytes));
+  program->arena_ = std::move(arena);
+  for (const std::int64_t offset : program->lowered_.offsets)
+    program->buffers_.push_back(program->arena_.address() + static_cast<std::uint64_t>(offset));
+  QUERN_TRY(arrays, StepArraysBuffer::create(*device, options.max_rows));
+  program->arrays_ = std::move(arrays);
+  QUERN_TRY(stream, device->make_stream());
+  program->stream_ = std::move(stream);
+  program->device_ = std::move(device);
+  program->graph_ = std::move(graph);
+  QUERN_CHECK(program->place_tables());
+  QUERN_CHECK(program->make_outputs(options));
+  QUERN_CHECK(program->make_recorder(options));
+  return std::unique_ptr<Program>(std::move(program));
+}
+
+Status CudaProgram::place_tables() {
+  QUERN_TRY(memory, device_->allocate(table_bytes(lowered_)));
+  table_memory_ = std::move(memory);
+  std::uint64_t at = table_memory_.address();
+  for (const TableData& table : lowered_.tables) {
+    table_addresses_.push_back(at);
+    if (!table.empty()) QUERN_CHECK(stream_.upload(at, table.data(), table.size()));
+    at += aligned(table.size());
+  }
+  QUERN_CHECK(stream_.synchronize());
+  lowered_.tables.clear();
+  return {};
+}
+
+Status CudaProgram::make_outputs(const CompileOptions& options) {
+  for (const graph::Output& output : graph_->outputs) {
+    const graph::Value& value = graph_->values[static_cast<std::size_t>(output.value)];
+    const bool outputs_only = value.rows == graph::Rows::kOutput;
+    const std::int64_t rows = outputs_only ? options.max_outputs : options.max_rows;
+    QUERN_TRY(buffer, device_->allocate_pinned(static_cast<std::uint64_t>(rows * value.cols) *
+                                               sizeof(float)));
+    outputs_.push_back(std::move(buffer));
+  }
+  output_sizes_.assign(outputs_.size(), 0);
+  return {};
+}
+
+Status CudaProgram::make_recorder(const CompileOptions& options) {
+  if (options.trace_events == 0) return {};
+  std::vector<StepLabel> labels;
+  for (const Step& step : lowered_.steps) labels.push_back({step.kind, step.name, step.layer});
+  QUERN_TRY(made, StepRecorder::create(std::move(labels), 1, options.trace_events));
+  recorder_ = std::move(made);
+  return {};
+}
+
+LaunchContext CudaProgram::context_for(const StepBinding& step) {
+  return {.stream = stream_,
+          .kernels = kernels_,
+          .buffers = buffers_,
+          .weights = weight_addresses_,
+          .tables = table_addresses_,
+          .arrays = arrays_.arrays(),
+          .rows = static_cast<std::int64_t>(step.tokens.size()),
+          .outputs = static_cast<std::int64_t>(step.output_rows.size()),
+          .sequences = static_cast<std::int64_t>(step.starts.size()),
+          .max_end = 0};
+}
+
+Status CudaProgram::issue(const LaunchContext& context) {
+  for (std::size_t i = 0; i < lowered_.steps.size(); ++i) {
+    const Step& step = lowered_.steps[i];
+    if (step.once && !first_) continue;
+    QUERN_CHECK(step.issue(context));
+    if (recorder_ == nullptr) continue;
+    QUERN_CHECK(stream_.synchronize());
+    recorder_->mark(0, StepRecorder::kFirst + static_cast<std::uint32_t>(i));
+  }
+  return {};
+}
+
+Status CudaProgram::replay(const LaunchContext& context) {
+  const Shape shape{context.rows, context.outputs, context.sequences, context.max_end};
+  auto known = recordings_.find(shape);
+  if (known == recordings_.end()) {
+    if (recordings_.size() >= kMaxRecordings) recordings_.clear();
+    QUERN_CHECK(stream_.begin_capture());
+    const Status issued = issue(context);
+    auto recorded = stream_.end_capture();  // Also after a failure: the stream must leave the mode.
+    QUERN_CHECK(issued);
+    if (!recorded.ok()) return std::move(recorded).error();
+    known = recordings_.emplace(shape, std::move(*recorded)).first;
+  }
+  return stream_.run(known->second);
+}
+
+Status CudaProgram::run(const StepBinding& step) {
+  QUERN_TRY(end, arrays_.send(stream_, step));
+  LaunchContext context = context_for(step);
+  const bool few = context.rows <= kFewRows;
+  context.max_end = few ? rounded_end(end) : end;
+  if (recorder_) recorder_->begin(context.rows, 1);
+  const bool replays = few && !first_ && recorder_ == nullptr;
+  QUERN_CHECK(replays ? replay(context) : issue(context));
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    const graph::ValueId id = graph_->outputs[i].value;
+    const graph::Value& value = graph_->values[static_cast<std::size_t>(id)];
+    output_sizes_[i] = static_cast<std::size_t>(context.count(value) * value.cols);
+    const BufferId buffer = lowered_.value_buffers[static_cast<std::size_t>(id)];
+    QUERN_CHECK(stream_.download(outputs_[i].data(), context.at(buffer),
+                                 output_sizes_[i] * sizeof(float)));
+  }
+  QUERN_CHECK(stream_.synchronize());
+  if (recorder_) recorder_->end();
+  first_ = false;
+  return {};
+}
+
+std::span<const float> CudaProgram::output(std::string_view name) const {
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    if (graph_->outputs[i].name == name)
+      return {reinterpret_cast<const float*>(outputs_[i].data()), output_sizes_[i]};
+  }
+  return {};
+}
+
+Result<std::unique_ptr<SequenceState>> CudaProgram::new_sequence(const SequenceSize& size) const {
+  return SequenceCache::create(device_, *graph_, kv_, size);
+}
+
+}  // namespace quern::backends::cuda

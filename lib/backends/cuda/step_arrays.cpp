@@ -1,0 +1,87 @@
+#include "backends/cuda/step_arrays.h"
+
+#include <algorithm>
+
+#include "backends/cuda/sequence_cache.h"
+
+namespace quern::backends::cuda {
+namespace {
+
+constexpr std::uint64_t kWordArrays = 7;  ///< Arrays of int32 in StepArrays.
+
+/// Bytes of one array of int32: one number more than rows, in whole lines.
+std::uint64_t word_bytes(std::int64_t max_rows) noexcept {
+  return (static_cast<std::uint64_t>(max_rows + 1) * sizeof(std::int32_t) + 63) / 64 * 64;
+}
+
+/// The host's copy of an array that kernels may only read.
+template <class T>
+T* writable(const T* array) noexcept {
+  return const_cast<T*>(array);
+}
+
+/// The records of a step's sequences; a row's record is the last one that has begun.
+std::int64_t write_sequences(const StepBinding& step, const StepArrays& to) {
+  std::int64_t end = 0;
+  std::int32_t records = -1;
+  const auto rows = static_cast<std::int32_t>(step.sequences.size());
+  for (std::int32_t row = 0; row < rows; ++row) {
+    const auto at = static_cast<std::size_t>(row);
+    const auto& cache = *static_cast<const SequenceCache*>(step.sequences[at]);
+    SequenceRecord* record = writable(to.sequences) + std::max(records, 0);
+    if (row == 0 || step.sequences[at] != step.sequences[at - 1]) {
+      record = writable(to.sequences) + ++records;
+      *record = cache.record(row, row + 1);
+    }
+    record->end_row = row + 1;
+    writable(to.sequence)[at] = records;
+    end = std::max({end, step.positions[at] + 1, cache.source_rows()});
+  }
+  return end;
+}
+
+}  // namespace
+
+std::uint64_t StepArraysBuffer::bytes(std::int64_t max_rows) noexcept {
+  return kWordArrays * word_bytes(max_rows) +
+         static_cast<std::uint64_t>(max_rows) * sizeof(SequenceRecord);
+}
+
+Result<StepArraysBuffer> StepArraysBuffer::create(Device& device, std::int64_t max_rows) {
+  StepArraysBuffer buffer;
+  buffer.max_rows_ = max_rows;
+  QUERN_TRY(host, device.allocate_pinned(bytes(max_rows)));
+  QUERN_TRY(memory, device.allocate(bytes(max_rows)));
+  buffer.host_ = std::move(host);
+  buffer.device_ = std::move(memory);
+  std::fill_n(buffer.host_.data(), buffer.host_.size(), std::byte{0});
+  return buffer;
+}
+
+StepArrays StepArraysBuffer::arrays_at(std::uint64_t base) const noexcept {
+  const auto words = [&](std::uint64_t number) {
+    return reinterpret_cast<const std::int32_t*>(base + number * word_bytes(max_rows_));
+  };
+  return {words(0), words(1), words(2), words(3), words(4), words(5), words(6),
+          reinterpret_cast<const SequenceRecord*>(base + kWordArrays * word_bytes(max_rows_))};
+}
+
+Result<std::int64_t> StepArraysBuffer::send(Stream& stream, const StepBinding& step) {
+  const StepArrays to = arrays_at(reinterpret_cast<std::uint64_t>(host_.data()));
+  const std::size_t rows = step.tokens.size();
+  for (std::size_t row = 0; row < rows; ++row) {
+    writable(to.tokens)[row] = step.tokens[row];
+    writable(to.positions)[row] = static_cast<std::int32_t>(step.positions[row]);
+    writable(to.lengths)[row] =
+        static_cast<std::int32_t>(step.length_of(static_cast<std::int64_t>(row)));
+    writable(to.types)[row] = step.types.empty() ? 0 : step.types[row];
+  }
+  std::copy(step.output_rows.begin(), step.output_rows.end(), writable(to.output_rows));
+  std::copy(step.starts.begin(), step.starts.end(), writable(to.starts));
+  writable(to.starts)[step.starts.size()] = static_cast<std::int32_t>(rows);
+  const std::int64_t end = write_sequences(step, to);
+  QUERN_CHECK(stream.upload(device_.address(), host_.data(), host_.size()));
+  return end;
+}
+
+}  // namespace quern::backends::cuda
