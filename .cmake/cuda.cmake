@@ -48,7 +48,8 @@ endif()
 
 # Code of every architecture, and the first one's PTX for devices that are newer than all of them.
 set(QUERN_NVCC_FLAGS --fatbin -std=c++20 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false
-                     --Werror all-warnings -ccbin ${CMAKE_CXX_COMPILER})
+                     --expt-relaxed-constexpr --Werror all-warnings -Xfatbin -compress-all
+                     -ccbin ${CMAKE_CXX_COMPILER})
 set(first_code ",compute_")
 foreach(architecture ${architectures})
   if(first_code)
@@ -73,7 +74,7 @@ function(quern_cuda_modules target function)
     set(fatbin ${folder}/${name}.fatbin)
     add_custom_command(
       OUTPUT ${fatbin}
-      COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${QUERN_NVCC} ${QUERN_NVCC_FLAGS}
+      COMMAND ${QUERN_NVCC} ${QUERN_NVCC_FLAGS}
               -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/lib -I${CMAKE_SOURCE_DIR}
               -MD -MF ${fatbin}.d -o ${fatbin} ${source}
       DEPENDS ${source} DEPFILE ${fatbin}.d VERBATIM COMMENT "nvcc ${name}.cu")

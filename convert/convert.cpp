@@ -11,6 +11,7 @@
 #include "convert/encoding_offers.h"
 #include "convert/model_output.h"
 #include "convert/quality_report.h"
+#include "convert/resumable_output.h"
 #include "convert/self_test_maker.h"
 #include "formats/mapped_file.h"
 
@@ -24,6 +25,7 @@ struct Prepared {
   SourcePointer source;
   ModelPlan plan;
   OutputFormat format;
+  EncodingPolicy policy;
   std::optional<TargetChoice> choice;
   std::shared_ptr<Executor> executor;
   BakedTensors baked;  ///< The plan's jobs point into it too, and so it stays where it is.
@@ -94,37 +96,46 @@ bool has_target(const ConvertOptions& options) {
   return options.target_bytes > 0 || options.target_bits > 0;
 }
 
-Result<Prepared> prepare(const std::string& path, const std::string& output,
-                         const ConvertOptions& options) {
+Result<Prepared> open_work(const std::string& path, const std::string& output,
+                           const ConvertOptions& options) {
   Prepared work;
   work.format = output_format(output);
   QUERN_TRY(policy, parse_encoding(options.encoding, work.format));
+  work.policy = std::move(policy);
   QUERN_TRY(source, open_source(path));
   work.source = std::move(source);
   QUERN_CHECK(check_output(*work.source, output));
   QUERN_TRY(executor, make_executor(options.threads));
   work.executor = std::move(executor);
+  return work;
+}
+
+/// Chooses and plans. \param notes of a run that this one continues.
+Status plan_work(Prepared& work, const ConvertOptions& options, ChoiceNotes notes = ChoiceNotes()) {
   if (has_target(options)) {
     QUERN_TRY(beside, bytes_beside(*work.source, work.format, options.self_test));
-    QUERN_TRY(choice, choose_for_target(*work.source, work.format, options, beside, work.executor));
-    policy = choice.policy;
+    QUERN_TRY(choice,
+              choose_for_target(*work.source, work.format, options, beside, work.executor, notes));
+    work.policy = choice.policy;
     work.choice = std::move(choice);
   }
-  QUERN_TRY(plan, make_plan(*work.source, work.format, policy));
+  QUERN_TRY(plan, make_plan(*work.source, work.format, work.policy));
   work.plan = std::move(plan);
   if (!options.adapters.empty()) {
     QUERN_TRY(baked, read_adapters(*work.source, options, work.executor));
     work.baked = std::move(baked);
     QUERN_CHECK(bake_into(work.plan, work.baked, work.source->path()));
   }
-  return work;
+  return {};
 }
 
 /// Streams the tensors and notes their errors in the plan.
-Status write_weights(Prepared& work, const ConvertOptions& options, const WriteBytes& write) {
+Status write_weights(Prepared& work, const ConvertOptions& options, const WriteBytes& write,
+                     FinishedTensors& finished) {
   std::unique_ptr<Calibration> calibration;
   const TokenWindows own = work.choice ? work.choice->own_windows : TokenWindows();
-  if ((!options.calibration_text.empty() || !own.empty()) && requantizes(work.plan)) {
+  const bool observed = !options.calibration_text.empty() || !own.empty();
+  if (observed && requantizes(work.plan) && finished.count() < work.plan.jobs.size()) {
     QUERN_TRY(made, make_calibration(*work.source, work.plan, options, own, work.executor));
     calibration = std::move(made);
     auto& warnings = work.plan.shown.warnings;
@@ -132,7 +143,7 @@ Status write_weights(Prepared& work, const ConvertOptions& options, const WriteB
   }
   std::vector<QuantizationError> errors;
   QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write,
-                            calibration.get(), &errors));
+                            {calibration.get(), &errors, &finished}));
   for (std::size_t i = 0; i < errors.size(); ++i) {
     const QuantizationError& error = errors[i];
     PlannedTensor& shown = work.plan.shown.tensors[i];
@@ -167,16 +178,17 @@ Result<std::string> report_quality(const std::string& path, const Prepared& work
                                                 comparison ? &*comparison : nullptr));
 }
 
-Status write_gguf(Prepared& work, const std::string& output, const ConvertOptions& options,
-                  ConvertReport& report) {
+Status write_gguf(Prepared& work, AtomicFile& file, FinishedTensors& finished,
+                  const ConvertOptions& options, ConvertReport& report) {
   QUERN_TRY(sections, make_gguf_sections(*work.source, work.plan));
-  QUERN_TRY(file, AtomicFile::create(output));
   QUERN_TRY(writer, prepare_gguf(sections, work.plan, file));
   work.plan.shown.output_bytes = writer.total_bytes();
   QUERN_CHECK(writer.begin());
   QUERN_CHECK(write_gguf_factors(sections, writer));
+  finished.set_writer(
+      {[&] { return writer.next_offset(); }, [&](std::uint64_t) { return writer.skip_tensor(); }});
   const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
-  QUERN_CHECK(write_weights(work, options, write));
+  QUERN_CHECK(write_weights(work, options, write, finished));
   QUERN_CHECK(writer.seal());
   if (requantizes(work.plan)) {
     QUERN_TRY(quality, report_quality(file.temporary_path(), work, options));
@@ -202,15 +214,16 @@ Status add_late_sections(formats::QuernWriter& writer, const std::string& path, 
   return writer.set_section(Section::kReport, std::string_view(report.quality_json));
 }
 
-Status write_quern(Prepared& work, const std::string& output, const ConvertOptions& options,
-                   ConvertReport& report) {
+Status write_quern(Prepared& work, AtomicFile& file, FinishedTensors& finished,
+                   const ConvertOptions& options, ConvertReport& report) {
   QUERN_TRY(sections,
             make_quern_sections(*work.source, has_target(options) ? "target" : options.encoding));
-  QUERN_TRY(file, AtomicFile::create(output));
   QUERN_TRY(writer, prepare_quern(sections, work.plan, file));
   QUERN_CHECK(writer.begin());
+  finished.set_writer({[&] { return writer.next_offset(); },
+                       [&](std::uint64_t checksum) { return writer.skip_tensor(checksum); }});
   const auto write = [&](std::span<const std::byte> bytes) { return writer.write(bytes); };
-  QUERN_CHECK(write_weights(work, options, write));
+  QUERN_CHECK(write_weights(work, options, write, finished));
   QUERN_CHECK(writer.seal());
   QUERN_CHECK(add_late_sections(writer, file.temporary_path(), work, options, report));
   work.plan.shown.output_bytes = writer.total_bytes();
@@ -219,16 +232,30 @@ Status write_quern(Prepared& work, const std::string& output, const ConvertOptio
   return {};
 }
 
+Status write_output(Prepared& work, ResumableOutput& output, const ConvertOptions& options,
+                    ConvertReport& report) {
+  QUERN_CHECK(plan_work(work, options, ChoiceNotes(&output.journal())));
+  QUERN_TRY(finished, FinishedTensors::find(output, work.plan.jobs.size()));
+  report.resumed_tensors = finished.count();
+  return work.format == OutputFormat::kGguf
+             ? write_gguf(work, output.file(), finished, options, report)
+             : write_quern(work, output.file(), finished, options, report);
+}
+
 }  // namespace
 
 Result<ConvertReport> convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options) {
   return base::guarded([&]() -> Result<ConvertReport> {
     const auto start = std::chrono::steady_clock::now();
-    QUERN_TRY(work, prepare(source, output, options));
+    QUERN_TRY(work, open_work(source, output, options));
+    QUERN_TRY(place, ResumableOutput::open(*work.source, output, options));
     ConvertReport report;
-    QUERN_CHECK(work.format == OutputFormat::kGguf ? write_gguf(work, output, options, report)
-                                                   : write_quern(work, output, options, report));
+    const Status written = write_output(work, place, options, report);
+    if (!written.ok()) {
+      if (options.keep_cancelled && written.error().code == ErrorCode::kCancelled) place.keep();
+      return written.error();
+    }
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
     report.plan = std::move(work.plan.shown);
     report.seconds = spent.count();
@@ -239,7 +266,8 @@ Result<ConvertReport> convert(const std::string& source, const std::string& outp
 Result<ConvertPlan> plan(const std::string& source, const std::string& output,
                          const ConvertOptions& options) {
   return base::guarded([&]() -> Result<ConvertPlan> {
-    QUERN_TRY(work, prepare(source, output, options));
+    QUERN_TRY(work, open_work(source, output, options));
+    QUERN_CHECK(plan_work(work, options));
     QUERN_TRY(bytes, planned_bytes(*work.source, work.plan, work.format, options.encoding));
     work.plan.shown.output_bytes = bytes;
     return std::move(work.plan.shown);

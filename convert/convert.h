@@ -40,8 +40,14 @@ struct ConvertOptions {
   std::vector<AdapterFile> adapters;
   std::string evaluation_text;  ///< A file on which the result is compared with the source.
   bool self_test = true;        ///< Writes the section that `verify` replays.
-  int threads = 0;              ///< 0: usable_cores().
-  Progress progress;            ///< Bytes of source weights done and in all.
+  /// Continues what a killed or cancelled run to this output left, where there is something: the
+  /// result has the same bits. It must have had the same options (but for `threads`) and source
+  /// files of the same size and time, else it is kMismatch naming what differs.
+  bool resume = false;
+  /// Whether a run that `progress` cancels leaves what is finished for `resume`. A killed one does.
+  bool keep_cancelled = false;
+  int threads = 0;    ///< 0: usable_cores().
+  Progress progress;  ///< Bytes of source weights done and in all.
 };
 
 /// One tensor of the plan.
@@ -70,13 +76,16 @@ struct ConvertReport {
   ConvertPlan plan;
   double seconds = 0;
   std::uint64_t weights_hash = 0;
-  std::string quality_json;  ///< The report that was stored; empty: nothing was quantized.
+  std::string quality_json;         ///< The report that was stored; empty: nothing was quantized.
+  std::size_t resumed_tensors = 0;  ///< That an interrupted run had finished.
 };
 
 /// Any readable model → `.quern`, or GGUF where `output` ends in ".gguf". Streams: memory is
 /// bounded by the largest tensor. Writes to a temporary file, syncs, renames; the input is never
-/// touched, and output == input is refused. Errors: as the readers', kUnsupported for an unknown
-/// architecture, encoding or configuration value by name, kMissing and kMismatch naming the tensor.
+/// touched, and output == input is refused. A run that is killed can be continued (`resume`); what
+/// it left beside the output, under a name that begins with ".quern-", goes with the next run.
+/// Errors: as the readers', kUnsupported for an unknown architecture, encoding or configuration
+/// value by name, kMissing and kMismatch naming the tensor.
 Result<ConvertReport> convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options = {});
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "convert/resumable_output.h"
 #include "convert/source_model.h"
 #include "convert/tensor_plan.h"
 #include "convert/tensor_stream.h"
@@ -56,11 +57,16 @@ Result<formats::GgufWriter> prepare_gguf(const GgufSections& sections, const Mod
 /// Writes the tensors of `sections`, which were declared before the plan's.
 Status write_gguf_factors(const GgufSections& sections, formats::GgufWriter& writer);
 
-/// Streams every tensor of the plan in order. \param calibration may be null. \param errors takes
-/// each tensor's; null: they are not computed.
+/// What is known of the tensors, and what becomes known of them. All may be null.
+struct TensorNotes {
+  Calibration* calibration = nullptr;
+  std::vector<QuantizationError>* errors = nullptr;  ///< Takes each tensor's.
+  FinishedTensors* finished = nullptr;               ///< Those are skipped.
+};
+
+/// Streams every tensor of the plan in order.
 Status write_tensors(const SourceModel& source, const ModelPlan& plan, Executor& executor,
                      const Progress& progress, const WriteBytes& write,
-                     Calibration* calibration = nullptr,
-                     std::vector<QuantizationError>* errors = nullptr);
+                     const TensorNotes& notes = {});
 
 }  // namespace quern::convert

@@ -43,13 +43,38 @@ Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const 
   return writer;
 }
 
+namespace {
+
+Status write_tensor(const TensorJob& job, std::size_t i, Executor& executor, ProgressMeter& meter,
+                    const WriteBytes& write, const TensorNotes& notes) {
+  QuantizationError* error = notes.errors == nullptr ? nullptr : &notes.errors->emplace_back();
+  if (notes.finished == nullptr) {
+    return stream_tensor(job, executor, write, meter, notes.calibration, error);
+  }
+  QuantizationError unseen;
+  QuantizationError& known = error == nullptr ? unseen : *error;
+  QUERN_TRY(there, notes.finished->recall(i, known));
+  if (there) {
+    std::uint64_t bytes = 0;
+    for (const MatrixJob& matrix : job.matrices) bytes += matrix.source_bytes();
+    return meter.advance(bytes);
+  }
+  const auto write_noted = [&](std::span<const std::byte> bytes) {
+    notes.finished->add(bytes);
+    return write(bytes);
+  };
+  QUERN_CHECK(stream_tensor(job, executor, write_noted, meter, notes.calibration, error));
+  return notes.finished->note(i, known);
+}
+
+}  // namespace
+
 Status write_tensors(const SourceModel& source, const ModelPlan& plan, Executor& executor,
-                     const Progress& progress, const WriteBytes& write, Calibration* calibration,
-                     std::vector<QuantizationError>* errors) {
+                     const Progress& progress, const WriteBytes& write, const TensorNotes& notes) {
   ProgressMeter meter(progress, plan.source_bytes);
-  for (const TensorJob& job : plan.jobs) {
-    QuantizationError* error = errors == nullptr ? nullptr : &errors->emplace_back();
-    auto status = stream_tensor(job, executor, write, meter, calibration, error);
+  for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
+    const TensorJob& job = plan.jobs[i];
+    auto status = write_tensor(job, i, executor, meter, write, notes);
     if (!status.ok()) {
       if (status.error().file.empty()) status.error().file = source.path();
       return status;

@@ -114,11 +114,12 @@ class SoftModel {
 class Meter final : public SensitivityMeter {
  public:
   Meter(SoftModel soft, TokenWindows windows, OutputDistance distance,
-        std::shared_ptr<Executor> executor)
+        std::shared_ptr<Executor> executor, ChoiceNotes& notes)
       : soft_(std::move(soft)),
         windows_(std::move(windows)),
         distance_(std::move(distance)),
-        executor_(std::move(executor)) {}
+        executor_(std::move(executor)),
+        notes_(notes) {}
 
   Result<double> measure(std::string_view tensor, Calibration* calibration,
                          ProgressMeter& meter) override {
@@ -128,12 +129,8 @@ class Meter final : public SensitivityMeter {
     if (job == jobs.end()) return 0.0;
     QUERN_TRY(coarse, disturb(*job, Encoding::kQR4, calibration, meter));
     if (!(coarse.change > 0)) return 0.0;
-    const std::string layer = layer_of(tensor);
-    if (floors_.find(layer) == floors_.end()) {
-      QUERN_TRY(fine, disturb(*job, Encoding::kQR6, calibration, meter));
-      floors_[layer] = floor_of(coarse, fine);
-    }
-    const double signal = std::max(coarse.moved - floors_[layer], kLeastSignal * coarse.moved);
+    QUERN_TRY(floor, floor_below(*job, coarse, calibration, meter));
+    const double signal = std::max(coarse.moved - floor, kLeastSignal * coarse.moved);
     return signal / coarse.change;
   }
 
@@ -151,6 +148,23 @@ class Meter final : public SensitivityMeter {
   static std::string layer_of(std::string_view tensor) {
     const std::size_t end = tensor.find('.', tensor.find('.') + 1);
     return std::string(tensor.substr(0, end));
+  }
+
+  /// The floor of the tensor's layer, measured on the first of them.
+  Result<double> floor_below(const TensorJob& job, const Disturbance& coarse,
+                             Calibration* calibration, ProgressMeter& meter) {
+    const std::string layer = layer_of(job.name);
+    const auto known = floors_.find(layer);
+    if (known != floors_.end()) return known->second;
+    const std::string name = "floor of " + layer;
+    std::optional<double> floor = notes_.number(name);
+    if (!floor) {
+      QUERN_TRY(fine, disturb(job, Encoding::kQR6, calibration, meter));
+      floor = floor_of(coarse, fine);
+      QUERN_CHECK(notes_.note_number(name, *floor));
+    }
+    floors_[layer] = *floor;
+    return *floor;
   }
 
   /// Whatever changes in a layer, the codes of all later activations are rounded anew, and the
@@ -177,6 +191,7 @@ class Meter final : public SensitivityMeter {
   OutputDistance distance_;
   std::shared_ptr<Executor> executor_;
   std::vector<std::byte> saved_;
+  ChoiceNotes& notes_;
   std::map<std::string, double> floors_;  ///< By layer.
 };
 
@@ -184,12 +199,12 @@ class Meter final : public SensitivityMeter {
 
 Result<std::unique_ptr<SensitivityMeter>> SensitivityMeter::create(
     const SourceModel& source, const MakeWindows& windows,
-    const std::shared_ptr<Executor>& executor) {
+    const std::shared_ptr<Executor>& executor, ChoiceNotes& notes) {
   QUERN_TRY(soft, SoftModel::create(source, executor));
   QUERN_TRY(text, windows(soft.model()));
   QUERN_TRY(distance, OutputDistance::create(soft.model(), text));
-  return std::unique_ptr<SensitivityMeter>(
-      std::make_unique<Meter>(std::move(soft), std::move(text), std::move(distance), executor));
+  return std::unique_ptr<SensitivityMeter>(std::make_unique<Meter>(
+      std::move(soft), std::move(text), std::move(distance), executor, notes));
 }
 
 }  // namespace quern::convert

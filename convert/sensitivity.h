@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "convert/choice_notes.h"
 #include "convert/input_noise.h"
 #include "convert/sample_text.h"
 #include "convert/source_model.h"
@@ -33,9 +34,11 @@ class SensitivityMeter {
  public:
   /// Errors: those of conversion and session; kUnsupported for a model that neither a Session nor
   /// an Encoder runs.
-  static Result<std::unique_ptr<SensitivityMeter>> create(
-      const SourceModel& source, const MakeWindows& windows,
-      const std::shared_ptr<Executor>& executor);
+  /// \param notes of an interrupted run; outlives the meter.
+  static Result<std::unique_ptr<SensitivityMeter>> create(const SourceModel& source,
+                                                          const MakeWindows& windows,
+                                                          const std::shared_ptr<Executor>& executor,
+                                                          ChoiceNotes& notes);
   virtual ~SensitivityMeter() = default;
 
   /// Of one tensor of the source. \param calibration may be null. Errors: as `create`, the

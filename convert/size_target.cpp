@@ -90,27 +90,46 @@ Result<std::unique_ptr<Calibration>> calibrate_for(const SourceModel& source, Ou
   return make_calibration(source, plan, options, own, executor);
 }
 
+/// What an interrupted run had measured, if it came to the end.
+bool recall_all(std::vector<TensorOffers>& tensors, const ChoiceNotes& notes,
+                TargetChoice& result) {
+  const auto windows = notes.windows();
+  if (!windows) return false;
+  for (TensorOffers& tensor : tensors) {
+    if (!notes.recall(tensor, result.sensitivities[tensor.name])) return false;
+  }
+  result.own_windows = *windows;
+  return true;
+}
+
 /// Turns the offers' errors into damage.
 Status estimate_damage(const SourceModel& source, OutputFormat output, const ModelPlan& plan,
                        const ConvertOptions& options, const std::shared_ptr<Executor>& executor,
-                       std::vector<TensorOffers>& tensors, TargetChoice& result) {
+                       std::vector<TensorOffers>& tensors, ChoiceNotes& notes,
+                       TargetChoice& result) {
+  if (recall_all(tensors, notes, result)) return {};
   const auto windows = [&](const Model& model) {
     return windows_for(model, options, result.own_windows);
   };
-  QUERN_TRY(sensitivity, SensitivityMeter::create(source, windows, executor));
+  QUERN_TRY(sensitivity, SensitivityMeter::create(source, windows, executor, notes));
+  QUERN_CHECK(notes.note_windows(result.own_windows));
   QUERN_TRY(calibration, calibrate_for(source, output, options, result.own_windows, executor));
   ProgressMeter meter(options.progress, plan.source_bytes);
   QUERN_TRY(noises, sensitivity->input_noise(meter));
   auto offers = tensors.begin();
   for (const TensorJob& job : plan.jobs) {
     if (!job.quantizable) continue;
-    QUERN_TRY(weight, sensitivity->measure(job.name, calibration.get(), meter));
-    QUERN_CHECK(estimate_errors(job, *offers, *executor, calibration.get(), meter));
-    for (EncodingOffer& offer : offers->offers) {
-      const double noise = noises[job.name].of(find_encoding(offer.encoding)->rows);
-      offer.damage = weight * (offer.damage + noise);
+    double& weight = result.sensitivities[job.name];
+    if (!notes.recall(*offers, weight)) {
+      QUERN_TRY(measured, sensitivity->measure(job.name, calibration.get(), meter));
+      QUERN_CHECK(estimate_errors(job, *offers, *executor, calibration.get(), meter));
+      weight = measured;
+      for (EncodingOffer& offer : offers->offers) {
+        const double noise = noises[job.name].of(find_encoding(offer.encoding)->rows);
+        offer.damage = weight * (offer.damage + noise);
+      }
+      QUERN_CHECK(notes.note(*offers, weight));
     }
-    result.sensitivities[job.name] = weight;
     ++offers;
     QUERN_CHECK(meter.advance(job.bytes()));
   }
@@ -121,7 +140,8 @@ Status estimate_damage(const SourceModel& source, OutputFormat output, const Mod
 
 Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat output,
                                        const ConvertOptions& options, std::uint64_t other_bytes,
-                                       const std::shared_ptr<Executor>& executor) {
+                                       const std::shared_ptr<Executor>& executor,
+                                       ChoiceNotes& notes) {
   QUERN_TRY(plan, make_plan(source, OutputFormat::kQuern, {}));
   const Sizes sizes = add_up(plan);
   std::vector<TensorOffers> tensors;
@@ -134,7 +154,7 @@ Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat o
   const std::uint64_t smallest = smallest_bytes(tensors);
   if (budget < smallest) return too_small(options, smallest, sizes, other_bytes);
   TargetChoice result;
-  QUERN_CHECK(estimate_damage(source, output, plan, options, executor, tensors, result));
+  QUERN_CHECK(estimate_damage(source, output, plan, options, executor, tensors, notes, result));
   ChosenEncodings chosen = choose_encodings(tensors, budget);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     result.policy.chosen[tensors[i].name] = chosen.chosen[i].encoding;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -30,7 +31,9 @@ class ByteSink {
 /// A file written under a temporary name in the directory of its target, synced, renamed over the
 /// target, and the directory synced; without `commit` the destructor removes it. So the target is
 /// the old file or the complete new one, whatever kills the process. Left-over temporaries of this
-/// target (from killed runs, no longer locked) are removed by the next `create`. Move-only.
+/// target (from killed runs, no longer locked) are removed by the next `create`, unless `reopen`
+/// takes one up again. A companion file, notes on what is finished in it, goes wherever the
+/// temporary goes, and away with it. Move-only.
 class AtomicFile final : public ByteSink {
  public:
   AtomicFile(AtomicFile&& other) noexcept;
@@ -41,6 +44,9 @@ class AtomicFile final : public ByteSink {
 
   /// Errors: kIo; kInvalidArgument where `path` exists and is not a regular file.
   static Result<AtomicFile> create(const std::string& path);
+  /// The newest temporary of this target that has a companion and that no living run holds, with
+  /// its bytes as they are; none: nullopt. Errors: as `create`.
+  static Result<std::optional<AtomicFile>> reopen(const std::string& path);
 
   Status expect_bytes(std::uint64_t total) override;
   Status write_at(std::uint64_t offset, std::span<const std::byte> bytes) override;
@@ -49,12 +55,22 @@ class AtomicFile final : public ByteSink {
 
   /// The temporary file's path while it is not committed: readable, not final.
   const std::string& temporary_path() const noexcept { return temporary_; }
+  /// Where the companion is, if the owner makes one.
+  std::string companion_path() const;
+  /// Fills `bytes` from `offset`. \return false where the file ends before.
+  Result<bool> read_at(std::uint64_t offset, std::span<std::byte> bytes) const;
+  /// Cuts off, or fills up with zeros. Errors: kIo, kLimit.
+  Status resize(std::uint64_t bytes);
+  /// Leaves temporary and companion for `reopen`; nothing can be written any more.
+  void keep() noexcept;
 
  private:
   AtomicFile() = default;
+  static Result<AtomicFile> for_target(const std::string& path);
   void discard() noexcept;
 
   std::string path_, temporary_, directory_;
+  std::string prefix_;  ///< Of the names of all temporaries of this target.
   int fd_ = -1;
 };
 

@@ -246,6 +246,18 @@ Status GgufWriter::write(std::span<const std::byte> bytes) {
   return {};
 }
 
+std::uint64_t GgufWriter::next_offset() const noexcept {
+  return current_ < tensors_.size() ? data_start_ + tensors_[current_].offset + written_ : 0;
+}
+
+Status GgufWriter::skip_tensor() {
+  if (!begun_ || current_ >= tensors_.size() || written_ != 0) {
+    return invalid("no whole tensor is waiting for data", sink_->name());
+  }
+  ++current_;
+  return {};
+}
+
 Status GgufWriter::seal() {
   if (!begun_ || current_ != tensors_.size()) {
     return invalid("a tensor is incomplete",

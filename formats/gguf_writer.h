@@ -56,6 +56,11 @@ class GgufWriter {
   Status begin();
   /// The next bytes of tensor data; a piece may not span two tensors.
   Status write(std::span<const std::byte> bytes);
+  /// Where in the destination the next byte goes. \pre begun, and a tensor is waiting.
+  std::uint64_t next_offset() const noexcept;
+  /// In place of writing the next tensor: its bytes lie in the destination already.
+  /// Errors: as `write`.
+  Status skip_tensor();
   /// Writes what stands behind the data: the file is complete, under its temporary name.
   /// Errors: kInvalidArgument where a tensor is incomplete.
   Status seal();

@@ -180,6 +180,18 @@ Status QuernWriter::write(std::span<const std::byte> bytes) {
   return {};
 }
 
+std::uint64_t QuernWriter::next_offset() const noexcept {
+  return current_ < tensors_.size() ? data_offset_ + tensors_[current_].offset + written_ : 0;
+}
+
+Status QuernWriter::skip_tensor(std::uint64_t checksum) {
+  if (!begun_ || current_ >= tensors_.size() || written_ != 0) {
+    return invalid("no whole tensor is waiting for data", sink_->name());
+  }
+  tensors_[current_++].checksum = checksum;
+  return {};
+}
+
 std::string QuernWriter::build_index() const {
   std::string records, names;
   append_le<std::uint64_t>(records, tensors_.size());

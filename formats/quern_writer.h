@@ -49,6 +49,11 @@ class QuernWriter {
   Status write(std::span<const std::byte> bytes);
   /// Bytes that the current tensor still wants; 0 when all are written.
   std::uint64_t wanted_bytes() const noexcept;
+  /// Where in the destination the next byte goes. \pre begun, and a tensor is waiting.
+  std::uint64_t next_offset() const noexcept;
+  /// In place of writing the next tensor: its bytes lie in the destination already.
+  /// \param checksum XXH64 of them, which the caller has checked. Errors: as `write`.
+  Status skip_tensor(std::uint64_t checksum);
 
   /// Makes the destination a complete, readable container without committing it, so that it can be
   /// opened (`temporary_path()`, or the sink's bytes) and tested before late sections are added.

@@ -23,7 +23,7 @@ struct ConvertFlags {
   int threads = 0;
   std::vector<std::string> adapters;  // convert only
   std::string base;
-  bool dry_run = false, json = false, self_test = true;
+  bool dry_run = false, json = false, self_test = true, resume = false;
   // quantize only
   std::string report, calibrate, evaluate;
   std::uint64_t target_size = 0;
@@ -142,6 +142,8 @@ int convert_model(const ConvertFlags& flags) {
   options.target_bits = flags.target_bpw;
   options.calibration_text = flags.calibrate;
   options.evaluation_text = flags.evaluate;
+  options.resume = flags.resume;
+  options.keep_cancelled = true;
   const auto source = model_path(flags.source);
   if (!source.ok()) return fail(source.error());
   if (flags.dry_run) return dry_run(flags, *source, options);
@@ -151,8 +153,16 @@ int convert_model(const ConvertFlags& flags) {
     options.progress = bar.callback();
     return convert::convert(*source, flags.output, options);
   }();
-  if (!report.ok()) return fail(report.error());
+  if (!report.ok()) {
+    if (report.error().code == ErrorCode::kCancelled)
+      tell("what is finished is kept beside " + flags.output +
+           ": the same command with --resume continues it");
+    return fail(report.error());
+  }
   tell_warnings(report->plan);
+  if (report->resumed_tensors > 0)
+    tell("continued: " + std::to_string(report->resumed_tensors) + " of " +
+         std::to_string(report->plan.tensors.size()) + " tensors had been finished");
   Json json = plan_json(report->plan, true);
   if (!report->quality_json.empty()) {
     auto quality = parse_json(report->quality_json, flags.output);
@@ -225,7 +235,12 @@ void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
       ->required();
   command.add_option("--threads", flags.threads, "Threads; 0: what is left to the process")
       ->check(CLI::Range(0, 1024));
-  command.add_flag("--dry-run", flags.dry_run, "Prints what would be done and writes nothing");
+  CLI::Option* dry =
+      command.add_flag("--dry-run", flags.dry_run, "Prints what would be done and writes nothing");
+  command
+      .add_flag("--resume", flags.resume,
+                "Continues what an interrupted run of the same arguments left; the same bytes")
+      ->excludes(dry);
   command.add_flag("!--no-self-test", flags.self_test, "Leaves out what verify replays");
   command.add_flag("--json", flags.json, "One JSON document");
 }

@@ -137,9 +137,9 @@ Status CudaProgram::replay(const LaunchContext& context) {
   if (known == recordings_.end()) {
     if (recordings_.size() >= kMaxRecordings) recordings_.clear();
     QUERN_CHECK(stream_.begin_capture());
-    const Status issued = issue(context);
+    Status issued = issue(context);
     auto recorded = stream_.end_capture();  // Also after a failure: the stream must leave the mode.
-    QUERN_CHECK(issued);
+    QUERN_CHECK(std::move(issued));
     if (!recorded.ok()) return std::move(recorded).error();
     known = recordings_.emplace(shape, std::move(*recorded)).first;
   }

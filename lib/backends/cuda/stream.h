@@ -70,7 +70,11 @@ class Stream {
   Status launch(const Kernel& kernel, Dim3 grid, Dim3 block, std::uint32_t shared_bytes,
                 const Args& args) {
     static_assert(std::is_trivially_copyable_v<Args> && std::is_class_v<Args>);
-    return launch_with(kernel, grid, block, shared_bytes, &args, sizeof(Args));
+    Args whole = args;
+#if defined(__has_builtin) && __has_builtin(__builtin_clear_padding)
+    __builtin_clear_padding(&whole);  // The emulated device looks for stray addresses.
+#endif
+    return launch_with(kernel, grid, block, shared_bytes, &whole, sizeof(Args));
   }
   /// The same by address, for tables of launches: `args` points to `args_bytes` bytes.
   Status launch_with(const Kernel& kernel, Dim3 grid, Dim3 block, std::uint32_t shared_bytes,
