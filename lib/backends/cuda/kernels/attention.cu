@@ -32,9 +32,7 @@ struct CacheView {
 
   QUERN_DEVICE_MEMBER CacheView(const AttentionArgs& its_args, const SequenceRecord& its_sequence,
                                 int kv_head)
-      : args(its_args),
-        sequence(its_sequence),
-        blocks(its_args.state, its_sequence, kv_head) {}
+      : args(its_args), sequence(its_sequence), blocks(its_args.state, its_sequence, kv_head) {}
 
   QUERN_DEVICE_MEMBER Seen see(int row) const {
     const int position = args.arrays.positions[row], window = args.shape.window;
@@ -58,8 +56,8 @@ struct CacheView {
            j / 16 * cuda::key_words<type>(args.shape.head_dim) * 16 + j % 16;
   }
   QUERN_DEVICE_MEMBER WordReader value_words(int first, int d) const {
-    const auto* block = reinterpret_cast<const unsigned*>(
-        blocks.value_block(first / kBlockPositions));
+    const auto* block =
+        reinterpret_cast<const unsigned*>(blocks.value_block(first / kBlockPositions));
     if constexpr (type == KvType::kQ8)
       return {block + d, value_columns<type>(args.shape.value_dim), 0, 0xffffffffu};
     return {block + d / 32 * 16 + d % 16, value_columns<type>(args.shape.value_dim) / 2,
@@ -110,9 +108,8 @@ QUERN_DEVICE void attend(const AttentionArgs& args) {
   if (args.partials == nullptr) return tile.attend_all(args.sink, args.out);
   const int span = static_cast<int>(blockIdx.z), value_dim = args.shape.value_dim;
   if (span < tile.first_span() || span >= tile.last_span()) return;
-  tile.attend_span(span, [&](int i, int d, float acc) {
-    partial_of(args, tile.at(i), span)[d] = acc;
-  });
+  tile.attend_span(span,
+                   [&](int i, int d, float acc) { partial_of(args, tile.at(i), span)[d] = acc; });
   if (tile.thread >= tile.queries) return;
   float* partial = partial_of(args, tile.at(tile.thread), span);
   partial[value_dim] = tile.tile.span_m[tile.thread];

@@ -10,128 +10,9 @@
 /// both; adds(), whether scores are more than a product, and added(query, p, s), the score with it.
 #pragma once
 
-#include "backends/cuda/kernels/attention_args.h"
-#include "backends/cuda/kernels/kv_state.cuh"
-#include "backends/cuda/kernels/lane.cuh"
+#include "backends/cuda/kernels/attention_tile.cuh"
 
 namespace quern::backends::cuda {
-
-inline constexpr float kLog2E = 1.44269504f;
-inline constexpr float kMagic = 12582912.0f;  // 1.5·2²³: adding it rounds to an integer.
-inline constexpr unsigned kLowestBits = 0xff800000u;
-
-QUERN_DEVICE float lowest() { return __uint_as_float(kLowestBits); }
-QUERN_DEVICE float exp2_lane(float x) { return kernels::exp2_of(Lane{x}).v; }
-
-/// One query: where it stands and what it sees.
-struct Query {
-  int row, head, position;
-};
-
-QUERN_DEVICE float distance_bias(const DistanceArgs& bias, const Query& query, int p) {
-  return bias.values[query.head * bias.stride + bias.back + p - query.position];
-}
-
-/// Positions that a row sees.
-struct Seen {
-  int begin, end, position;
-};
-
-/// The rows and heads of a block. Empty where the block has no work.
-struct TilePlace {
-  int sequence = 0, first_row = 0, rows = 0, kv_head = 0, first_head = 0, heads = 0;
-
-  QUERN_DEVICE_MEMBER int queries() const { return rows * heads; }
-  QUERN_DEVICE_MEMBER int row(int i) const { return first_row + i / heads; }
-  QUERN_DEVICE_MEMBER int head(int i) const { return first_head + i % heads; }
-};
-
-/// Sequence s has the tiles from number first_row(s) / tile_rows + s on: its last one may be ragged,
-/// and numbers without a tile have no work. So the grid depends on counts alone.
-template <class FirstRow>
-QUERN_DEVICE TilePlace place_tile(const AttentionShape& shape, int sequences, FirstRow first_row) {
-  const int tile_rows = shape.tile_rows(), number = static_cast<int>(blockIdx.x);
-  int low = 0, high = sequences;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (first_row(middle) / tile_rows + middle <= number ? low : high) = middle;
-  }
-  TilePlace at;
-  at.sequence = low;
-  const int first = first_row(low), end = first_row(low + 1);
-  at.first_row = first + (number - first / tile_rows - low) * tile_rows;
-  at.rows = max(0, min(tile_rows, end - at.first_row));
-  at.kv_head = static_cast<int>(blockIdx.y) / shape.chunks();
-  const int chunk = static_cast<int>(blockIdx.y) % shape.chunks() * shape.chunk_heads;
-  at.first_head = at.kv_head * shape.group() + chunk;
-  at.heads = min(shape.chunk_heads, shape.group() - chunk);
-  return at;
-}
-
-/// What a state of (m, l, acc) and another to be merged into it are multiplied with.
-struct MergeFactors {
-  float keep, add;
-};
-
-/// Merges m and l; \return the factors of acc.
-QUERN_DEVICE MergeFactors merge_state(float& m, float& l, float m_b, float l_b) {
-  const float top = m < m_b ? m_b : m;
-  const float f = exp2_lane(m - top), g = exp2_lane(m_b - top);
-  l = __fmaf_rn(l, f, l_b * g);
-  m = top;
-  return {f, g};
-}
-
-QUERN_DEVICE float finished(float acc, float l) {
-  const float r = 1.0f / l;
-  return l == 0.0f ? 0.0f : __fmaf_rn(acc, r, 0.0f);
-}
-
-/// The shared memory of a block, by query i and block b of the span.
-struct TileMemory {
-  float* q;                ///< `[queries][stride]`; coded: codes in the same place.
-  float* part;             ///< `[4 blocks][chunk][value_dim]`, over the queries.
-  float* scores;           ///< `[chunks][256][kChunk]`: x, then w.
-  unsigned char* codes;    ///< `[queries][256]` of coded weights.
-  float* top;              ///< `[queries][4]`: M of each block.
-  float* sum;              ///< l of each block.
-  MergeFactors* factors;   ///< `[queries][4]`
-  MergeFactors* into;      ///< `[queries]`: of the span into the whole.
-  float *span_m, *span_l, *m, *l, *unit;
-  int *begin, *end, *position, *code_sum;
-
-  QUERN_DEVICE_MEMBER TileMemory(unsigned char* base, bool coded, const AttentionShape& shape) {
-    const AttentionMemory memory(coded, shape);
-    const int n = shape.tile_queries;
-    q = part = reinterpret_cast<float*>(base);
-    scores = reinterpret_cast<float*>(base + memory.scores);
-    codes = base + memory.codes;
-    top = reinterpret_cast<float*>(base + memory.numbers);
-    sum = top + 4 * n;
-    factors = reinterpret_cast<MergeFactors*>(sum + 4 * n);
-    into = factors + 4 * n;
-    span_m = reinterpret_cast<float*>(into + n);
-    span_l = span_m + n;
-    m = span_l + n;
-    l = m + n;
-    unit = l + n;
-    begin = reinterpret_cast<int*>(unit + n);
-    end = begin + n;
-    position = end + n;
-    code_sum = position + n;
-  }
-  QUERN_DEVICE_MEMBER float& score(int i, int p) const {
-    return scores[(i / kChunk * kSpanPositions + p) * kChunk + i % kChunk];
-  }
-};
-
-/// Positions [from, to) of a block that a query sees.
-struct Visible {
-  int from, to;
-  QUERN_DEVICE_MEMBER Visible(const TileMemory& tile, int i, int first)
-      : from(max(tile.begin[i] - first, 0)), to(min(tile.end[i] - first, kBlockPositions)) {}
-  QUERN_DEVICE_MEMBER bool has(int j) const { return j >= from && j < to; }
-};
 
 template <class View>
 struct Attend {
@@ -179,7 +60,8 @@ struct Attend {
 
   QUERN_DEVICE_MEMBER void load_queries() const {
     if constexpr (kCoded) {
-      for (int i = thread / 32; i < queries; i += kAttentionThreads / 32) code_query(i, thread % 32);
+      for (int i = thread / 32; i < queries; i += kAttentionThreads / 32)
+        code_query(i, thread % 32);
     } else {
       for (int i = thread / 32; i < queries; i += kAttentionThreads / 32) {
         const float* from = q + at(i) * shape.head_dim;
@@ -232,8 +114,8 @@ struct Attend {
   }
   /// t of a chunk's queries.
   QUERN_DEVICE_MEMBER void coded_products(int chunk, int p, float (&t)[kChunk]) const {
-    const unsigned* rows = reinterpret_cast<const unsigned*>(tile.q) +
-                           chunk * kChunk * query_stride();
+    const unsigned* rows =
+        reinterpret_cast<const unsigned*>(tile.q) + chunk * kChunk * query_stride();
     int sums[kChunk] = {};
     const unsigned* key = view.key_words(p);
     for (int u = 0; u < key_words<View::kType>(shape.head_dim); ++u) {
@@ -244,8 +126,8 @@ struct Attend {
         if constexpr (View::kType == KvType::kQ8) {
           sums[r] = __dp4a(static_cast<int>(codes[u]), static_cast<int>(word), sums[r]);
         } else {
-          sums[r] = __dp4a(static_cast<int>(codes[2 * u]), static_cast<int>(word & 0x0f0f0f0fu),
-                           sums[r]);
+          sums[r] =
+              __dp4a(static_cast<int>(codes[2 * u]), static_cast<int>(word & 0x0f0f0f0fu), sums[r]);
           sums[r] = __dp4a(static_cast<int>(codes[2 * u + 1]),
                            static_cast<int>((word >> 4) & 0x0f0f0f0fu), sums[r]);
         }
@@ -266,8 +148,7 @@ struct Attend {
       if (plain_score) return __fmaf_rn(s, unit * kLog2E, view.value_exponent(p));
       s = s * unit;
     }
-    if (shape.softcap > 0.0f)
-      s = shape.softcap * kernels::tanh_of(Lane{s / shape.softcap}).v;
+    if (shape.softcap > 0.0f) s = shape.softcap * kernels::tanh_of(Lane{s / shape.softcap}).v;
     if (!plain_score) s = view.added({place.row(i), place.head(i), tile.position[i]}, p, s);
     if constexpr (kCoded) return __fmaf_rn(s, kLog2E, view.value_exponent(p));
     return s * kLog2E;
@@ -388,8 +269,8 @@ struct Attend {
   }
   QUERN_DEVICE_MEMBER void plain_values(int chunk, int b, int first, int from, int to, int d,
                                         float (&o)[kChunk]) const {
-    const float4* weights = reinterpret_cast<const float4*>(tile.scores) +
-                            chunk * kSpanPositions + b * kBlockPositions;
+    const float4* weights =
+        reinterpret_cast<const float4*>(tile.scores) + chunk * kSpanPositions + b * kBlockPositions;
     const auto column = view.value(first, d);
     bool all = true;
     for (int r = 0; r < kChunk && chunk * kChunk + r < queries; ++r) {

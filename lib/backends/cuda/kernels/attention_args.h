@@ -86,7 +86,7 @@ struct AttentionMemory {
     end = numbers + n * kNumbers * 4;
   }
   /// Words that every query has besides.
-  static constexpr std::int32_t kNumbers = 4 * kSpanOfBlocks + 10;
+  static constexpr std::int32_t kNumbers = 4 * kSpanOfBlocks + 11;
 };
 
 }  // namespace quern::backends::cuda

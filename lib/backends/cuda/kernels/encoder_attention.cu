@@ -1,4 +1,5 @@
-// Attention among the rows of each sequence: both directions, keys and values as the rows have them.
+// Attention among the rows of each sequence: both directions, keys and values as the rows have
+// them.
 #include "backends/cuda/kernels/attention.cuh"
 
 namespace quern::backends::cuda {

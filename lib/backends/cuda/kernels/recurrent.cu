@@ -69,8 +69,7 @@ QUERN_KERNEL_BOUNDS(quern_causal_conv, CausalConvArgs, 256) {
   const Column column(args, item);
   const float* w = args.weight + column.c * args.kernel;
   float sum = 0.0f;
-  for (int j = 0; j < args.kernel; ++j)
-    sum = sum + w[j] * column.input(args, args.kernel - 1 - j);
+  for (int j = 0; j < args.kernel; ++j) sum = sum + w[j] * column.input(args, args.kernel - 1 - j);
   args.out[item] = args.bias == nullptr ? sum : sum + args.bias[column.c];
 }
 

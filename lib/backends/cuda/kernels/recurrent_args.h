@@ -16,7 +16,8 @@ struct RollingArgs {
   std::int64_t offset;       ///< Among the rolling states.
 };
 
-/// graph::CausalConvOp: first the results, a thread each, then the states of the sequences' columns.
+/// graph::CausalConvOp: first the results, a thread each, then the states of the sequences'
+/// columns.
 struct CausalConvArgs {
   StepArrays arrays;
   RollingArgs state;
