@@ -213,7 +213,7 @@ void prepare_block() {
 
 [[noreturn]] void give_up(Outcome outcome) {
   block.outcome = outcome;
-  _longjmp(block.launcher.registers, 1);
+  go_on_at(block.launcher);
 }
 
 thread_local bool runs_kernel = false;
