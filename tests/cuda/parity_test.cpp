@@ -7,7 +7,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "backends/split_backend.h"
+#include "cuda/test_device.h"
 #include "encoders/encoder_runner.h"
+#include "graph/split.h"
 #include "models/golden_model.h"
 #include "quant/registry.h"
 
@@ -33,6 +36,8 @@ std::ptrdiff_t first_difference(const std::vector<float>& a, const std::vector<f
   }
   return -1;
 }
+
+bool has_device() { return backends::cuda::TestDevice::open() != nullptr; }
 
 std::vector<std::string> names_of(const std::string& kind) {
   std::vector<std::string> names = goldens({kind});
@@ -60,15 +65,18 @@ void compare(const GoldenModel& model, const std::vector<std::int32_t>& ids, std
 }  // namespace
 
 TEST_CASE("every golden decoder has the processor's bits") {
+  if (!has_device()) return;
   for (const std::string& name : names_of("decoder")) {
     CAPTURE(name);
-    const auto golden = must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
     const auto model = must(GoldenModel::load(kModels + name, "config.json"));
     compare(model, golden_ids(golden, "input_ids"), 64);
   }
 }
 
 TEST_CASE("quantized decoders have the processor's bits") {
+  if (!has_device()) return;
   for (const std::string& name : names_of("decoder")) {
     for (const Encoding encoding : {Encoding::kQ8_0, Encoding::kQR4}) {
       CAPTURE(name);
@@ -82,6 +90,7 @@ TEST_CASE("quantized decoders have the processor's bits") {
 }
 
 TEST_CASE("every encoding of weights has the processor's bits") {
+  if (!has_device()) return;
   const auto golden = must(formats::SafetensorsFile::open(kModels + "llama3/golden.safetensors"));
   for (const EncodingInfo* info = encodings_begin(); info != encodings_end(); ++info) {
     if (!info->weight || quant::find_ops(info->id)->quantize_panel == nullptr) continue;
@@ -93,11 +102,12 @@ TEST_CASE("every encoding of weights has the processor's bits") {
 }
 
 TEST_CASE("every kind of cache has the processor's bits") {
+  if (!has_device()) return;
   for (const std::string name : {"llama3", "gemma2", "gpt_oss", "bloom", "deepseek_v2"}) {
-    const auto golden = must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
     const auto model = must(GoldenModel::load(kModels + name, "config.json"));
-    for (const KvType kv :
-         {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
+    for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
       CAPTURE(name);
       CAPTURE(static_cast<int>(kv));
       compare(model, golden_ids(golden, "input_ids"), 13, kv);
@@ -106,9 +116,11 @@ TEST_CASE("every kind of cache has the processor's bits") {
 }
 
 TEST_CASE("every golden encoder has the processor's bits") {
+  if (!has_device()) return;
   for (const std::string& name : names_of("encoder")) {
     CAPTURE(name);
-    const auto golden = must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
     const std::vector<Text> texts = golden_texts(golden);
     const auto model = must(GoldenModel::load(kModels + name, "config.json"));
     auto host = must(EncoderRunner::create(model, 1));
@@ -122,4 +134,32 @@ TEST_CASE("every golden encoder has the processor's bits") {
         CHECK(first_difference(host.output(output.name, i), device.output(output.name, i)) == -1);
     }
   }
+}
+
+TEST_CASE("a model cut between processor and device has the bits of either") {
+  if (!has_device()) return;
+  const backends::Backend* host = must(backends::find_backend("cpu"));
+  const backends::Backend* device = must(backends::find_backend("cuda"));
+  for (const std::string name : {"llama3", "gemma2", "granitemoehybrid", "deepseek_v2"}) {
+    CAPTURE(name);
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto model = must(GoldenModel::load(kModels + name, "config.json"));
+    const std::vector<std::int32_t> ids = golden_ids(golden, "input_ids");
+    Runner whole = runner_on(model, "cpu");
+    const std::vector<float> expected = must(whole.step(ids, 9));
+    for (int layers = 1; layers < graph::count_layers(*model.graph()); ++layers) {
+      CAPTURE(layers);
+      const backends::SplitBackend both(*host, *device, layers);
+      Runner cut = must(Runner::create(model, {}, both));
+      CHECK(first_difference(expected, must(cut.step(ids, 9))) == -1);
+    }
+  }
+}
+
+TEST_CASE("a cut that the model does not allow is an error") {
+  const auto model = must(GoldenModel::load(kModels + "gemma3n_text", "config.json"));
+  const int last = graph::count_layers(*model.graph()) - 1;
+  CHECK(graph::split_graph(*model.graph(), last).error().code == ErrorCode::kUnsupported);
+  CHECK(graph::split_graph(*model.graph(), last + 1).error().code == ErrorCode::kOutOfRange);
 }

@@ -1,0 +1,108 @@
+// The program with `--device`: what users see, where there is a device and where there is none.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "cli/process.h"
+#include "cuda/test_device.h"
+#include "support/temp_dir.h"
+
+using namespace quern::test;
+
+namespace {
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+using Words = std::vector<std::string>;
+using Environment = std::map<std::string, std::string>;
+
+bool has_device() { return quern::backends::cuda::TestDevice::open() != nullptr; }
+
+Outcome on_device(const std::string& device, Words words, const Environment& environment = {}) {
+  words.insert(words.end(), {"--device", device});
+  return quern::test::quern(words, {}, environment);
+}
+
+/// What `quern logits` writes for a golden on a device.
+std::string logits_on(const std::string& device, const std::string& model, Words more,
+                      const Environment& environment = {}) {
+  const quern::testing::TempDir folder;
+  const std::string out = folder.file("out.safetensors");
+  Words words{"logits", model, "-o", out};
+  words.insert(words.end(), more.begin(), more.end());
+  const Outcome outcome = on_device(device, words, environment);
+  CAPTURE(outcome.err);
+  CHECK(outcome.status == 0);
+  return bytes_of(out);
+}
+
+}  // namespace
+
+TEST_CASE("the program writes the same file on either device") {
+  if (!has_device()) return;
+  const std::vector<std::pair<std::string, Words>> cases = {
+      {"models/llama3", {"--ids", "1,5,9,3,7,2", "--batch", "4"}},
+      {"models/t5", {"--ids", "5,9,3,7,1", "--decoder-ids", "0,4,8"}},
+      {"models/bart", {"--ids", "0,9,3,7,2", "--decoder-ids", "2,0,4"}},
+      {"models/bert", {"--ids", "1,5,9,3", "--type-ids", "0,0,1,1"}},
+  };
+  for (const auto& entry : cases) {
+    const std::string& name = entry.first;
+    Words words = entry.second;
+    const auto model = reference(name);
+    if (!model) continue;
+    CAPTURE(name);
+    const std::string host = logits_on("cpu", *model, words);
+    CHECK(!host.empty());
+    CHECK(logits_on("cuda", *model, words) == host);
+    if (name == "models/llama3") {
+      words.insert(words.end(), {"--gpu-layers", "1"});
+      CHECK(logits_on("cuda", *model, words) == host);
+    }
+  }
+}
+
+TEST_CASE("a reply has the same tokens on either device, and a plan counts its memory") {
+  if (!has_device()) return;
+  const auto model = handbook_quern();
+  if (!model) return;
+  const Words words{"run", *model, "--raw", "-p", "The mill", "-n", "6", "--greedy"};
+  const Outcome host = on_device("cpu", words), device = on_device("cuda", words);
+  CAPTURE(device.err);
+  CHECK(device.status == 0);
+  CHECK(device.out == host.out);
+  const Outcome plan = on_device("cuda", {"plan", *model});
+  CHECK(plan.status == 0);
+  CHECK(plan.out.find("kv cache") != std::string::npos);
+}
+
+TEST_CASE("what the machine lacks is one sentence, and auto goes on without it") {
+  const auto model = reference("models/llama3");
+  if (!model || !quern::backends::cuda::Emulator::is_present()) return;
+  const Words words{"--ids", "1,5,9"};
+  const Environment none{{"QUERN_EMULATOR_N_DEVICES", "0"}};
+  const Outcome refused = on_device("cuda", {"logits", *model, "--ids", "1", "-o", "-"}, none);
+  CHECK(refused.status == 1);
+  CHECK(refused.err.find("device") != std::string::npos);
+  CHECK(logits_on("auto", *model, words, none) == logits_on("cpu", *model, words));
+}
+
+TEST_CASE("too little memory and a lost device end the command, not the machine") {
+  const auto model = handbook_quern();
+  if (!model || !quern::backends::cuda::Emulator::is_present()) return;
+  const Words words{"run", *model, "--raw", "-p", "The mill", "-n", "6", "--greedy"};
+  const Outcome full = on_device("cuda", words, {{"QUERN_EMULATOR_MEMORY_BYTES", "1000000"}});
+  CAPTURE(full.err);
+  CHECK(full.status == 1);
+  CHECK(full.err.find("memory") != std::string::npos);
+  const Outcome lost = on_device("cuda", words, {{"QUERN_EMULATOR_LOSE_AFTER_LAUNCHES", "150"}});
+  CAPTURE(lost.err);
+  CHECK(lost.status == 1);
+  CHECK(lost.err.find("the device was lost") != std::string::npos);
+}
