@@ -114,16 +114,6 @@ Result<EncoderDecoderLayout> read_layout(const Config& config) {
   return layout;
 }
 
-Result<graph::Graph> build_encoder(const Config& config, const WeightLookup& weights) {
-  QUERN_TRY(layout, read_layout(config));
-  return build_source(config, weights, layout);
-}
-
-Result<graph::Graph> build_decoder(const Config& config, const WeightLookup& weights) {
-  QUERN_TRY(layout, read_layout(config));
-  return build_target(config, weights, layout);
-}
-
 }  // namespace
 
 extern const Architecture kBart;
@@ -134,8 +124,8 @@ const Architecture kBart = {"bart",
                             read_config,
                             nullptr,
                             bart_tensors,
-                            build_decoder,
+                            build_target_of<read_layout>,
                             {},
-                            build_encoder};
+                            build_source_of<read_layout>};
 
 }  // namespace quern::models

@@ -43,4 +43,16 @@ Result<graph::Graph> build_source(const Config& config, const WeightLookup& weig
 Result<graph::Graph> build_target(const Config& config, const WeightLookup& weights,
                                   const EncoderDecoderLayout& layout);
 
+/// The same with the layout that `read` finds in a configuration: an Architecture's functions.
+template <Result<EncoderDecoderLayout> (*read)(const Config&)>
+Result<graph::Graph> build_source_of(const Config& config, const WeightLookup& weights) {
+  QUERN_TRY(layout, read(config));
+  return build_source(config, weights, layout);
+}
+template <Result<EncoderDecoderLayout> (*read)(const Config&)>
+Result<graph::Graph> build_target_of(const Config& config, const WeightLookup& weights) {
+  QUERN_TRY(layout, read(config));
+  return build_target(config, weights, layout);
+}
+
 }  // namespace quern::models
