@@ -41,7 +41,8 @@ Result<double> shortest(Stream& stream, Work work) {
 
 Status measure(std::uint64_t read_bytes) {
   QUERN_TRY(device, Device::open(0));
-  for (const auto& module : backends::cuda::bench_modules()) QUERN_CHECK(device->add_module(module));
+  for (const auto& module : backends::cuda::bench_modules())
+    QUERN_CHECK(device->add_module(module));
   QUERN_TRY(stream, device->make_stream());
   const auto blocks = static_cast<std::uint32_t>(device->multiprocessors()) * 8;
   QUERN_TRY(out, device->allocate(blocks * sizeof(std::int32_t)));
@@ -61,11 +62,11 @@ Status measure(std::uint64_t read_bytes) {
               return stream.launch(read, {blocks, 1, 1}, {256, 1, 1}, 0, args);
             }));
   const double products = kProductsOfOne * kSums * kRounds * kWarps * blocks;
-  std::printf("{\"device\": \"%s\", \"compute_capability\": %d, \"int8_gmacs\": %.0f, "
-              "\"read_gb_per_s\": %.1f}\n",
-              device->name().c_str(), device->compute_capability(),
-              products / product_seconds * 1e-9,
-              static_cast<double>(read_bytes) / read_seconds * 1e-9);
+  std::printf(
+      "{\"device\": \"%s\", \"compute_capability\": %d, \"int8_gmacs\": %.0f, "
+      "\"read_gb_per_s\": %.1f}\n",
+      device->name().c_str(), device->compute_capability(), products / product_seconds * 1e-9,
+      static_cast<double>(read_bytes) / read_seconds * 1e-9);
   return {};
 }
 

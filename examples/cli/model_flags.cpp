@@ -69,6 +69,11 @@ void ModelFlags::add_to(CLI::App& command) {
   command.add_option("--device", device, "Where the model runs; auto: CUDA where there is some")
       ->check(CLI::IsMember(std::vector<std::string>{"cpu", "cuda", "auto"}))
       ->capture_default_str();
+  command
+      .add_option("--gpu-layers", gpu_layers,
+                  "Last layers that the device has, the rest being the processor's; -1: all")
+      ->check(CLI::Range(-1, 100000))
+      ->capture_default_str();
   command.add_flag("--fast", fast, "Relaxes the numerics law (bits may depend on the machine)");
   add_adapter_option(command, adapters);
 }
@@ -77,6 +82,7 @@ Result<Model> ModelFlags::open(bool vocabulary_only) const {
   ModelOptions options;
   options.threads = threads;
   options.fast = fast;
+  options.gpu_layers = gpu_layers;
   if (device == "cuda") options.device = DeviceChoice::kCuda;
   if (device == "auto") options.device = DeviceChoice::kAuto;
   options.vocabulary_only = vocabulary_only;

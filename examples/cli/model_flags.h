@@ -19,12 +19,13 @@ struct ModelFlags {
   std::string path;
   int threads = 0;
   std::string device = "cpu";
+  int gpu_layers = -1;
   bool fast = false;
   std::string kv = "auto";
 
   std::vector<std::string> adapters;  ///< "FILE" or "FILE=WEIGHT".
 
-  /// MODEL, --threads, --kv, --fast, --adapter.
+  /// MODEL, --threads, --device, --gpu-layers, --kv, --fast, --adapter.
   void add_to(CLI::App& command);
   /// MODEL alone, for commands that do not evaluate.
   void add_path_to(CLI::App& command, const char* what = "MODEL");

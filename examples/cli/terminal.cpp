@@ -32,8 +32,10 @@ void on_interrupt(int) {
   _exit(kInterrupted);
 }
 
-const char* advice(ErrorCode code) {
-  switch (code) {
+const char* advice(const Error& error) {
+  if (error.field == "driver" || error.field == "device")
+    return "run it on the processor: --device cpu";
+  switch (error.code) {
     case ErrorCode::kIo:
       return "check the path, its permissions and the space left";
     case ErrorCode::kTruncated:
@@ -102,7 +104,7 @@ int fail(const Error& error) {
   if (error.code == ErrorCode::kCancelled && interrupted()) return kInterrupted;
   Error shown = error;
   shown.file = shown_path(error.file);
-  tell(shown.describe() + "; " + advice(error.code));
+  tell(shown.describe() + "; " + advice(error));
   return kRefused;
 }
 

@@ -35,6 +35,8 @@ struct ModelOptions {
   bool vocabulary_only = false;             ///< Tokenizer and template alone; sessions are refused.
   bool fast = false;  ///< Relaxes the numerics law (oneDNN); needs QUERN_WITH_ONEDNN.
   DeviceChoice device = DeviceChoice::kCpu;
+  /// How many of the last layers the device has, the rest being the processor's; −1: all.
+  int gpu_layers = -1;
 };
 
 /// One tensor as `inspect` shows it. `name` lives as long as the model.

@@ -106,6 +106,7 @@ typedef struct quern_model_options {
   int32_t vocabulary_only; /**< Tokenizer and template alone. */
   int32_t fast;            /**< Relaxes the numerics law. */
   int32_t device;          /**< A quern_device. */
+  int32_t gpu_layers;      /**< Last layers that the device has, the rest being the processor's; -1: all. */
 } quern_model_options;
 void quern_model_options_init(quern_model_options* options);
 

@@ -55,6 +55,8 @@ struct StepBinding {
   /// First row of each sequence, ascending; for graphs without cache, whose sequences lie in the
   /// step as a whole.
   std::span<const std::int32_t> starts = {};
+  /// `[T, cols]` for each of the graph's inputs (graph::InputOp), by number.
+  std::span<const std::span<const float>> inputs = {};
 
   std::int64_t length_of(std::int64_t row) const noexcept {
     const auto at = static_cast<std::size_t>(row);

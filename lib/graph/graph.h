@@ -315,6 +315,10 @@ struct SoftcapOp {
 struct SelectRowsOp {
   ValueId x;
 };
+/// Rows that come with a step (StepBinding::inputs): out `[T, cols]` is input `number`.
+struct InputOp {
+  std::int64_t number, cols;
+};
 
 using Op =
     std::variant<EmbeddingOp, PositionEmbeddingOp, SinusoidOp, TypeEmbeddingOp, ConstantRowsOp,
@@ -322,7 +326,7 @@ using Op =
                  JoinHeadsOp, AttentionOp, StoreSourceOp, CrossAttentionOp, EncoderAttentionOp,
                  PoolOp, GluOp, RouteOp, ExpertsOp, ScaleRowsOp, ActivationOp, AddOp, MulOp,
                  ScaleColumnsOp, ColumnsOp, MixOp, MatchMagnitudeOp, CutoffOp, CausalConvOp, ScanOp,
-                 ScaleOp, ClampOp, SoftcapOp, SelectRowsOp>;
+                 ScaleOp, ClampOp, SoftcapOp, SelectRowsOp, InputOp>;
 
 struct Node {
   Op op;

@@ -370,6 +370,13 @@ Result<Value> infer(const T& op, const Graph& graph) {
   return shaped(value(graph, op.x), value(graph, op.x).cols);
 }
 
+std::vector<ValueId> inputs(const InputOp&) { return {}; }
+Result<Value> infer(const InputOp& op, const Graph&) {
+  Value value;
+  value.cols = op.cols;
+  return value;
+}
+
 template <class T>
 constexpr OpInfo row(const char* name) {
   return {name, [](const Op& op) { return inputs(*std::get_if<T>(&op)); },
@@ -412,6 +419,7 @@ constexpr std::array<OpInfo, std::variant_size_v<Op>> kTable = {
     row<ClampOp>("clamp"),
     row<SoftcapOp>("softcap"),
     row<SelectRowsOp>("select_rows"),
+    row<InputOp>("input"),
 };
 
 }  // namespace

@@ -135,19 +135,37 @@ struct AttentionArgs {
   std::byte* scratch;  ///< attention_scratch_bytes(), 64-byte aligned.
 };
 
-/// One row of one head of a state-space scan: d = `step`; for every column p of the head and every
-/// number j of its state s_j ← fma(exp(d·a_j), s_j, (d·b_j)·x_p) with the exp of softmax;
-/// out_p = fma(skip, x_p, Σ fma(s_j, c_j)), the sum by 16 virtual lanes and the tree.
+/// Columns [begin, end) of a causal convolution: `rows` of one sequence, every column with its own
+/// `kernel` numbers. out[t, c] = ((0 + w[c, 0]·in) + w[c, 1]·in) + …, oldest input first, every
+/// product rounded; then + bias[c]. The past becomes the last kernel − 1 inputs.
+struct ConvArgs {
+  std::int64_t rows, cols, kernel, begin, end;
+  const float* weight;  ///< `[cols, kernel]`
+  const float* bias;    ///< `[cols]` or nullptr.
+  const float* x;       ///< `[rows, cols]`
+  float* out;           ///< `[rows, cols]`
+  float* past;          ///< `[cols, kernel − 1]`, oldest first.
+};
+
+/// A state-space scan: `rows` of one sequence through heads of one group. For every head h and row
+/// in order, with d = step[h] and r = d·log2e (log2e = 1.44269504f): for every column p of the head
+/// and every number j of its state, s_j ← fma(exp2_of(r·a_j), s_j, (d·x_p)·b_j); then out_p =
+/// fma(skip[h], x_p, Σ fma(s_j, c_j)), the sum by 16 virtual lanes and the tree. Rates a are at
+/// most 0: what r·a_j above 127 gives is some number.
 struct ScanArgs {
-  const float* a;  ///< `[n]`, or one number for all where `one_rate`.
-  bool one_rate;
-  float step, skip;
-  const float* b;  ///< `[n]`
-  const float* c;  ///< `[n]`
-  const float* x;  ///< `[head_dim]`
-  std::int64_t head_dim, n;
-  float* state;  ///< `[head_dim, n]`
-  float* out;    ///< `[head_dim]`
+  std::int64_t rows, heads, head_dim, n;
+  const float* a;      ///< `[heads, rates]`
+  std::int64_t rates;  ///< n, or 1: one rate for all numbers of a head.
+  const float* skip;   ///< `[heads]`
+  const float* step;   ///< `[rows, heads]`, row t at step + t·step_stride.
+  std::int64_t step_stride;
+  const float* b;  ///< `[rows, n]`, row t at b + t·b_stride.
+  const float* c;  ///< The same.
+  std::int64_t b_stride;
+  const float* x;  ///< `[rows, heads · head_dim]`, row t at x + t·x_stride.
+  float* out;      ///< The same.
+  std::int64_t x_stride;
+  float* state;  ///< `[heads · head_dim, n]`
 };
 
 /// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma
@@ -186,6 +204,8 @@ struct KernelTable {
   void (*softmax)(float* x, std::int64_t n);
   /// Σ a·b over n (fma, 16 virtual lanes, tree).
   float (*dot)(const float* a, const float* b, std::int64_t n);
+  /// As ConvArgs says.
+  void (*causal_conv)(const ConvArgs&);
   /// As ScanArgs says.
   void (*scan)(const ScanArgs&);
   /// Rotates pairs of one head in place: halves (i, i + n/2), or neighbours (2i, 2i+1) where

@@ -97,7 +97,7 @@ void quern_tokens_free(quern_tokens* tokens) {
 }
 
 void quern_model_options_init(quern_model_options* options) {
-  if (options != nullptr) *options = {sizeof(quern_model_options), 0, 0, 0, 0};
+  if (options != nullptr) *options = {sizeof(quern_model_options), 0, 0, 0, 0, -1};
 }
 
 quern_code quern_model_open(const char* path, size_t path_length,
@@ -119,6 +119,7 @@ quern_code quern_model_open(const char* path, size_t path_length,
           .want("0 … 2")
           .got(std::to_string(given.device));
     open_options.device = static_cast<quern::DeviceChoice>(given.device);
+    open_options.gpu_layers = given.gpu_layers;
     QUERN_TRY(opened, quern::Model::open(std::string(name), open_options));
     *model = new quern_model{std::move(opened)};
     return {};

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "backends/split_backend.h"
 #include "base/log.h"
 #include "formats/json.h"
 #include "models/architecture.h"
@@ -99,10 +100,16 @@ Status read_decoder_start(Model::State& state) {
   return {};
 }
 
-/// The backend `name`, if it has a device and can run the model's graphs.
-Result<const backends::Backend*> backend_for(const Model::State& state, std::string_view name) {
-  QUERN_TRY(backend, backends::find_backend(name));
+/// CUDA, alone or with the processor, if there is a device and it can run the model's graphs.
+Result<const backends::Backend*> cuda_for(Model::State& state) {
+  QUERN_TRY(backend, backends::find_backend("cuda"));
   QUERN_CHECK(backend->available());
+  if (state.options.gpu_layers >= 0) {
+    QUERN_TRY(cpu, backends::find_backend("cpu"));
+    state.split_backend =
+        std::make_unique<backends::SplitBackend>(*cpu, *backend, state.options.gpu_layers);
+    backend = state.split_backend.get();
+  }
   backends::CompileOptions options;
   options.max_rows = options.max_positions = options.max_source = 1;
   options.executor = state.executor;
@@ -111,10 +118,11 @@ Result<const backends::Backend*> backend_for(const Model::State& state, std::str
   return backend;
 }
 
-Result<const backends::Backend*> choose_backend(const Model::State& state) {
+Result<const backends::Backend*> choose_backend(Model::State& state) {
   const DeviceChoice device = state.options.device;
-  if (device == DeviceChoice::kCpu) return backends::find_backend("cpu");
-  auto cuda = backend_for(state, "cuda");
+  if (device == DeviceChoice::kCpu || state.options.gpu_layers == 0)
+    return backends::find_backend("cpu");
+  auto cuda = cuda_for(state);
   if (cuda.ok() || device == DeviceChoice::kCuda) return cuda;
   base::log("dispatch", "the processor runs the model: " + cuda.error().describe());
   return backends::find_backend("cpu");

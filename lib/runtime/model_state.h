@@ -47,6 +47,7 @@ struct Model::State {
   std::shared_ptr<const graph::Graph> graph;
   std::shared_ptr<const graph::Graph> source_graph;  ///< Of an encoder–decoder alone.
   const backends::Backend* backend = nullptr;
+  std::unique_ptr<const backends::Backend> split_backend;  ///< Where `backend` is the model's own.
   std::shared_ptr<Executor> executor;
   std::shared_ptr<std::mutex> run_mutex;
   std::uint64_t weights_bytes = 0;

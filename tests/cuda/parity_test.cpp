@@ -7,8 +7,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "backends/split_backend.h"
 #include "cuda/test_device.h"
 #include "encoders/encoder_runner.h"
+#include "graph/split.h"
 #include "models/golden_model.h"
 #include "quant/registry.h"
 
@@ -66,7 +68,8 @@ TEST_CASE("every golden decoder has the processor's bits") {
   if (!has_device()) return;
   for (const std::string& name : names_of("decoder")) {
     CAPTURE(name);
-    const auto golden = must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
     const auto model = must(GoldenModel::load(kModels + name, "config.json"));
     compare(model, golden_ids(golden, "input_ids"), 64);
   }
@@ -101,10 +104,10 @@ TEST_CASE("every encoding of weights has the processor's bits") {
 TEST_CASE("every kind of cache has the processor's bits") {
   if (!has_device()) return;
   for (const std::string name : {"llama3", "gemma2", "gpt_oss", "bloom", "deepseek_v2"}) {
-    const auto golden = must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
     const auto model = must(GoldenModel::load(kModels + name, "config.json"));
-    for (const KvType kv :
-         {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
+    for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8, KvType::kQ4}) {
       CAPTURE(name);
       CAPTURE(static_cast<int>(kv));
       compare(model, golden_ids(golden, "input_ids"), 13, kv);
@@ -116,7 +119,8 @@ TEST_CASE("every golden encoder has the processor's bits") {
   if (!has_device()) return;
   for (const std::string& name : names_of("encoder")) {
     CAPTURE(name);
-    const auto golden = must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
     const std::vector<Text> texts = golden_texts(golden);
     const auto model = must(GoldenModel::load(kModels + name, "config.json"));
     auto host = must(EncoderRunner::create(model, 1));
@@ -130,4 +134,32 @@ TEST_CASE("every golden encoder has the processor's bits") {
         CHECK(first_difference(host.output(output.name, i), device.output(output.name, i)) == -1);
     }
   }
+}
+
+TEST_CASE("a model cut between processor and device has the bits of either") {
+  if (!has_device()) return;
+  const backends::Backend* host = must(backends::find_backend("cpu"));
+  const backends::Backend* device = must(backends::find_backend("cuda"));
+  for (const std::string name : {"llama3", "gemma2", "granitemoehybrid", "deepseek_v2"}) {
+    CAPTURE(name);
+    const auto golden =
+        must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors"));
+    const auto model = must(GoldenModel::load(kModels + name, "config.json"));
+    const std::vector<std::int32_t> ids = golden_ids(golden, "input_ids");
+    Runner whole = runner_on(model, "cpu");
+    const std::vector<float> expected = must(whole.step(ids, 9));
+    for (int layers = 1; layers < graph::count_layers(*model.graph()); ++layers) {
+      CAPTURE(layers);
+      const backends::SplitBackend both(*host, *device, layers);
+      Runner cut = must(Runner::create(model, {}, both));
+      CHECK(first_difference(expected, must(cut.step(ids, 9))) == -1);
+    }
+  }
+}
+
+TEST_CASE("a cut that the model does not allow is an error") {
+  const auto model = must(GoldenModel::load(kModels + "gemma3n_text", "config.json"));
+  const int last = graph::count_layers(*model.graph()) - 1;
+  CHECK(graph::split_graph(*model.graph(), last).error().code == ErrorCode::kUnsupported);
+  CHECK(graph::split_graph(*model.graph(), last + 1).error().code == ErrorCode::kOutOfRange);
 }

@@ -52,13 +52,19 @@ TEST_CASE("the program writes the same file on either device") {
       {"models/bart", {"--ids", "0,9,3,7,2", "--decoder-ids", "2,0,4"}},
       {"models/bert", {"--ids", "1,5,9,3", "--type-ids", "0,0,1,1"}},
   };
-  for (const auto& [name, words] : cases) {
+  for (const auto& entry : cases) {
+    const std::string& name = entry.first;
+    Words words = entry.second;
     const auto model = reference(name);
     if (!model) continue;
     CAPTURE(name);
     const std::string host = logits_on("cpu", *model, words);
     CHECK(!host.empty());
     CHECK(logits_on("cuda", *model, words) == host);
+    if (name == "models/llama3") {
+      words.insert(words.end(), {"--gpu-layers", "1"});
+      CHECK(logits_on("cuda", *model, words) == host);
+    }
   }
 }
 

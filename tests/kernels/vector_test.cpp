@@ -95,6 +95,72 @@ void compare(const Operation& op, std::int64_t n, Random& random, bool wild, flo
   }
 }
 
+/// Columns of a convolution: the oracle's numbers of out and past against every table's.
+void compare_convolutions(ConvArgs args, bool biased, bool wild, Random& random) {
+  const auto numbers = [&](std::int64_t count) {
+    std::vector<float> x;
+    for (std::int64_t i = 0; i < count; ++i) x.push_back(random.number(wild));
+    return x;
+  };
+  const std::vector<float> weight = numbers(args.cols * args.kernel), bias = numbers(args.cols);
+  const std::vector<float> x = numbers(args.rows * args.cols);
+  const std::vector<float> before = numbers(args.cols * (args.kernel - 1 + args.rows));
+  args.weight = weight.data();
+  args.bias = biased ? bias.data() : nullptr;
+  args.x = x.data();
+  const auto run = [&](const KernelTable& table) {
+    std::vector<float> all = before;
+    args.past = all.data();
+    args.out = all.data() + args.cols * (args.kernel - 1);
+    table.causal_conv(args);
+    return all;
+  };
+  const std::vector<float> want = run(oracle());
+  for (const KernelTable* table : tables()) {
+    const std::vector<float> got = run(*table);
+    CAPTURE(std::string(table->isa));
+    CAPTURE(args.rows);
+    CAPTURE(args.cols);
+    CAPTURE(args.kernel);
+    CHECK(first_difference(want.data(), got.data(), static_cast<std::int64_t>(want.size())) == -1);
+  }
+}
+
+/// Three rows of a scan: the oracle's numbers of out and state against every table's.
+void compare_scans(std::int64_t heads, std::int64_t head_dim, std::int64_t n, bool one_rate,
+                   bool wild, Random& random) {
+  constexpr std::int64_t kRows = 3;
+  const std::int64_t columns = heads * head_dim, rates = one_rate ? 1 : n;
+  const auto numbers = [&](std::int64_t count) {
+    std::vector<float> x;
+    for (std::int64_t i = 0; i < count; ++i) x.push_back(random.number(wild));
+    return x;
+  };
+  std::vector<float> a = numbers(heads * rates), step = numbers(kRows * (heads + 1));
+  for (float& rate : a) rate = wild ? rate : -std::fabs(rate);
+  for (float& d : step) d = wild ? d : std::fabs(d);
+  const std::vector<float> skip = numbers(heads), b = numbers(kRows * (n + 2));
+  const std::vector<float> c = numbers(kRows * (n + 2)), x = numbers(kRows * columns);
+  const std::vector<float> before = numbers(columns * n);
+  const auto run = [&](const KernelTable& table) {
+    std::vector<float> all = before;
+    all.resize(static_cast<std::size_t>(columns * (n + kRows)));
+    table.scan({kRows, heads, head_dim, n, a.data(), rates, skip.data(), step.data(), heads + 1,
+                b.data(), c.data(), n + 2, x.data(), all.data() + columns * n, columns,
+                all.data()});
+    return all;
+  };
+  const std::vector<float> want = run(oracle());
+  for (const KernelTable* table : tables()) {
+    const std::vector<float> got = run(*table);
+    CAPTURE(std::string(table->isa));
+    CAPTURE(heads);
+    CAPTURE(head_dim);
+    CAPTURE(n);
+    CHECK(first_difference(want.data(), got.data(), columns * (n + kRows)) == -1);
+  }
+}
+
 }  // namespace
 
 TEST_CASE("every row operation gives the oracle's bits for every length") {
@@ -112,37 +178,45 @@ TEST_CASE("every row operation gives the oracle's bits for NaN, infinities and d
   }
 }
 
-TEST_CASE("a scan gives the oracle's bits, in its state too") {
-  Random random(14);
+TEST_CASE("a causal convolution gives the oracle's bits, in its past too") {
+  Random random(15);
   for (const bool wild : {false, true}) {
-    for (const std::int64_t n : {1, 7, 15, 16, 17, 31, 32, 40, 64, 128}) {
-      for (const std::int64_t head_dim : {1, 3}) {
-        const auto numbers = [&](std::int64_t count) {
-          std::vector<float> x;
-          for (std::int64_t i = 0; i < count; ++i) x.push_back(random.number(wild));
-          return x;
-        };
-        std::vector<float> a = numbers(n), b = numbers(n), c = numbers(n), x = numbers(head_dim);
-        for (float& rate : a) rate = wild ? rate : -std::fabs(rate);
-        const std::vector<float> before = numbers(head_dim * n);
-        for (const bool one_rate : {false, true}) {
-          const auto run = [&](const KernelTable& table) {
-            std::vector<float> all = before;
-            all.resize(static_cast<std::size_t>(head_dim * (n + 1)));
-            table.scan({a.data(), one_rate, 0.7f, 1.3f, b.data(), c.data(), x.data(), head_dim, n,
-                        all.data(), all.data() + head_dim * n});
-            return all;
-          };
-          const std::vector<float> want = run(oracle());
-          for (const KernelTable* table : tables()) {
-            const std::vector<float> got = run(*table);
-            CAPTURE(std::string(table->isa));
-            CAPTURE(n);
-            CHECK(first_difference(want.data(), got.data(), head_dim * (n + 1)) == -1);
-          }
+    for (const std::int64_t kernel : {1, 2, 3, 4, 8, 9, 21}) {
+      for (const std::int64_t rows : {1, 2, 3, 7, 30}) {
+        for (const std::int64_t cols : {1, 16, 37}) {
+          ConvArgs args{rows,    cols,    kernel,  cols / 5, cols,
+                        nullptr, nullptr, nullptr, nullptr,  nullptr};
+          compare_convolutions(args, kernel % 2 == 0, wild, random);
         }
       }
     }
+  }
+}
+
+TEST_CASE("a scan gives the oracle's bits, in its state too") {
+  Random random(14);
+  for (const bool wild : {false, true}) {
+    for (const std::int64_t n : {1, 7, 15, 16, 17, 32, 40, 128}) {
+      for (const std::int64_t heads : {1, 2, 5, 16, 35}) {
+        for (const std::int64_t head_dim : {1, 3, 16, 20}) {
+          for (const bool one_rate : {false, true})
+            compare_scans(heads, head_dim, n, one_rate, wild, random);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a scan is what its formula says") {
+  const float a[2] = {-1.0f, -0.5f}, b[2] = {1.0f, 2.0f}, c[2] = {3.0f, -1.0f};
+  const float skip = 0.25f, step = 0.5f, x = 2.0f;
+  for (const KernelTable* table : tables()) {
+    float state[2] = {1.0f, 4.0f}, out = 0.0f;
+    table->scan({1, 1, 1, 2, a, 2, &skip, &step, 1, b, c, 2, &x, &out, 1, state});
+    const double first = std::exp(-0.5) + 1.0, second = 4.0 * std::exp(-0.25) + 2.0;
+    CHECK(state[0] == doctest::Approx(first).epsilon(1e-6));
+    CHECK(state[1] == doctest::Approx(second).epsilon(1e-6));
+    CHECK(out == doctest::Approx(0.5 + 3.0 * first - second).epsilon(1e-6));
   }
 }
 

@@ -144,6 +144,11 @@ Result<GoldenModel> GoldenModel::load(const std::string& directory, const std::s
 
 Result<Runner> Runner::create(const GoldenModel& model, const Options& options) {
   QUERN_TRY(backend, backends::find_backend(options.backend));
+  return create(model, options, *backend);
+}
+
+Result<Runner> Runner::create(const GoldenModel& model, const Options& options,
+                              const backends::Backend& backend) {
   QUERN_TRY(executor, make_executor(options.threads));
   backends::CompileOptions compile;
   compile.max_rows = compile.max_outputs = options.max_rows;
@@ -151,7 +156,7 @@ Result<Runner> Runner::create(const GoldenModel& model, const Options& options) 
   compile.kv = options.kv;
   compile.executor = std::move(executor);
   Runner runner;
-  QUERN_TRY(program, backend->compile(model.graph(), compile));
+  QUERN_TRY(program, backend.compile(model.graph(), compile));
   runner.program_ = std::move(program);
   QUERN_TRY(state, runner.program_->new_sequence({options.capacity}));
   runner.state_ = std::move(state);

@@ -52,6 +52,9 @@ class Runner {
     std::string backend = "cpu";
   };
   static Result<Runner> create(const GoldenModel& model, const Options& options);
+  /// On a backend that no registry knows.
+  static Result<Runner> create(const GoldenModel& model, const Options& options,
+                               const backends::Backend& backend);
 
   /// Appends ids in steps of `chunk` rows; \return logits of all of them, `[n, vocab]`.
   Result<std::vector<float>> step(const std::vector<std::int32_t>& ids, std::int64_t chunk);

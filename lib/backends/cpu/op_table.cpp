@@ -42,6 +42,7 @@ constexpr std::array<LowerFn, std::variant_size_v<graph::Op>> kLowerings = {
     lower_clamp,
     lower_softcap,
     lower_select_rows,
+    lower_input,
 };
 
 }  // namespace

@@ -37,6 +37,7 @@ Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_clamp(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
+Status lower_input(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
 Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);

@@ -5,7 +5,6 @@
 
 #include "backends/cpu/kv_cache.h"
 #include "backends/cpu/ops.h"
-#include "base/scalar_math.h"
 
 namespace quern::backends::cpu {
 namespace {
@@ -36,31 +35,24 @@ class CausalConvStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto [begin, end] = context.share(s_.cols);
-    const float* x = context.floats(s_.x);
-    float* out = context.floats(s_.out);
     for_each_sequence(context, [&, begin = begin, end = end](
                                    const KvCache& cache, std::int64_t first, std::int64_t last) {
-      float* past = cache.rolling(s_.state);
-      for (std::int64_t row = first; row < last; ++row) {
-        for (std::int64_t c = begin; c < end; ++c)
-          out[row * s_.cols + c] = convolve(x[row * s_.cols + c], past + c * (s_.kernel - 1), c);
-      }
+      kernels::ConvArgs args{};
+      args.rows = last - first;
+      args.cols = s_.cols;
+      args.kernel = s_.kernel;
+      args.begin = begin;
+      args.end = end;
+      args.weight = s_.weight;
+      args.bias = s_.bias;
+      args.x = context.floats(s_.x) + first * s_.cols;
+      args.out = context.floats(s_.out) + first * s_.cols;
+      args.past = cache.rolling(s_.state);
+      context.kernels.causal_conv(args);
     });
   }
 
  private:
-  /// One column of one row; `past` are the column's last kernel − 1 inputs, oldest first.
-  float convolve(float x, float* past, std::int64_t c) const {
-    const float* w = s_.weight + c * s_.kernel;
-    const std::int64_t n = s_.kernel - 1;
-    float sum = 0.0F;
-    for (std::int64_t j = 0; j < n; ++j) sum += w[j] * past[j];
-    sum += w[n] * x;
-    std::copy(past + 1, past + n, past);
-    past[n - 1] = x;
-    return s_.bias == nullptr ? sum : sum + s_.bias[c];
-  }
-
   Shape s_;
 };
 
@@ -79,42 +71,70 @@ class ScanStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto [begin, end] = context.share(s_.heads);
+    const std::int64_t in_group = s_.heads / s_.groups;
     for_each_sequence(context, [&, begin = begin, end = end](
                                    const KvCache& cache, std::int64_t first, std::int64_t last) {
-      float* state = cache.rolling(s_.state);
-      for (std::int64_t row = first; row < last; ++row) {
-        for (std::int64_t head = begin; head < end; ++head)
-          scan(context, row, head, state + head * s_.head_dim * s_.state_dim);
+      Heads heads{context, cache.rolling(s_.state), begin, 0};
+      while (heads.begin < end) {
+        const std::int64_t group_end = (heads.begin / in_group + 1) * in_group;
+        heads.count = std::min({kHeads, end - heads.begin, group_end - heads.begin});
+        for (std::int64_t row = first; row < last; row += kRows)
+          scan(heads, row, std::min(kRows, last - row));
+        heads.begin += heads.count;
       }
     });
   }
 
  private:
-  /// log(1 + e^x), and x where that is the same, clamped.
-  float step_size(float x) const {
-    constexpr float kLinear = 20.0F;
-    if (x <= kLinear) x = static_cast<float>(base::log(1.0 + base::exp(static_cast<double>(x))));
-    return s_.dt_min == s_.dt_max ? x : std::min(std::max(x, s_.dt_min), s_.dt_max);
+  /// Heads and rows of one call of the kernel: those whose step sizes a thread's stack holds.
+  static constexpr std::int64_t kHeads = 16, kRows = 32;
+
+  /// Heads of one group.
+  struct Heads {
+    const StepContext& context;
+    float* state;  ///< Of all heads.
+    std::int64_t begin, count;
+  };
+
+  /// log(1 + e^x) of a row, clamped.
+  void step_sizes(const Heads& heads, std::int64_t row, float* sizes) const {
+    const kernels::KernelTable& kernels = heads.context.kernels;
+    const float* dt = heads.context.floats(s_.dt) + row * s_.heads + heads.begin;
+    if (s_.dt_bias == nullptr) {
+      kernels.softplus(dt, heads.count, sizes);
+    } else {
+      kernels.add(dt, s_.dt_bias + heads.begin, heads.count, sizes);
+      kernels.softplus(sizes, heads.count, sizes);
+    }
+    if (s_.dt_min == s_.dt_max) return;
+    for (std::int64_t i = 0; i < heads.count; ++i)
+      sizes[i] = std::min(std::max(sizes[i], s_.dt_min), s_.dt_max);
   }
 
-  void scan(const StepContext& context, std::int64_t row, std::int64_t head, float* state) const {
-    const float bias = s_.dt_bias == nullptr ? 0.0F : s_.dt_bias[head];
-    const float d = step_size(context.floats(s_.dt)[row * s_.heads + head] + bias);
-    const std::int64_t group = head / (s_.heads / s_.groups);
+  void scan(const Heads& heads, std::int64_t row, std::int64_t rows) const {
+    const StepContext& context = heads.context;
+    float sizes[kRows * kHeads];
+    for (std::int64_t i = 0; i < rows; ++i) step_sizes(heads, row + i, sizes + i * kHeads);
+    const std::int64_t group = heads.begin / (s_.heads / s_.groups);
     const std::int64_t at = (row * s_.groups + group) * s_.state_dim;
-    const std::int64_t column = (row * s_.heads + head) * s_.head_dim;
+    const std::int64_t column = (row * s_.heads + heads.begin) * s_.head_dim;
     kernels::ScanArgs args{};
-    args.a = s_.a + head * s_.a_per_head;
-    args.one_rate = s_.a_per_head == 1;
-    args.step = d;
-    args.skip = s_.skip[head];
-    args.b = context.floats(s_.b) + at;
-    args.c = context.floats(s_.c) + at;
-    args.x = context.floats(s_.x) + column;
+    args.rows = rows;
+    args.heads = heads.count;
     args.head_dim = s_.head_dim;
     args.n = s_.state_dim;
-    args.state = state;
+    args.a = s_.a + heads.begin * s_.a_per_head;
+    args.rates = s_.a_per_head;
+    args.skip = s_.skip + heads.begin;
+    args.step = sizes;
+    args.step_stride = kHeads;
+    args.b = context.floats(s_.b) + at;
+    args.c = context.floats(s_.c) + at;
+    args.b_stride = s_.groups * s_.state_dim;
+    args.x = context.floats(s_.x) + column;
     args.out = context.floats(s_.out) + column;
+    args.x_stride = s_.heads * s_.head_dim;
+    args.state = heads.state + heads.begin * s_.head_dim * s_.state_dim;
     context.kernels.scan(args);
   }
 

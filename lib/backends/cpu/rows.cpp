@@ -25,6 +25,24 @@ class SelectRowsStep final : public Step {
   std::int64_t cols_;
 };
 
+/// Copies rows that came with the step.
+class InputStep final : public Step {
+ public:
+  InputStep(const graph::InputOp& op, BufferId out) : op_(op), out_(out) {}
+
+  void run(const StepContext& context) const override {
+    const std::span<const float> rows = context.step.inputs[static_cast<std::size_t>(op_.number)];
+    const std::int64_t at = context.row_begin * op_.cols;
+    std::memcpy(
+        context.floats(out_) + at, rows.data() + at,
+        static_cast<std::size_t>((context.row_end - context.row_begin) * op_.cols) * sizeof(float));
+  }
+
+ private:
+  graph::InputOp op_;
+  BufferId out_;
+};
+
 /// One row per sequence. The mean adds rows in their order, then multiplies by 1/n.
 class PoolStep final : public Step {
  public:
@@ -60,6 +78,13 @@ Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<SelectRowsStep>(lowering.buffer(x), id, lowering.value(x).cols),
                {Split::kOutputs, {lowering.buffer(x)}, {id}});
+  return {};
+}
+
+Status lower_input(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  const auto& input = *std::get_if<graph::InputOp>(&op);
+  const BufferId id = lowering.allocate(out);
+  lowering.add(std::make_unique<InputStep>(input, id), {Split::kRows, {}, {id}});
   return {};
 }
 

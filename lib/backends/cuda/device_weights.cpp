@@ -52,8 +52,7 @@ Result<std::vector<DeviceWeight>> upload_weights(Device& device, const graph::Gr
   std::vector<DeviceWeight> weights(graph.weights.size());
   for (std::size_t i = 0; i < weights.size(); ++i) {
     if (!used[i]) continue;
-    std::weak_ptr<const DeviceBuffer>& known =
-        all.weights[{&device, graph.weights[i].view.data}];
+    std::weak_ptr<const DeviceBuffer>& known = all.weights[{&device, graph.weights[i].view.data}];
     weights[i] = known.lock();
     if (weights[i] != nullptr && weights[i]->size() >= weight_bytes(graph.weights[i].view))
       continue;

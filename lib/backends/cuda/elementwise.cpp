@@ -136,6 +136,11 @@ Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId
   return {};
 }
 
+Status lower_input(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+  lowering.hold_input(std::get_if<graph::InputOp>(&op)->number, lowering.allocate(out));
+  return {};
+}
+
 Status lower_mix(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& mix = *std::get_if<graph::MixOp>(&op);
   const KernelId kernel = lowering.kernel("quern_mix");
@@ -192,8 +197,8 @@ Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const std::int64_t cols = lowering.value(out).cols;
   const bool mean = pool.pooling == graph::Pooling::kMean;
   lowering.add(nullptr, {x}, {y}, [=](const LaunchContext& context) {
-    const PoolArgs args{context.floats(x), context.arrays.starts, context.floats(y),
-                        context.sequences, cols, mean};
+    const PoolArgs args{
+        context.floats(x), context.arrays.starts, context.floats(y), context.sequences, cols, mean};
     return context.launch_flat(kernel, args.sequences * cols, args);
   });
   return {};

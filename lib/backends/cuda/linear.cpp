@@ -107,9 +107,10 @@ Status LinearCall::issue(const LaunchContext& context, const Rows& rows) const {
   const auto matrices = grid(rows.segments.count);
   if (format_ == RowFormat::kF32) {
     const std::int64_t together = few ? 1 : 8;
-    return context.launch(few ? few_ : many_,
-                          {grid(ceil_div(panels, 8)), grid(ceil_div(rows.count, together)), matrices},
-                          {128, 1, 1}, args);
+    return context.launch(
+        few ? few_ : many_,
+        {grid(ceil_div(panels, 8)), grid(ceil_div(rows.count, together)), matrices}, {128, 1, 1},
+        args);
   }
   // A segment may have all of the rows.
   const std::int64_t tiles = ceil_div(rows.count, kTileRows);

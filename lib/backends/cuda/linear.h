@@ -42,8 +42,8 @@ class PackCall {
 class LinearCall {
  public:
   /// kUnsupported naming `op` for an encoding without kernels.
-  static Result<LinearCall> create(Lowering& lowering, graph::WeightId weight,
-                                   graph::WeightId bias, const char* op);
+  static Result<LinearCall> create(Lowering& lowering, graph::WeightId weight, graph::WeightId bias,
+                                   const char* op);
 
   struct Rows {
     const std::byte* x;  ///< Packed in format(), or float32 rows.

@@ -57,8 +57,7 @@ BufferId Lowering::new_buffer(std::int64_t bytes) {
 
 BufferId Lowering::allocate(graph::ValueId out) {
   const graph::Value& v = value(out);
-  const BufferId id =
-      new_buffer(max_rows(v) * v.cols * static_cast<std::int64_t>(sizeof(float)));
+  const BufferId id = new_buffer(max_rows(v) * v.cols * static_cast<std::int64_t>(sizeof(float)));
   if (v.rows == graph::Rows::kConstant) {
     touch(id, 0);
     touch(id, kForever);
@@ -77,6 +76,13 @@ BufferId Lowering::packed(graph::ValueId id, RowFormat format) {
   if (v.rows == graph::Rows::kConstant) touch(it->second, kForever);
   add_pack(*this, id, format, it->second);
   return it->second;
+}
+
+void Lowering::hold_input(std::int64_t number, BufferId id) {
+  const auto at = static_cast<std::size_t>(number);
+  if (result_.inputs.size() <= at) result_.inputs.resize(at + 1, -1);
+  result_.inputs[at] = id;
+  touch(id, 0);
 }
 
 std::int32_t Lowering::table(TableData data) {
@@ -106,8 +112,8 @@ Lowered Lowering::finish() {
   for (const graph::Output& output : graph_.outputs) touch(buffer(output.value), kForever);
   std::vector<graph::Lifetime> lifetimes;
   for (const Buffer& buffer : buffers_)
-    lifetimes.push_back({buffer.first < 0 ? 0 : buffer.bytes, std::max(buffer.first, 0),
-                         std::max(buffer.last, 0)});
+    lifetimes.push_back(
+        {buffer.first < 0 ? 0 : buffer.bytes, std::max(buffer.first, 0), std::max(buffer.last, 0)});
   graph::BufferPlan plan = graph::plan_buffers(lifetimes);
   result_.offsets = std::move(plan.offsets);
   result_.arena_bytes = static_cast<std::uint64_t>(plan.total_bytes);

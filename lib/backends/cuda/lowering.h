@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "backends/backend.h"
-#include "backends/cuda/stream.h"
 #include "backends/cuda/kernels/step_args.h"
+#include "backends/cuda/stream.h"
 #include "graph/graph.h"
 
 namespace quern::backends::cuda {
@@ -36,12 +36,12 @@ inline constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return 
 class LaunchContext {
  public:
   Stream& stream;
-  std::span<const Kernel> kernels;                 ///< By KernelId.
-  std::span<const std::uint64_t> buffers;          ///< By BufferId.
-  std::span<const std::uint64_t> weights;          ///< By WeightId; 0: not used.
-  std::span<const std::uint64_t> tables;           ///< By the numbers of Lowering::table().
-  StepArrays arrays;                               ///< Of this step.
-  std::int64_t rows, outputs, sequences;           ///< T, output rows, sequences.
+  std::span<const Kernel> kernels;         ///< By KernelId.
+  std::span<const std::uint64_t> buffers;  ///< By BufferId.
+  std::span<const std::uint64_t> weights;  ///< By WeightId; 0: not used.
+  std::span<const std::uint64_t> tables;   ///< By the numbers of Lowering::table().
+  StepArrays arrays;                       ///< Of this step.
+  std::int64_t rows, outputs, sequences;   ///< T, output rows, sequences.
   std::int64_t max_end;  ///< No row of the step sees a position or source row ≥ this.
 
   float* floats(BufferId id) const { return reinterpret_cast<float*>(at(id)); }
@@ -109,6 +109,7 @@ struct Lowered {
   std::vector<std::int64_t> offsets;    ///< By BufferId, in the arena.
   std::vector<BufferId> value_buffers;  ///< By ValueId; −1: the value needs none.
   std::vector<bool> uses_weight;        ///< By WeightId.
+  std::vector<BufferId> inputs;         ///< By number of graph::InputOp; −1: not used.
   std::vector<TableData> tables;
   std::uint64_t arena_bytes = 0;
 };
@@ -140,6 +141,8 @@ class Lowering {
   BufferId allocate(graph::ValueId out);
   /// The value packed for weights of `format`; packed once, however many ops read it.
   BufferId packed(graph::ValueId id, RowFormat format);
+  /// The buffer into which the program puts input `number` before each step.
+  void hold_input(std::int64_t number, BufferId id);
   /// Keeps `data` on the device.
   std::int32_t table(TableData data);
   template <class T>

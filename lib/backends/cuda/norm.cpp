@@ -38,10 +38,10 @@ Status lower_norm(Lowering& lowering, Norm kind, const NormInputs& inputs, float
     own.bias = context.vector(inputs.bias);
     own.out = context.floats(y);
     own.rows = context.count(value);
-    return context.launch(kernel,
-                          {static_cast<std::uint32_t>(own.cols / own.group),
-                           static_cast<std::uint32_t>(own.rows), 1},
-                          {128, 1, 1}, own);
+    return context.launch(
+        kernel,
+        {static_cast<std::uint32_t>(own.cols / own.group), static_cast<std::uint32_t>(own.rows), 1},
+        {128, 1, 1}, own);
   });
   return {};
 }
@@ -56,9 +56,8 @@ Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId ou
 
 Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& norm = *std::get_if<graph::LayerNormOp>(&op);
-  return lower_norm(lowering, Norm::kLayer,
-                    {.x = norm.x, .weight = norm.weight, .bias = norm.bias}, norm.eps, norm.group,
-                    out);
+  return lower_norm(lowering, Norm::kLayer, {.x = norm.x, .weight = norm.weight, .bias = norm.bias},
+                    norm.eps, norm.group, out);
 }
 
 Status lower_match_magnitude(Lowering& lowering, const graph::Op& op, graph::ValueId out) {

@@ -148,6 +148,11 @@ Status CudaProgram::replay(const LaunchContext& context) {
 
 Status CudaProgram::run(const StepBinding& step) {
   QUERN_TRY(end, arrays_.send(stream_, step));
+  for (std::size_t i = 0; i < lowered_.inputs.size(); ++i) {
+    if (lowered_.inputs[i] < 0) continue;
+    QUERN_CHECK(stream_.upload(buffers_[static_cast<std::size_t>(lowered_.inputs[i])],
+                               step.inputs[i].data(), step.inputs[i].size_bytes()));
+  }
   LaunchContext context = context_for(step);
   const bool few = context.rows <= kFewRows;
   context.max_end = few ? rounded_end(end) : end;
@@ -159,8 +164,8 @@ Status CudaProgram::run(const StepBinding& step) {
     const graph::Value& value = graph_->values[static_cast<std::size_t>(id)];
     output_sizes_[i] = static_cast<std::size_t>(context.count(value) * value.cols);
     const BufferId buffer = lowered_.value_buffers[static_cast<std::size_t>(id)];
-    QUERN_CHECK(stream_.download(outputs_[i].data(), context.at(buffer),
-                                 output_sizes_[i] * sizeof(float)));
+    QUERN_CHECK(
+        stream_.download(outputs_[i].data(), context.at(buffer), output_sizes_[i] * sizeof(float)));
   }
   QUERN_CHECK(stream_.synchronize());
   if (recorder_) recorder_->end();

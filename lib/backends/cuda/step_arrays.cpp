@@ -62,7 +62,13 @@ StepArrays StepArraysBuffer::arrays_at(std::uint64_t base) const noexcept {
   const auto words = [&](std::uint64_t number) {
     return reinterpret_cast<const std::int32_t*>(base + number * word_bytes(max_rows_));
   };
-  return {words(0), words(1), words(2), words(3), words(4), words(5), words(6),
+  return {words(0),
+          words(1),
+          words(2),
+          words(3),
+          words(4),
+          words(5),
+          words(6),
           reinterpret_cast<const SequenceRecord*>(base + kWordArrays * word_bytes(max_rows_))};
 }
 

@@ -1,11 +1,14 @@
 /// \file
 /// Norms, softmax, gated activations, scans, rotary positions: bodies over V = Vec16 of any ISA, in
-/// the order of kernel_table.h. `Isa` has V and swap<1>(V), which exchanges neighbouring lanes.
+/// the order of kernel_table.h. `Isa` has V and
+/// swap<1>(V), which exchanges neighbouring lanes.
 #pragma once
 
 #include <cmath>
 
+#include "kernels/generic/causal_conv.h"
 #include "kernels/generic/math.h"
+#include "kernels/generic/scan.h"
 #include "kernels/generic/vec16.h"
 #include "kernels/install.h"
 
@@ -184,37 +187,6 @@ struct VectorOps {
     return lanes.tree_sum();
   }
 
-  /// Numbers [i, i + 16) of a head's state, `rest` of them: what they add to the lanes of a sum.
-  static QUERN_INLINE V scan_lanes(const ScanArgs& args, float* state, const V& x, const V& sum,
-                                   std::int64_t i, std::int64_t rest) {
-    const bool whole = rest >= 16;
-    const auto lanes = [&](const float* p) QUERN_INLINE_LAMBDA {
-      return whole ? V::load(p + i) : V::load_first(p + i, rest);
-    };
-    const V step = V::all(args.step);
-    const V decay = exp_of(step * (args.one_rate ? V::all(args.a[0]) : lanes(args.a)));
-    const V s = fma(decay, lanes(state), step * lanes(args.b) * x);
-    if (whole) {
-      s.store(state + i);
-    } else {
-      s.store_first(state + i, rest);
-    }
-    // Lanes beyond: c is 0 there, and s finite or NaN as x is.
-    const V more = fma(s, lanes(args.c), sum);
-    return whole ? more
-                 : select(less(lane_numbers<V>(), V::all(static_cast<float>(rest))), more, sum);
-  }
-
-  static void scan(const ScanArgs& args) {
-    for (std::int64_t p = 0; p < args.head_dim; ++p) {
-      const V x = V::all(args.x[p]);
-      V sum = V::all(0.0f);
-      for (std::int64_t i = 0; i < args.n; i += 16)
-        sum = scan_lanes(args, args.state + p * args.n, x, sum, i, args.n - i);
-      args.out[p] = std::fma(args.skip, args.x[p], sum.tree_sum());
-    }
-  }
-
   static void rope_halves(float* a, float* b, const float* cos, const float* sin, std::int64_t n) {
     for (std::int64_t i = 0; i < n; i += 16) {
       const std::int64_t rest = n - i;
@@ -284,7 +256,8 @@ struct VectorOps {
     table.softplus = softplus;
     table.softmax = softmax;
     table.dot = dot;
-    table.scan = scan;
+    table.causal_conv = CausalConv<V>::run;
+    table.scan = Scan<Isa>::run;
     table.rope = rope;
     install_activation<Activation::kSilu>(table);
     install_activation<Activation::kGeluTanh>(table);

@@ -132,16 +132,46 @@ float dot(const float* a, const float* b, std::int64_t n) {
   return tree_sum(lanes);
 }
 
-void scan(const ScanArgs& args) {
-  for (std::int64_t p = 0; p < args.head_dim; ++p) {
-    float lanes[16] = {};
-    for (std::int64_t j = 0; j < args.n; ++j) {
-      const float decay = exp_scalar(args.step * args.a[args.one_rate ? 0 : j]);
-      float& s = args.state[p * args.n + j];
-      s = std::fma(decay, s, args.step * args.b[j] * args.x[p]);
-      lanes[j % 16] = std::fma(s, args.c[j], lanes[j % 16]);
+void causal_conv(const ConvArgs& args) {
+  const std::int64_t n = args.kernel - 1;
+  for (std::int64_t t = 0; t < args.rows; ++t) {
+    for (std::int64_t c = args.begin; c < args.end; ++c) {
+      const float* w = args.weight + c * args.kernel;
+      const float x = args.x[t * args.cols + c];
+      float* past = args.past + c * n;
+      float sum = 0.0f;
+      for (std::int64_t j = 0; j < n; ++j) sum += w[j] * past[j];
+      sum += w[n] * x;
+      args.out[t * args.cols + c] = args.bias == nullptr ? sum : sum + args.bias[c];
+      if (n == 0) continue;
+      for (std::int64_t j = 0; j + 1 < n; ++j) past[j] = past[j + 1];
+      past[n - 1] = x;
     }
-    args.out[p] = std::fma(args.skip, args.x[p], tree_sum(lanes));
+  }
+}
+
+/// One row of one column.
+float scan_column(const ScanArgs& args, std::int64_t row, std::int64_t head, std::int64_t column) {
+  const float d = args.step[row * args.step_stride + head];
+  const float r = d * 1.44269504f;
+  const float x = args.x[row * args.x_stride + column];
+  const float* rates = args.a + head * args.rates;
+  float decay = exp2_scalar(r * rates[0]);
+  float lanes[16] = {};
+  for (std::int64_t j = 0; j < args.n; ++j) {
+    if (j > 0 && args.rates > 1) decay = exp2_scalar(r * rates[j]);
+    float& s = args.state[column * args.n + j];
+    s = std::fma(decay, s, (d * x) * args.b[row * args.b_stride + j]);
+    lanes[j % 16] = std::fma(s, args.c[row * args.b_stride + j], lanes[j % 16]);
+  }
+  return std::fma(args.skip[head], x, tree_sum(lanes));
+}
+
+void scan(const ScanArgs& args) {
+  for (std::int64_t row = 0; row < args.rows; ++row) {
+    for (std::int64_t column = 0; column < args.heads * args.head_dim; ++column)
+      args.out[row * args.x_stride + column] =
+          scan_column(args, row, column / args.head_dim, column);
   }
 }
 
@@ -180,6 +210,7 @@ void install_scalar_vector(KernelTable& table) {
   table.softplus = softplus;
   table.softmax = softmax;
   table.dot = dot;
+  table.causal_conv = causal_conv;
   table.scan = scan;
   table.rope = rope;
   install_activation<Activation::kSilu>(table);

@@ -4,21 +4,78 @@
 namespace quern::backends::cuda {
 namespace {
 
-/// Numbers that stand `step` apart.
-template <KvType type>
-struct NumberReader {
+/// n neighbouring numbers, aligned to all of them.
+template <KvType type, int n>
+QUERN_DEVICE void load_numbers(const std::byte* from, float (&x)[n]) {
+  if constexpr (n == 1) {
+    x[0] = load_number<type>(from, 0);
+  } else if constexpr (type == KvType::kF32) {
+    static_assert(n == 4);
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    x[0] = four.x, x[1] = four.y, x[2] = four.z, x[3] = four.w;
+  } else {
+    static_assert(n == 4);
+    const uint2 four = *reinterpret_cast<const uint2*>(from);
+    const unsigned words[2] = {four.x, four.y};
+    QUERN_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const auto bits = static_cast<unsigned short>(words[i / 2] >> (16 * (i % 2)));
+      x[i] = type == KvType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+    }
+  }
+}
+
+/// Element d of the keys of n neighbouring positions.
+template <KvType type, int n>
+struct KeyReader {
   const std::byte* from;
-  int step;
-  QUERN_DEVICE_MEMBER float operator()(int at) const { return load_number<type>(from, step * at); }
+  QUERN_DEVICE_MEMBER void operator()(int d, float (&k)[n]) const {
+    load_numbers<type>(from + kNumberBytes<type> * 16 * d, k);
+  }
 };
 
-/// Words of four codes that stand `step` apart; of q4 one nibble of each byte.
-struct WordReader {
+/// Two neighbouring columns of the values of a position.
+template <KvType type>
+struct ValueReader {
+  const std::byte* from;
+  int row_bytes;
+  QUERN_DEVICE_MEMBER float2 operator()(int j) const {
+    const std::byte* at = from + row_bytes * j;
+    if constexpr (type == KvType::kF32) {
+      return *reinterpret_cast<const float2*>(at);
+    } else {
+      const unsigned both = *reinterpret_cast<const unsigned*>(at);
+      const auto low = static_cast<unsigned short>(both);
+      const auto high = static_cast<unsigned short>(both >> 16);
+      if constexpr (type == KvType::kF16) return {f16_to_f32(low), f16_to_f32(high)};
+      return {bf16_to_f32(low), bf16_to_f32(high)};
+    }
+  }
+};
+
+/// Word u of the coded keys of n neighbouring positions.
+template <int n>
+struct KeyWordReader {
+  const unsigned* from;
+  QUERN_DEVICE_MEMBER void operator()(int u, unsigned (&words)[n]) const {
+    if constexpr (n == 1) {
+      words[0] = from[16 * u];
+    } else {
+      static_assert(n == 4);
+      const uint4 four = *reinterpret_cast<const uint4*>(from + 16 * u);
+      words[0] = four.x, words[1] = four.y, words[2] = four.z, words[3] = four.w;
+    }
+  }
+};
+
+/// Four positions' codes of two neighbouring columns; of q4 one nibble of each byte.
+struct ValueWordReader {
   const unsigned* from;
   int step, shift;
   unsigned mask;
-  QUERN_DEVICE_MEMBER unsigned operator()(int at) const {
-    return (from[static_cast<long long>(step) * at] >> shift) & mask;
+  QUERN_DEVICE_MEMBER uint2 operator()(int four) const {
+    const uint2 both = *reinterpret_cast<const uint2*>(from + step * four);
+    return {(both.x >> shift) & mask, (both.y >> shift) & mask};
   }
 };
 
@@ -39,29 +96,29 @@ struct CacheView {
     return {window > 0 ? max(0, position - window + 1) : 0,
             args.state.source ? sequence.source_rows : position + 1, position};
   }
-  QUERN_DEVICE_MEMBER NumberReader<type> key(int p) const {
+  template <int n>
+  QUERN_DEVICE_MEMBER KeyReader<type, n> keys(int p) const {
     const int j = p % kBlockPositions;
     return {blocks.key_block(p / kBlockPositions) +
-                kNumberBytes<type> * (j / 16 * args.shape.head_dim * 16 + j % 16),
-            16};
+            kNumberBytes<type> * (j / 16 * args.shape.head_dim * 16 + j % 16)};
   }
-  /// Column d of the values of the block that begins at position `first`.
-  QUERN_DEVICE_MEMBER NumberReader<type> value(int first, int d) const {
+  /// Columns d and d + 1 of the values of the block that begins at position `first`.
+  QUERN_DEVICE_MEMBER ValueReader<type> values(int first, int d) const {
     return {blocks.value_block(first / kBlockPositions) + kNumberBytes<type> * d,
-            up_to(args.shape.value_dim, 16)};
+            kNumberBytes<type> * up_to(args.shape.value_dim, 16)};
   }
-  QUERN_DEVICE_MEMBER const unsigned* key_words(int p) const {
+  template <int n>
+  QUERN_DEVICE_MEMBER KeyWordReader<n> key_words(int p) const {
     const int j = p % kBlockPositions;
-    return reinterpret_cast<const unsigned*>(blocks.key_block(p / kBlockPositions)) +
-           j / 16 * cuda::key_words<type>(args.shape.head_dim) * 16 + j % 16;
+    return {reinterpret_cast<const unsigned*>(blocks.key_block(p / kBlockPositions)) +
+            j / 16 * cuda::key_words<type>(args.shape.head_dim) * 16 + j % 16};
   }
-  QUERN_DEVICE_MEMBER WordReader value_words(int first, int d) const {
+  QUERN_DEVICE_MEMBER ValueWordReader value_words(int first, int d) const {
     const auto* block =
         reinterpret_cast<const unsigned*>(blocks.value_block(first / kBlockPositions));
-    if constexpr (type == KvType::kQ8)
-      return {block + d, value_columns<type>(args.shape.value_dim), 0, 0xffffffffu};
-    return {block + d / 32 * 16 + d % 16, value_columns<type>(args.shape.value_dim) / 2,
-            d % 32 < 16 ? 0 : 4, 0x0f0f0f0fu};
+    const int columns = value_columns<type>(args.shape.value_dim);
+    if constexpr (type == KvType::kQ8) return {block + d, columns, 0, 0xffffffffu};
+    return {block + d / 32 * 16 + d % 16, columns / 2, d % 32 < 16 ? 0 : 4, 0x0f0f0f0fu};
   }
   QUERN_DEVICE_MEMBER float key_scale(int p) const {
     return scale(blocks.key_block(p / kBlockPositions), key_code_bytes<type>(args.shape.head_dim),

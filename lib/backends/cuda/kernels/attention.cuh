@@ -1,13 +1,14 @@
 /// \file
 /// Attention of one tile of queries, span by span, in the order of kernels::AttentionArgs.
 ///
-/// A span's scores are computed a position to a thread, a chunk of queries at a time; half a warp
-/// turns a block's scores of one query into weights; then 64 threads of each block of positions
-/// sum values a column to a thread. What the blocks gave is merged in their order.
+/// A thread makes the scores of a chunk of queries at one position or four; half a warp turns a
+/// block's scores of one query into weights; then 64 threads of each block of positions sum values,
+/// two columns to a thread. What the blocks gave is merged in their order.
 ///
-/// A View says where keys and values lie: kType, head_dim, value_dim; see(row, seen); key(p), a
-/// reader of the plain key at a position; value_row(p); for coded types the words and scales of
-/// both; adds(), whether scores are more than a product, and added(query, p, s), the score with it.
+/// A View says where keys and values lie: kType; see(row); keys<n>(p), a reader of an element of n
+/// neighbouring plain keys; values(first, d), a reader of two columns by position in a block; of
+/// coded types key_words and value_words, the same for words of four codes, and the scales of both;
+/// adds(), whether scores are more than a product, and added(query, p, s), the score with it.
 #pragma once
 
 #include "backends/cuda/kernels/attention_tile.cuh"
@@ -92,51 +93,70 @@ struct Attend {
     tile.unit[i] = rule.scale * shape.scale;
   }
 
-  /// Σ q·k of a chunk's queries, in order of d.
-  QUERN_DEVICE_MEMBER void products(int chunk, int p, float (&s)[kChunk]) const {
+  /// Σ q·k of a chunk's queries at n neighbouring positions from p on, in order of d.
+  template <int n>
+  QUERN_DEVICE_MEMBER void products(int chunk, int p, float (&s)[kChunk][n]) const {
     const float* rows = tile.q + chunk * kChunk * query_stride();
-    const auto key = view.key(p);
+    const auto keys = view.template keys<n>(p);
     int d = 0;
     for (; d + 4 <= shape.head_dim; d += 4) {
-      const float k0 = key(d), k1 = key(d + 1), k2 = key(d + 2), k3 = key(d + 3);
+      float k[4][n];
+      QUERN_UNROLL
+      for (int c = 0; c < 4; ++c) keys(d + c, k[c]);
       QUERN_UNROLL
       for (int r = 0; r < kChunk; ++r) {
         const float4 four = *reinterpret_cast<const float4*>(rows + r * query_stride() + d);
-        s[r] = __fmaf_rn(four.y, k1, __fmaf_rn(four.x, k0, s[r]));
-        s[r] = __fmaf_rn(four.w, k3, __fmaf_rn(four.z, k2, s[r]));
-      }
-    }
-    for (; d < shape.head_dim; ++d) {
-      const float k = key(d);
-      for (int r = 0; r < kChunk; ++r) s[r] = __fmaf_rn(rows[r * query_stride() + d], k, s[r]);
-    }
-    for (int r = 0; r < kChunk; ++r) s[r] = s[r] * shape.scale;
-  }
-  /// t of a chunk's queries.
-  QUERN_DEVICE_MEMBER void coded_products(int chunk, int p, float (&t)[kChunk]) const {
-    const unsigned* rows =
-        reinterpret_cast<const unsigned*>(tile.q) + chunk * kChunk * query_stride();
-    int sums[kChunk] = {};
-    const unsigned* key = view.key_words(p);
-    for (int u = 0; u < key_words<View::kType>(shape.head_dim); ++u) {
-      const unsigned word = key[16 * u];
-      QUERN_UNROLL
-      for (int r = 0; r < kChunk; ++r) {
-        const unsigned* codes = rows + r * query_stride();
-        if constexpr (View::kType == KvType::kQ8) {
-          sums[r] = __dp4a(static_cast<int>(codes[u]), static_cast<int>(word), sums[r]);
-        } else {
-          sums[r] =
-              __dp4a(static_cast<int>(codes[2 * u]), static_cast<int>(word & 0x0f0f0f0fu), sums[r]);
-          sums[r] = __dp4a(static_cast<int>(codes[2 * u + 1]),
-                           static_cast<int>((word >> 4) & 0x0f0f0f0fu), sums[r]);
+        QUERN_UNROLL
+        for (int j = 0; j < n; ++j) {
+          s[r][j] = __fmaf_rn(four.y, k[1][j], __fmaf_rn(four.x, k[0][j], s[r][j]));
+          s[r][j] = __fmaf_rn(four.w, k[3][j], __fmaf_rn(four.z, k[2][j], s[r][j]));
         }
       }
     }
-    const float scale = view.key_scale(p);
+    for (; d < shape.head_dim; ++d) {
+      float k[n];
+      keys(d, k);
+      for (int r = 0; r < kChunk; ++r) {
+        for (int j = 0; j < n; ++j)
+          s[r][j] = __fmaf_rn(rows[r * query_stride() + d], k[j], s[r][j]);
+      }
+    }
     for (int r = 0; r < kChunk; ++r) {
-      const int offset = View::kType == KvType::kQ4 ? 8 * tile.code_sum[chunk * kChunk + r] : 0;
-      t[r] = static_cast<float>(sums[r] - offset) * scale;
+      for (int j = 0; j < n; ++j) s[r][j] = s[r][j] * shape.scale;
+    }
+  }
+  /// t of a chunk's queries at n neighbouring positions.
+  template <int n>
+  QUERN_DEVICE_MEMBER void coded_products(int chunk, int p, float (&t)[kChunk][n]) const {
+    const unsigned* rows =
+        reinterpret_cast<const unsigned*>(tile.q) + chunk * kChunk * query_stride();
+    int sums[kChunk][n] = {};
+    const auto keys = view.template key_words<n>(p);
+    for (int u = 0; u < key_words<View::kType>(shape.head_dim); ++u) {
+      unsigned words[n];
+      keys(u, words);
+      QUERN_UNROLL
+      for (int r = 0; r < kChunk; ++r) {
+        QUERN_UNROLL
+        for (int j = 0; j < n; ++j) add_codes(rows + r * query_stride(), u, words[j], sums[r][j]);
+      }
+    }
+    for (int j = 0; j < n; ++j) {
+      const float scale = view.key_scale(p + j);
+      for (int r = 0; r < kChunk; ++r) {
+        const int offset = View::kType == KvType::kQ4 ? 8 * tile.code_sum[chunk * kChunk + r] : 0;
+        t[r][j] = static_cast<float>(sums[r][j] - offset) * scale;
+      }
+    }
+  }
+  /// Adds the product of word u of a key with a query's codes; of q4 without the offset of 8.
+  static QUERN_DEVICE_MEMBER void add_codes(const unsigned* codes, int u, unsigned word, int& sum) {
+    if constexpr (View::kType == KvType::kQ8) {
+      sum = __dp4a(static_cast<int>(codes[u]), static_cast<int>(word), sum);
+    } else {
+      sum = __dp4a(static_cast<int>(codes[2 * u]), static_cast<int>(word & 0x0f0f0f0fu), sum);
+      sum = __dp4a(static_cast<int>(codes[2 * u + 1]), static_cast<int>((word >> 4) & 0x0f0f0f0fu),
+                   sum);
     }
   }
 
@@ -153,20 +173,34 @@ struct Attend {
     if constexpr (kCoded) return __fmaf_rn(s, kLog2E, view.value_exponent(p));
     return s * kLog2E;
   }
+  /// Few queries: a position to a thread. More: four neighbours of each, and a chunk of queries to
+  /// 64 threads, so that every key that is read serves sixteen products.
   QUERN_DEVICE_MEMBER void score(int span) const {
-    const int p = span * kSpanPositions + thread;
-    if (p < begin || p >= end) return;
-    for (int chunk = 0; chunk < chunks(); ++chunk) {
-      float s[kChunk] = {};
-      if constexpr (kCoded) {
-        coded_products(chunk, p, s);
-      } else {
-        products(chunk, p, s);
-      }
-      for (int r = 0; r < kChunk; ++r) {
-        const int i = chunk * kChunk + r;
-        if (i < queries && p >= tile.begin[i] && p < tile.end[i])
-          tile.score(i, thread) = exponent(i, p, s[r]);
+    if (queries <= kChunk) {
+      score_at<1>(0, span * kSpanPositions, thread);
+    } else if (thread / 64 < chunks()) {
+      score_at<4>(thread / 64, span * kSpanPositions, thread % 64 * 4);
+    }
+  }
+  /// Positions `at` … at + n − 1 of the span that begins at `first`.
+  template <int n>
+  QUERN_DEVICE_MEMBER void score_at(int chunk, int first, int at) const {
+    const int p = first + at;
+    if (p + n <= begin || p >= end) return;
+    float s[kChunk][n] = {};
+    if constexpr (kCoded) {
+      coded_products(chunk, p, s);
+    } else {
+      products(chunk, p, s);
+    }
+    QUERN_UNROLL
+    for (int r = 0; r < kChunk; ++r) {
+      const int i = chunk * kChunk + r;
+      if (i >= queries) break;
+      QUERN_UNROLL
+      for (int j = 0; j < n; ++j) {
+        if (p + j >= tile.begin[i] && p + j < tile.end[i])
+          tile.score(i, at + j) = exponent(i, p + j, s[r][j]);
       }
     }
   }
@@ -213,7 +247,7 @@ struct Attend {
         sum = __fmaf_rn(w, r, sum);
         code = __float_as_uint(__fmaf_rn(w, 127.0f, kMagic)) & 127u;
       }
-      tile.codes[i * kSpanPositions + at] = static_cast<unsigned char>(code);
+      tile.code(i, at) = static_cast<unsigned char>(code);
     } else {
       const float w = visible ? exp2_lane(below) : 0.0f;
       if (visible) sum = sum + w;
@@ -255,8 +289,8 @@ struct Attend {
       from = min(from, visible.from);
       to = max(to, visible.to);
     }
-    for (int d = thread % kBlockPositions; d < shape.value_dim; d += kBlockPositions) {
-      float o[kChunk] = {};
+    for (int d = thread % kBlockPositions * 2; d < shape.value_dim; d += 2 * kBlockPositions) {
+      float2 o[kChunk] = {};
       if (from < to) {
         if constexpr (kCoded) {
           coded_values(chunk, b, first, from, to, d, o);
@@ -264,66 +298,84 @@ struct Attend {
           plain_values(chunk, b, first, from, to, d, o);
         }
       }
-      for (int r = 0; r < kChunk; ++r) tile.part[(b * kChunk + r) * shape.value_dim + d] = o[r];
+      for (int r = 0; r < kChunk; ++r) {
+        float* part = tile.part + (b * kChunk + r) * shape.value_dim + d;
+        part[0] = o[r].x;
+        if (d + 1 < shape.value_dim) part[1] = o[r].y;
+      }
     }
   }
+  /// Columns d and d + 1; the second one may be padding.
   QUERN_DEVICE_MEMBER void plain_values(int chunk, int b, int first, int from, int to, int d,
-                                        float (&o)[kChunk]) const {
+                                        float2 (&o)[kChunk]) const {
     const float4* weights =
         reinterpret_cast<const float4*>(tile.scores) + chunk * kSpanPositions + b * kBlockPositions;
-    const auto column = view.value(first, d);
+    const auto columns = view.values(first, d);
     bool all = true;
     for (int r = 0; r < kChunk && chunk * kChunk + r < queries; ++r) {
       const Visible visible(tile, chunk * kChunk + r, first);
       all = all && visible.from == from && visible.to == to;
     }
-    if (all) return full_values(column, weights, from, to, o);
+    if (all) return full_values(columns, weights, from, to, o);
     // A position that a query does not see may hold anything: it must not even be multiplied by 0.
     for (int j = from; j < to; ++j) {
-      const float v = column(j);
+      const float2 v = columns(j);
+      const float4 four = weights[j];
+      const float w[kChunk] = {four.x, four.y, four.z, four.w};
+      QUERN_UNROLL
       for (int r = 0; r < kChunk; ++r) {
         const int i = min(chunk * kChunk + r, queries - 1);
-        if (Visible(tile, i, first).has(j))
-          o[r] = __fmaf_rn(tile.score(chunk * kChunk + r, b * kBlockPositions + j), v, o[r]);
+        if (Visible(tile, i, first).has(j)) add_value(w[r], v, o[r]);
       }
     }
   }
   /// All queries of the chunk see positions [from, to). Eight loads are under way at a time.
-  template <class Column>
-  static QUERN_DEVICE_MEMBER void full_values(const Column& column, const float4* weights, int from,
-                                              int to, float (&o)[kChunk]) {
+  template <class Columns>
+  static QUERN_DEVICE_MEMBER void full_values(const Columns& columns, const float4* weights,
+                                              int from, int to, float2 (&o)[kChunk]) {
     int j = from;
     for (; j + 8 <= to; j += 8) {
-      float v[8];
+      float2 v[8];
       QUERN_UNROLL
-      for (int k = 0; k < 8; ++k) v[k] = column(j + k);
+      for (int k = 0; k < 8; ++k) v[k] = columns(j + k);
       QUERN_UNROLL
-      for (int k = 0; k < 8; ++k) add_value(weights[j + k], v[k], o);
+      for (int k = 0; k < 8; ++k) add_values(weights[j + k], v[k], o);
     }
-    for (; j < to; ++j) add_value(weights[j], column(j), o);
+    for (; j < to; ++j) add_values(weights[j], columns(j), o);
   }
-  static QUERN_DEVICE_MEMBER void add_value(const float4& w, float v, float (&o)[kChunk]) {
-    o[0] = __fmaf_rn(w.x, v, o[0]);
-    o[1] = __fmaf_rn(w.y, v, o[1]);
-    o[2] = __fmaf_rn(w.z, v, o[2]);
-    o[3] = __fmaf_rn(w.w, v, o[3]);
+  static QUERN_DEVICE_MEMBER void add_value(float w, const float2& v, float2& o) {
+    o.x = __fmaf_rn(w, v.x, o.x);
+    o.y = __fmaf_rn(w, v.y, o.y);
+  }
+  static QUERN_DEVICE_MEMBER void add_values(const float4& w, const float2& v,
+                                             float2 (&o)[kChunk]) {
+    add_value(w.x, v, o[0]);
+    add_value(w.y, v, o[1]);
+    add_value(w.z, v, o[2]);
+    add_value(w.w, v, o[3]);
   }
   QUERN_DEVICE_MEMBER void coded_values(int chunk, int b, int first, int from, int to, int d,
-                                        float (&o)[kChunk]) const {
-    const unsigned* weights = reinterpret_cast<const unsigned*>(tile.codes) +
-                              (chunk * kChunk * kSpanPositions + b * kBlockPositions) / 4;
-    int sums[kChunk] = {}, weight_sums[kChunk] = {};
-    const auto column = view.value_words(first, d);
+                                        float2 (&o)[kChunk]) const {
+    const uint4* weights = reinterpret_cast<const uint4*>(tile.codes) +
+                           (chunk * kSpanPositions + b * kBlockPositions) / 4;
+    int sums[kChunk][2] = {}, weight_sums[kChunk] = {};
+    const auto columns = view.value_words(first, d);
     for (int four = from / 4; four < (to + 3) / 4; ++four) {
-      const int word = static_cast<int>(column(four));
+      const uint2 words = columns(four);
+      const uint4 all = weights[four];
+      const unsigned w[kChunk] = {all.x, all.y, all.z, all.w};
       QUERN_UNROLL
       for (int r = 0; r < kChunk; ++r) {
-        const int w = static_cast<int>(weights[r * (kSpanPositions / 4) + four]);
-        sums[r] = __dp4a(w, word, sums[r]);
-        if (View::kType == KvType::kQ4) weight_sums[r] = __dp4a(w, 0x01010101, weight_sums[r]);
+        const int codes = static_cast<int>(w[r]);
+        sums[r][0] = __dp4a(codes, static_cast<int>(words.x), sums[r][0]);
+        sums[r][1] = __dp4a(codes, static_cast<int>(words.y), sums[r][1]);
+        if (View::kType == KvType::kQ4) weight_sums[r] = __dp4a(codes, 0x01010101, weight_sums[r]);
       }
     }
-    for (int r = 0; r < kChunk; ++r) o[r] = static_cast<float>(sums[r] - 8 * weight_sums[r]);
+    for (int r = 0; r < kChunk; ++r) {
+      o[r] = {static_cast<float>(sums[r][0] - 8 * weight_sums[r]),
+              static_cast<float>(sums[r][1] - 8 * weight_sums[r])};
+    }
   }
 
   /// Merges what the blocks gave; \param visit takes (query, column, acc of the span).

@@ -116,6 +116,9 @@ struct TileMemory {
   QUERN_DEVICE_MEMBER float& score(int i, int p) const {
     return scores[(i / kChunk * kSpanPositions + p) * kChunk + i % kChunk];
   }
+  QUERN_DEVICE_MEMBER unsigned char& code(int i, int p) const {
+    return codes[((i / kChunk * kSpanPositions + p / 4 * 4) + i % kChunk) * 4 + p % 4];
+  }
 };
 
 /// Positions [from, to) of a block that a query sees.

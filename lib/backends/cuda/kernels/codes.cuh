@@ -16,8 +16,7 @@ struct Panel {
   const unsigned char* stream[4];
 
   QUERN_DEVICE_MEMBER Panel(const WeightArgs& w, long long panel) {
-    const unsigned char* p =
-        reinterpret_cast<const unsigned char*>(w.data) + panel * w.panel_bytes;
+    const unsigned char* p = reinterpret_cast<const unsigned char*>(w.data) + panel * w.panel_bytes;
     for (int i = 0; i < 4; ++i) stream[i] = p + w.stream[i];
   }
   QUERN_DEVICE_MEMBER unsigned word(int s, long long at) const {

@@ -70,9 +70,8 @@ QUERN_KERNEL_BOUNDS(quern_join_heads, JoinHeadsArgs, 256) {
   if (i >= args.rows * args.heads * dim) return;
   const long long row = i / (args.heads * dim), head = i / dim % args.heads, d = i % dim;
   const long long a_step = args.a_cols == args.a_dim ? 0 : args.a_dim;
-  args.out[i] = d < args.a_dim
-                    ? args.a[row * args.a_cols + head * a_step + d]
-                    : args.b[(row * args.heads + head) * args.b_dim + d - args.a_dim];
+  args.out[i] = d < args.a_dim ? args.a[row * args.a_cols + head * a_step + d]
+                               : args.b[(row * args.heads + head) * args.b_dim + d - args.a_dim];
 }
 
 /// The mean adds rows in their order, then multiplies by 1/n.

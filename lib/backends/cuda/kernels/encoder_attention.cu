@@ -22,10 +22,27 @@ QUERN_DEVICE float lane_dot(const float* a, const float* b, int n) {
   return lanes[0];
 }
 
-struct FloatReader {
+/// Element d of n neighbouring keys; beyond the sequence its last one again.
+template <int n>
+struct KeyReader {
   const float* from;
-  long long step;
-  QUERN_DEVICE_MEMBER float operator()(int at) const { return from[step * at]; }
+  long long stride;
+  int rows;
+  QUERN_DEVICE_MEMBER void operator()(int d, float (&k)[n]) const {
+    QUERN_UNROLL
+    for (int j = 0; j < n; ++j) k[j] = from[min(j, rows - 1) * stride + d];
+  }
+};
+
+/// Two neighbouring columns of values, or one and itself where there is no second.
+struct ValueReader {
+  const float* from;
+  long long stride;
+  int second;
+  QUERN_DEVICE_MEMBER float2 operator()(int j) const {
+    const float* at = from + j * stride;
+    return {at[0], at[second]};
+  }
 };
 
 /// One head of the rows of one sequence; positions count from its first row.
@@ -45,9 +62,12 @@ struct RowsView {
     if (window <= 0) return {0, length, position};
     return {max(0, position - window), min(length, position + window + 1), position};
   }
-  QUERN_DEVICE_MEMBER FloatReader key(int p) const { return {at(args.k, first_row + p), 1}; }
-  QUERN_DEVICE_MEMBER FloatReader value(int first, int d) const {
-    return {at(args.v, first_row + first) + d, stride()};
+  template <int n>
+  QUERN_DEVICE_MEMBER KeyReader<n> keys(int p) const {
+    return {at(args.k, first_row + p), stride(), length - p};
+  }
+  QUERN_DEVICE_MEMBER ValueReader values(int first, int d) const {
+    return {at(args.v, first_row + first) + d, stride(), d + 1 < args.shape.value_dim ? 1 : 0};
   }
 
   QUERN_DEVICE_MEMBER bool has_positions() const {

@@ -13,8 +13,7 @@ QUERN_DEVICE long long table_row(const GatherArgs& args, long long row) {
 }
 
 QUERN_DEVICE void put(const GatherArgs& args, long long row, long long k, float value) {
-  if (k < args.w.k)
-    args.out[row * args.w.k + k] = args.scale == 1.0f ? value : args.scale * value;
+  if (k < args.w.k) args.out[row * args.w.k + k] = args.scale == 1.0f ? value : args.scale * value;
 }
 
 /// Element k % 4 of a word of int8 codes.
@@ -28,8 +27,8 @@ template <Encoding E>
 QUERN_DEVICE void gather_float(const GatherArgs& args) {
   const long long at = table_row(args, blockIdx.y), k = 64ll * blockIdx.x + threadIdx.x;
   if (k >= args.w.k) return;
-  const auto* panel = reinterpret_cast<const unsigned char*>(args.w.data) +
-                      at / 16 * args.w.panel_bytes;
+  const auto* panel =
+      reinterpret_cast<const unsigned char*>(args.w.data) + at / 16 * args.w.panel_bytes;
   put(args, blockIdx.y, k, float_weight<E>(panel, 16 * k + at % 16));
 }
 
@@ -69,9 +68,9 @@ QUERN_KERNEL_BOUNDS(quern_gather_plain, GatherArgs, 64) {
     put(args, blockIdx.y, k, reinterpret_cast<const float*>(args.w.data)[at * args.w.k + k]);
 }
 
-#define QUERN_GATHER(name, encoding, family)                     \
-  QUERN_KERNEL_BOUNDS(quern_gather_##name, GatherArgs, 64) {     \
-    gather_##family<Encoding::encoding>(args);                   \
+#define QUERN_GATHER(name, encoding, family)                 \
+  QUERN_KERNEL_BOUNDS(quern_gather_##name, GatherArgs, 64) { \
+    gather_##family<Encoding::encoding>(args);               \
   }
 QUERN_GATHER(f32, kF32, float)
 QUERN_GATHER(f16, kF16, float)

@@ -41,8 +41,8 @@ struct Segment {
   }
 };
 
-/// A thread's place in the fragments of a tensor core: rows `row` and row + 8 of the weights, k from
-/// 4·four on and from 4·four + 16 on, tokens 2·four and 2·four + 1 of the result.
+/// A thread's place in the fragments of a tensor core: rows `row` and row + 8 of the weights, k
+/// from 4·four on and from 4·four + 16 on, tokens 2·four and 2·four + 1 of the result.
 struct Place {
   int row, four;
   QUERN_DEVICE_MEMBER Place() {
@@ -57,8 +57,7 @@ struct Place {
 
 /// 16 rows and 32 of k of the weights as a fragment; C is Codes<E> or Rotated<E>.
 template <class C>
-QUERN_DEVICE void load_weights(const Panel& p, long long block, const Place& at,
-                               unsigned (&a)[4]) {
+QUERN_DEVICE void load_weights(const Panel& p, long long block, const Place& at, unsigned (&a)[4]) {
   a[0] = C::word(p, block, at.row, at.four);
   a[1] = C::word(p, block, at.row + 8, at.four);
   a[2] = C::word(p, block, at.row, at.four + 4);
@@ -74,8 +73,8 @@ QUERN_DEVICE void load_activations(const std::byte* record, const Place& at, uns
 
 /// Warps of a block; with few rows they divide k, with many the tiles of the result.
 inline constexpr int kWarps = 8;
-/// Panels and tiles of rows that a warp multiplies where rows are many, and how the warps of a block
-/// lie over them.
+/// Panels and tiles of rows that a warp multiplies where rows are many, and how the warps of a
+/// block lie over them.
 inline constexpr int kWarpPanels = 2, kWarpTiles = 4, kWarpsDown = 2;
 static_assert(kManyPanels == kWarpPanels * kWarpsDown);
 static_assert(kManyTiles == kWarpTiles * (kWarps / kWarpsDown));

@@ -25,16 +25,16 @@ inline constexpr int kManyPanels = 4, kManyTiles = 16;
 /// A matrix in panels (Layout::kPanel16).
 struct WeightArgs {
   const std::byte* data;
-  std::int64_t n, k;           ///< Rows and row length, unpadded.
+  std::int64_t n, k;  ///< Rows and row length, unpadded.
   std::int64_t panel_bytes;
-  std::int64_t matrix_bytes;   ///< From one of several matrices to the next.
-  std::int32_t stream[4];      ///< Offsets in a panel.
+  std::int64_t matrix_bytes;  ///< From one of several matrices to the next.
+  std::int32_t stream[4];     ///< Offsets in a panel.
 };
 
 /// y[t, n] = Σ_k w[n, k]·x[t, k] (+ bias[n]) (+ residual[t, n]).
 struct LinearArgs {
   WeightArgs w;
-  const std::byte* x;     ///< Packed rows; float encodings: float32 `[rows, k]`.
+  const std::byte* x;  ///< Packed rows; float encodings: float32 `[rows, k]`.
   std::int64_t tile_bytes;
   const float* bias;      ///< `[n]` or nullptr; with segments one for each matrix.
   const float* residual;  ///< `[rows, n]` or nullptr; may be y.
@@ -61,10 +61,10 @@ struct GatherArgs {
   WeightArgs w;
   const std::int32_t* index;  ///< `[rows]`; nullptr: the row itself.
   std::int64_t rows;
-  std::int64_t offset;        ///< Added to the index.
-  bool last_beyond;           ///< An index beyond the table: its last row; else row 0.
-  float scale;                ///< 1: none.
-  float* out;                 ///< `[rows, k]`
+  std::int64_t offset;  ///< Added to the index.
+  bool last_beyond;     ///< An index beyond the table: its last row; else row 0.
+  float scale;          ///< 1: none.
+  float* out;           ///< `[rows, k]`
 };
 
 }  // namespace quern::backends::cuda

@@ -28,12 +28,12 @@ QUERN_DEVICE void multiply(const LinearArgs& args) {
 
 }  // namespace
 
-#define QUERN_FLOAT(name, encoding)                           \
+#define QUERN_FLOAT(name, encoding)                                \
   QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 128) {  \
-    multiply<Encoding::encoding, 1>(args);                    \
-  }                                                           \
+    multiply<Encoding::encoding, 1>(args);                         \
+  }                                                                \
   QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 128) { \
-    multiply<Encoding::encoding, 8>(args);                    \
+    multiply<Encoding::encoding, 8>(args);                         \
   }
 QUERN_FLOAT(f32, kF32)
 QUERN_FLOAT(f16, kF16)

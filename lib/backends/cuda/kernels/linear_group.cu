@@ -1,5 +1,5 @@
-// Matrix products of GGUF's encodings: within a group of 32 or 16 the sum is exact, groups are added
-// in order of k by one thread for each result.
+// Matrix products of GGUF's encodings: within a group of 32 or 16 the sum is exact, groups are
+// added in order of k by one thread for each result.
 #include "backends/cuda/kernels/linear.cuh"
 
 namespace quern::backends::cuda {
@@ -7,8 +7,8 @@ namespace {
 
 /// The scales and sums of a tile's record.
 struct RecordScales {
-  const float* scale;       ///< `[8]`
-  const short* half_sums;   ///< `[2][8]`
+  const float* scale;      ///< `[8]`
+  const short* half_sums;  ///< `[2][8]`
 
   QUERN_DEVICE_MEMBER explicit RecordScales(const std::byte* record)
       : scale(reinterpret_cast<const float*>(record + kCodeRecord)),
@@ -47,8 +47,8 @@ QUERN_DEVICE void group_sums(const unsigned (&weights)[4], const unsigned (&code
   }
 }
 
-/// At most a tile of rows: a block has one panel. In a round each warp makes the sums of one block of
-/// 32, then a thread for each result adds them in order, while the next round's are being made.
+/// At most a tile of rows: a block has one panel. In a round each warp makes the sums of one block
+/// of 32, then a thread for each result adds them in order, while the next round's are being made.
 template <Encoding E>
 QUERN_DEVICE void multiply_few(const LinearArgs& args) {
   using C = Codes<E>;
@@ -125,9 +125,8 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
           QUERN_UNROLL
           for (int r = 0; r < 4; ++r) {
             const int token = at.result_token(r);
-            acc[i][j][r] =
-                add_group<C>(d[h][r], scale[h][r >> 1], scales.scale[token],
-                             scales.template sum<C::kHalves>(token, h), acc[i][j][r]);
+            acc[i][j][r] = add_group<C>(d[h][r], scale[h][r >> 1], scales.scale[token],
+                                        scales.template sum<C::kHalves>(token, h), acc[i][j][r]);
           }
         }
       }
@@ -149,12 +148,12 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
 
 }  // namespace
 
-#define QUERN_GROUP(name, encoding)                                           \
-  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {     \
-    multiply_few<Encoding::encoding>(args);                                   \
-  }                                                                           \
-  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) {    \
-    multiply_many<Encoding::encoding>(args);                                  \
+#define QUERN_GROUP(name, encoding)                                        \
+  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {  \
+    multiply_few<Encoding::encoding>(args);                                \
+  }                                                                        \
+  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) { \
+    multiply_many<Encoding::encoding>(args);                               \
   }
 QUERN_GROUP(q4_0, kQ4_0)
 QUERN_GROUP(q4_1, kQ4_1)

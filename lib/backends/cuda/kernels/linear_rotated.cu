@@ -61,8 +61,7 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
     QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
       unsigned weights[4] = {};
-      if (i < panels)
-        load_weights<Rotated<E>>(Panel(segment.w, first.panel + i), b, at, weights);
+      if (i < panels) load_weights<Rotated<E>>(Panel(segment.w, first.panel + i), b, at, weights);
       QUERN_UNROLL
       for (int j = 0; j < kWarpTiles; ++j) mma_s8(d[i][j], weights, codes[j]);
     }
@@ -87,12 +86,12 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
 
 }  // namespace
 
-#define QUERN_ROTATED(name, encoding)                                         \
-  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {     \
-    multiply_few<Encoding::encoding>(args);                                   \
-  }                                                                           \
-  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) {    \
-    multiply_many<Encoding::encoding>(args);                                  \
+#define QUERN_ROTATED(name, encoding)                                      \
+  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {  \
+    multiply_few<Encoding::encoding>(args);                                \
+  }                                                                        \
+  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) { \
+    multiply_many<Encoding::encoding>(args);                               \
   }
 QUERN_ROTATED(qr8, kQR8)
 QUERN_ROTATED(qr6, kQR6)

@@ -63,8 +63,7 @@ QUERN_DEVICE float normed(const NormArgs& args, const Shift& shift, float x, lon
     case Norm::kLayer:
       break;
   }
-  const float bias =
-      args.bias == nullptr ? 0.0f : args.bias[args.bias_shared ? in_group : column];
+  const float bias = args.bias == nullptr ? 0.0f : args.bias[args.bias_shared ? in_group : column];
   return __fmaf_rn((x - shift.minus) * shift.factor, args.weight == nullptr ? 1.0f : args.weight[w],
                    bias);
 }
