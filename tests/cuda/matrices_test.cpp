@@ -63,3 +63,26 @@ TEST_CASE("lookups of every encoding have the processor's bits") {
     walk(g.finish(g.builder().embedding(table, 0.5F)));
   });
 }
+
+TEST_CASE("taught tokens and the rows of sequences have the processor's bits") {
+  if (backends::cuda::TestDevice::open() == nullptr) return;
+  const auto check = [](std::shared_ptr<const graph::Graph> graph) {
+    backends::CompileOptions options;
+    options.max_rows = options.max_outputs = options.max_positions = 160;
+    TwinPrograms twins(std::move(graph), options);
+    for (const std::int64_t rows : {1, 5, 78}) {
+      twins.add(nullptr, rows);
+      twins.add(nullptr, 2);
+      twins.add(nullptr, rows);
+      CHECK(twins.run() == -1);
+    }
+  };
+  ColumnGraph taught(1);
+  const graph::WeightId table = taught.matrix("t", ColumnGraph::kVocab, 70);
+  check(taught.finish(taught.builder().embedding(table, 2.0F, 4)));
+  for (const graph::Pooling pooling :
+       {graph::Pooling::kFirst, graph::Pooling::kMean, graph::Pooling::kLast}) {
+    ColumnGraph pooled(70);
+    check(pooled.finish(pooled.builder().pool(pooled.take(70), pooling, "pooled")));
+  }
+}
