@@ -8,7 +8,6 @@
 #include "convert/window_reader.h"
 #include "quant/panel.h"
 #include "quant/registry.h"
-#include "runtime/model_state.h"
 
 namespace quern::convert {
 namespace {
@@ -76,8 +75,7 @@ double InputNoise::of(RowFormat rows) const noexcept {
 Result<InputNoises> measure_input_noise(const Model& model, const TokenWindows& windows,
                                         const std::shared_ptr<Executor>& executor,
                                         ProgressMeter& meter) {
-  if (model.is_encoder_decoder()) return InputNoises();
-  const std::vector<SharedInput> inputs = find_inputs(*model.state().graph);
+  const std::vector<SharedInput> inputs = find_inputs(model);
   std::size_t last_node = 0;
   for (const SharedInput& input : inputs) last_node = std::max(last_node, input.last_node);
   NoiseObserver observer(inputs);

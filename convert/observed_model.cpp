@@ -5,7 +5,6 @@
 #include "convert/error_feedback.h"
 #include "convert/model_output.h"
 #include "convert/window_reader.h"
-#include "runtime/model_state.h"
 
 namespace quern::convert {
 namespace {
@@ -24,9 +23,6 @@ Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
     const TokenWindows& given, const std::shared_ptr<Executor>& executor) {
   QUERN_TRY(model, open_in_memory(source, {.keep = false, .target = Encoding::kQR8, .chosen = {}},
                                   executor));
-  if (model.is_encoder_decoder())
-    return Error(ErrorCode::kUnsupported, "calibration of an encoder–decoder is not implemented")
-        .in_file(source.path());
   TokenWindows windows = given;
   if (windows.empty()) {
     QUERN_TRY(read, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
@@ -39,7 +35,7 @@ Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
 }
 
 void ObservedModel::choose_inputs(const ModelPlan& plan) {
-  std::vector<SharedInput> all = find_inputs(*model_.state().graph);
+  std::vector<SharedInput> all = find_inputs(model_);
   std::map<std::string, std::size_t, std::less<>> known;
   for (std::size_t i = 0; i < all.size(); ++i) {
     for (const std::string& weight : all[i].weights) known[weight] = i;

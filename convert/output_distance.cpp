@@ -5,19 +5,13 @@
 #include <numeric>
 
 #include "quern/evaluation.h"
+#include "runtime/log_sum_exp.h"
 
 namespace quern::convert {
 namespace {
 
 constexpr std::size_t kRemembered = 256;  ///< Tokens of a row.
 constexpr double kNoMass = 1e-30;
-
-double log_sum_exp(std::span<const float> row) {
-  const float top = *std::max_element(row.begin(), row.end());
-  double sum = 0;
-  for (const float value : row) sum += static_cast<double>(std::exp(value - top));
-  return static_cast<double>(top) + std::log(sum);
-}
 
 double log_remainder(double mass) { return std::log(std::max(1.0 - mass, kNoMass)); }
 
@@ -36,7 +30,7 @@ std::vector<TokenId> most_likely(std::span<const float> row) {
 /// log p of `ids`; \return the logarithm of what the others have.
 double log_shares(std::span<const float> row, std::span<const TokenId> ids,
                   std::vector<double>& log_p) {
-  const double norm = log_sum_exp(row);
+  const double norm = runtime::log_sum_exp(row, [](double x) { return std::exp(x); });
   double mass = 0;
   log_p.clear();
   for (const TokenId id : ids) {

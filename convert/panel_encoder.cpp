@@ -269,6 +269,11 @@ Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
   return {};
 }
 
+std::span<const float> PanelEncoder::values() const noexcept {
+  if (job_.keeps_bits()) return {};
+  return {values_.get(), static_cast<std::size_t>(kRows * job_.cols)};
+}
+
 QuantizationError PanelEncoder::error(const std::byte* out) {
   QuantizationError sum{0, 0, outputs_};
   if (job_.keeps_bits()) return sum;

@@ -88,6 +88,8 @@ class PanelEncoder {
   /// large).
   Status encode(std::int64_t panel, std::byte* out);
 
+  /// The values of the panel that was encoded last, 16 rows; empty where bits were kept.
+  std::span<const float> values() const noexcept;
   /// The error of the panel that was encoded last, which lies at `out`; zeros where bits were kept.
   QuantizationError error(const std::byte* out);
 

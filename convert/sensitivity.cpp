@@ -17,6 +17,12 @@ namespace {
 
 /// Of how far the answers moved: no matrix is without any effect.
 constexpr double kLeastSignal = 0.02;
+/// A matrix is disturbed by so many times the error of its coarse codes, since what re-rounding
+/// moves differs from one disturbance to the next by as much as good codes of one matrix move.
+constexpr double kAmplified = 3;
+/// Answers that moved further (nats, or relative squares) are no small disturbance any more.
+constexpr double kMostMoved = 0.1;
+constexpr Encoding kCoarse = Encoding::kQR3, kFine = Encoding::kQR6;
 
 /// The source in 8 bits, in memory that can be written to while a model reads it.
 class SoftModel {
@@ -48,9 +54,9 @@ class SoftModel {
     return {};
   }
 
-  /// Gives the tensor at `to` the values that it would have in `encoding`. \return what that
-  /// changes.
-  Result<QuantizationError> disturb(const TensorJob& job, Encoding encoding,
+  /// Adds `times` the error that the tensor would have in `encoding` to its values at `to`.
+  /// \return what that changes.
+  Result<QuantizationError> disturb(const TensorJob& job, Encoding encoding, double times,
                                     std::span<std::byte> to, Calibration* calibration,
                                     ProgressMeter& meter) {
     QuantizationError sum;
@@ -62,7 +68,7 @@ class SoftModel {
         QUERN_TRY(found, calibration->of(coarse, meter));
         known = std::move(found);
       }
-      QUERN_TRY(change, disturb_matrix(coarse, to.first(matrix.bytes()), known.get()));
+      QUERN_TRY(change, disturb_matrix(coarse, times, to.first(matrix.bytes()), known.get()));
       to = to.subspan(matrix.bytes());
       sum += change;
     }
@@ -79,7 +85,8 @@ class SoftModel {
 
   SoftModel() = default;
 
-  Result<QuantizationError> disturb_matrix(const MatrixJob& coarse, std::span<std::byte> to,
+  Result<QuantizationError> disturb_matrix(const MatrixJob& coarse, double times,
+                                           std::span<std::byte> to,
                                            const MatrixCalibration* calibration) {
     std::vector<Bench> benches;
     for (int i = 0; i < executor_->threads(); ++i) {
@@ -96,12 +103,18 @@ class SoftModel {
       QUERN_CHECK(bench.encoder.encode(static_cast<std::int64_t>(i), bench.coarse.data()));
       changes[i] = bench.encoder.error(bench.coarse.data());
       coarse_ops.dequantize_panel(bench.coarse.data(), coarse.cols, bench.values.data());
+      const std::span<const float> exact = bench.encoder.values();
+      for (std::size_t k = 0; k < exact.size(); ++k) {
+        bench.values[k] = exact[k] + static_cast<float>(times) * (bench.values[k] - exact[k]);
+      }
       fine_ops.quantize_panel(bench.values.data(), coarse.cols, {}, to.data() + i * fine_bytes);
       return {};
     };
     QUERN_CHECK(run_parallel(*executor_, changes.size(), disturb_panel));
     QuantizationError sum;
     for (const QuantizationError& change : changes) sum += change;
+    sum.error *= times * times;
+    sum.outputs.error *= times * times;
     return sum;
   }
 
@@ -127,7 +140,11 @@ class Meter final : public SensitivityMeter {
     const auto job = std::find_if(jobs.begin(), jobs.end(),
                                   [&](const TensorJob& other) { return other.name == tensor; });
     if (job == jobs.end()) return 0.0;
-    QUERN_TRY(coarse, disturb(*job, Encoding::kQR4, calibration, meter));
+    QUERN_TRY(coarse, disturb(*job, kCoarse, kAmplified, calibration, meter));
+    if (coarse.moved > kMostMoved) {
+      QUERN_TRY(smaller, disturb(*job, kCoarse, 1.0, calibration, meter));
+      coarse = smaller;
+    }
     if (!(coarse.change > 0)) return 0.0;
     QUERN_TRY(floor, floor_below(*job, coarse, calibration, meter));
     const double signal = std::max(coarse.moved - floor, kLeastSignal * coarse.moved);
@@ -159,7 +176,7 @@ class Meter final : public SensitivityMeter {
     const std::string name = "floor of " + layer;
     std::optional<double> floor = notes_.number(name);
     if (!floor) {
-      QUERN_TRY(fine, disturb(job, Encoding::kQR6, calibration, meter));
+      QUERN_TRY(fine, disturb(job, kFine, 1.0, calibration, meter));
       floor = floor_of(coarse, fine);
       QUERN_CHECK(notes_.note_number(name, *floor));
     }
@@ -176,11 +193,11 @@ class Meter final : public SensitivityMeter {
     return std::clamp(floor, 0.0, fine.moved);
   }
 
-  Result<Disturbance> disturb(const TensorJob& job, Encoding encoding, Calibration* calibration,
-                              ProgressMeter& meter) {
+  Result<Disturbance> disturb(const TensorJob& job, Encoding encoding, double times,
+                              Calibration* calibration, ProgressMeter& meter) {
     const std::span<std::byte> bytes = soft_.bytes_of(job);
     saved_.assign(bytes.begin(), bytes.end());
-    QUERN_TRY(change, soft_.disturb(job, encoding, bytes, calibration, meter));
+    QUERN_TRY(change, soft_.disturb(job, encoding, times, bytes, calibration, meter));
     QUERN_TRY(moved, distance_.measure());
     std::copy(saved_.begin(), saved_.end(), bytes.begin());
     return Disturbance{change.relative_square(), moved};

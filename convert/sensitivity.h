@@ -26,9 +26,9 @@ using Sensitivities = std::map<std::string, double, std::less<>>;
 /// The windows to measure on, made from the model in 8 bits.
 using MakeWindows = std::function<Result<TokenWindows>(const Model& model)>;
 
-/// The source in 8 bits, in memory, of which one matrix after the other gets the codes that qr4
-/// would have (they are qr8 codes too), and how far its answers move then, less what they move
-/// because the inputs of later products are rounded anew. Memory: a byte a weight and one tensor.
+/// The source in 8 bits, in memory, of which one matrix after the other gets several times the error
+/// that qr3 would make in it, and how far its answers move then, less what they move because the
+/// inputs of later products are rounded anew. Memory: a byte a weight and one tensor.
 /// Thread rule: one owner.
 class SensitivityMeter {
  public:

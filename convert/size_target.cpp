@@ -70,8 +70,7 @@ Result<TokenWindows> windows_for(const Model& model, const ConvertOptions& optio
   if (!options.calibration_text.empty()) {
     return read_windows(model, options.calibration_text, length, kWindows);
   }
-  if (model.is_encoder() || model.is_encoder_decoder() || !can_calibrate())
-    return write_windows(model, length, kWindows);
+  if (model.is_encoder() || !can_calibrate()) return write_windows(model, length, kWindows);
   QUERN_TRY(written, write_windows(model, length, kOwnWindows));
   own = std::move(written);
   return TokenWindows(own.begin(), own.begin() + kWindows);

@@ -118,8 +118,8 @@ ValueId GraphBuilder::append(Op op, std::string_view name) {
   return out;
 }
 
-ValueId GraphBuilder::embedding(WeightId table, float scale) {
-  return append(EmbeddingOp{table, scale}, "embedding");
+ValueId GraphBuilder::embedding(WeightId table, float scale, std::int64_t first) {
+  return append(EmbeddingOp{table, scale, first}, "embedding");
 }
 ValueId GraphBuilder::position_embedding(WeightId table, std::int64_t offset) {
   return append(PositionEmbeddingOp{table, offset}, "positions");

@@ -41,7 +41,8 @@ class GraphBuilder {
   StateId kv_state(const KvState& state);
 
   // One function per op of graph.h; `name` labels the result.
-  ValueId embedding(WeightId table, float scale = 1.0F);
+  /// \param first as EmbeddingOp's.
+  ValueId embedding(WeightId table, float scale = 1.0F, std::int64_t first = -1);
   ValueId position_embedding(WeightId table, std::int64_t offset);
   ValueId sinusoid(std::int64_t dim);
   ValueId type_embedding(WeightId table, std::string_view name);

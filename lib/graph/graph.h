@@ -59,10 +59,12 @@ enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kRelu2
 // ---- The ops. Shapes: T rows; each struct names its inputs; `out` is in Node. ----
 
 /// out[t] = scale · table[token(t)]; table `[vocab, dim]`. A smaller table has row 0 for the tokens
-/// beyond it.
+/// beyond it. With `first` ≥ 0 a row takes the token before its own, and the first row of a
+/// sequence this one: what a decoder is taught a text with.
 struct EmbeddingOp {
   WeightId table;
   float scale = 1.0F;
+  std::int64_t first = -1;
 };
 /// out[t] = table[position(t) + offset]; table `[rows, dim]`, whose last row stands for every
 /// position beyond it.
@@ -183,7 +185,7 @@ struct Disentangled {
 };
 /// Attention among the rows of each sequence, which must lie in the step as a whole: no cache.
 /// Every row sees its whole sequence, or where `window` > 0 rows at most `window` away, on both
-/// sides. Shapes as AttentionOp's; without grouped heads.
+/// sides; where it is `causal`, none after itself. Shapes as AttentionOp's; without grouped heads.
 struct EncoderAttentionOp {
   ValueId q, k, v;
   std::int64_t n_heads;
@@ -191,9 +193,10 @@ struct EncoderAttentionOp {
   std::int64_t window = 0;
   RelativeBias bias = {};
   Disentangled disentangled = {};
+  bool causal = false;
 };
-enum class Pooling : std::uint8_t { kFirst, kMean };
-/// One row per sequence: its first, or the mean of all.
+enum class Pooling : std::uint8_t { kFirst, kMean, kLast };
+/// One row per sequence: its first, the mean of all, or its last.
 struct PoolOp {
   ValueId x;
   Pooling pooling;

@@ -31,7 +31,10 @@ struct WeightsOf {
   const Graph& graph;
   std::string& text;
 
-  void operator()(const EmbeddingOp& op) const { append_weight(text, graph, op.table); }
+  void operator()(const EmbeddingOp& op) const {
+    append_weight(text, graph, op.table);
+    if (op.first >= 0) text += " first=" + std::to_string(op.first);
+  }
   void operator()(const PositionEmbeddingOp& op) const { append_weight(text, graph, op.table); }
   void operator()(const TypeEmbeddingOp& op) const { append_weight(text, graph, op.table); }
   void operator()(const ConstantRowsOp& op) const { append_weight(text, graph, op.table); }
@@ -39,6 +42,7 @@ struct WeightsOf {
     append_weight(text, graph, op.bias.table);
     text += " heads=" + std::to_string(op.n_heads);
     if (op.window > 0) text += " window=" + std::to_string(op.window);
+    if (op.causal) text += " causal";
   }
   void operator()(const LinearOp& op) const {
     append_weight(text, graph, op.weight);

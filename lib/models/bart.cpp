@@ -6,6 +6,7 @@
 
 #include "models/bart_tensors.h"
 #include "models/config_io.h"
+#include "models/encoder_config.h"
 #include "models/encoder_decoder.h"
 
 namespace quern::models {
@@ -17,13 +18,16 @@ struct Variant {
   bool norm_first, embed_norm;
   bool sinusoids;  ///< Computed positions; else learned ones, behind two rows without a use.
 };
-constexpr std::array<Variant, 5> kVariants = {{
+constexpr std::array<Variant, 6> kVariants = {{
     {"BartForConditionalGeneration", false, true, false},
     {"PLBartForConditionalGeneration", false, true, false},
     {"MBartForConditionalGeneration", true, true, false},
     {"MarianMTModel", false, false, true},
     {"PegasusForConditionalGeneration", true, false, true},
+    {"BartForSequenceClassification", false, true, false},
 }};
+constexpr const Variant& kClassifier = kVariants.back();
+constexpr std::int64_t kClassifierStart = 2;  // Where a configuration is silent.
 constexpr std::int64_t kUnusedPositions = 2;
 constexpr double kEpsilon = 1e-5;  // No configuration has a key for it.
 
@@ -114,14 +118,21 @@ Result<EncoderDecoderLayout> read_layout(const Config& config) {
   return layout;
 }
 
-Result<graph::Graph> build_encoder(const Config& config, const WeightLookup& weights) {
-  QUERN_TRY(layout, read_layout(config));
-  return build_source(config, weights, layout);
+/// The head reads the decoder's last state: a text ends with its end token.
+Result<Config> read_classifier_config(const Config& source, SourceKind kind) {
+  QUERN_TRY(config, read_config(source, kind));
+  QUERN_CHECK(read_head(source, config));
+  QUERN_TRY(start, source.integer_or("decoder_start_token_id", kClassifierStart));
+  config.set("decoder_start_token_id", start);
+  config.set("head.pooling", std::string("last"));
+  config.set("head.activation", std::string("tanh"));
+  config.set("architecture", std::string("bart_classifier"));
+  return config;
 }
 
-Result<graph::Graph> build_decoder(const Config& config, const WeightLookup& weights) {
+Result<graph::Graph> build_bart_classifier(const Config& config, const WeightLookup& weights) {
   QUERN_TRY(layout, read_layout(config));
-  return build_target(config, weights, layout);
+  return build_classifier(config, weights, layout);
 }
 
 }  // namespace
@@ -134,8 +145,13 @@ const Architecture kBart = {"bart",
                             read_config,
                             nullptr,
                             bart_tensors,
-                            build_decoder,
+                            build_target_of<read_layout>,
                             {},
-                            build_encoder};
+                            build_source_of<read_layout>};
+
+extern const Architecture kBartClassifier;
+const Architecture kBartClassifier = {
+    "bart_classifier",       {kClassifier.hf_class}, {}, read_classifier_config, nullptr,
+    bart_classifier_tensors, build_bart_classifier};
 
 }  // namespace quern::models

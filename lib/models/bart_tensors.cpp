@@ -36,23 +36,41 @@ void add_stack(EncoderTable& table, bool decoder) {
       .norm({ours + "norm", theirs + "layer_norm", ""}, "dim", {.when = "norm_first"});
 }
 
+void add_both_stacks(EncoderTable& table) {
+  table.table({"embed", "shared", ""}, "vocab_size", "dim", Role::kEmbedding)
+      .also_named("decoder.embed_tokens")
+      .also_named("encoder.embed_tokens")
+      .table({"encoder.embed", "encoder.embed_tokens", ""}, "encoder.vocab_size", "dim",
+             Role::kEmbedding, "own_embedding");
+  add_stack(table, false);
+  add_stack(table, true);
+}
+
 }  // namespace
 
 const std::vector<TensorRule>& bart_tensors() {
   static const EncoderTable kTable = [] {
     EncoderTable table("model.");
-    table.table({"embed", "shared", ""}, "vocab_size", "dim", Role::kEmbedding)
-        .also_named("decoder.embed_tokens")
-        .also_named("encoder.embed_tokens")
-        .table({"encoder.embed", "encoder.embed_tokens", ""}, "encoder.vocab_size", "dim",
-               Role::kEmbedding, "own_embedding");
-    add_stack(table, false);
-    add_stack(table, true);
+    add_both_stacks(table);
     table
         .matrix({"lm_head", "lm_head", ""}, "vocab_size", "dim",
                 {.bias = false, .base = false, .optional = true})
         .bias({"lm_head.bias", "final_logits_bias", ""}, "vocab_size",
               {.base = false, .optional = true});
+    return table;
+  }();
+  return kTable.rules();
+}
+
+const std::vector<TensorRule>& bart_classifier_tensors() {
+  static const EncoderTable kTable = [] {
+    EncoderTable table("model.");
+    add_both_stacks(table);
+    table
+        .matrix({"head.dense", "classification_head.dense", ""}, "head_width", "dim",
+                {.base = false})
+        .matrix({"head.out", "classification_head.out_proj", ""}, "n_labels", "head_width",
+                {.base = false});
     return table;
   }();
   return kTable.rules();

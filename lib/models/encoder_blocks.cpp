@@ -124,9 +124,10 @@ Result<graph::Pooling> read_pooling(const Config& config) {
   QUERN_TRY(word, config.string_or("head.pooling", "first"));
   if (word == "first") return graph::Pooling::kFirst;
   if (word == "mean") return graph::Pooling::kMean;
+  if (word == "last") return graph::Pooling::kLast;
   return Error(ErrorCode::kUnsupported, "a head's pooling is not implemented")
       .of("head.pooling")
-      .want("first or mean")
+      .want("first, mean or last")
       .got(word);
 }
 

@@ -56,7 +56,7 @@ graph::ValueId post_norm_layer(graph::GraphBuilder& g, const EncoderDims& dims, 
 /// for (masked words `[outputs, vocab]`, labels of tokens `[outputs, n_labels]`) or of each
 /// sequence
 /// `[sequences, n_labels]`; for a base model with a pooler "pooler_output" `[sequences, dim]`.
-/// A head is: pooling (`head.pooling`: "first" or "mean"), `head.dense`, `head.activation`,
+/// A head is: pooling (`head.pooling`: "first", "mean" or "last"), `head.dense`, `head.activation`,
 /// `head.norm`, `head.out` or `lm_head`, each where the file has it.
 Status encoder_head(graph::GraphBuilder& g, const EncoderDims& dims, const Config& config,
                     graph::WeightId embed, graph::ValueId x);

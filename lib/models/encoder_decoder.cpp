@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "models/config_io.h"
+#include "models/encoder_blocks.h"
 
 namespace quern::models {
 namespace {
@@ -54,8 +55,9 @@ class Stack {
     if (layout_.bias.n_buckets > 0 && !layout_.layers_have_bias) bias_ = bias(prefix_ + "rel_bias");
   }
 
-  ValueId embed(WeightId table) {
-    ValueId x = g_.embedding(table, layout_.embed_scale);
+  /// \param first as EmbeddingOp's.
+  ValueId embed(WeightId table, std::int64_t first = -1) {
+    ValueId x = g_.embedding(table, layout_.embed_scale, first);
     if (layout_.position_rows > 0) {
       const WeightId rows = g_.matrix(prefix_ + "positions", layout_.position_rows, dims_.dim);
       x = g_.add(x, g_.position_embedding(rows, layout_.position_offset), "with_positions");
@@ -87,6 +89,25 @@ class Stack {
     x = around(x, "cross_norm", [&](ValueId h, ValueId residual) {
       const ValueId q = project(h, "cross_wq", dims_.width());
       return project(g_.cross_attention({q, source, dims_.n_heads, scale()}, "cross_attention"),
+                     "cross_wo", dims_.dim, residual);
+    });
+    return mlp(x);
+  }
+
+  /// The same over the rows of a step, which lie in it whole, as do the source's.
+  ValueId taught_layer(std::int64_t number, ValueId x, ValueId states) {
+    enter(number);
+    x = around(x, "attn_norm", [&](ValueId h, ValueId residual) {
+      const Heads heads = self_heads(h);
+      graph::EncoderAttentionOp op{heads.q, heads.k, heads.v, dims_.n_heads, scale()};
+      op.causal = true;
+      return project(g_.encoder_attention(op, "attention"), "wo", dims_.dim, residual);
+    });
+    x = around(x, "cross_norm", [&](ValueId h, ValueId residual) {
+      const ValueId q = project(h, "cross_wq", dims_.width());
+      const ValueId k = project(states, "cross_wk", dims_.width());
+      const ValueId v = project(states, "cross_wv", dims_.width());
+      return project(g_.encoder_attention({q, k, v, dims_.n_heads, scale()}, "cross_attention"),
                      "cross_wo", dims_.dim, residual);
     });
     return mlp(x);
@@ -212,6 +233,38 @@ Result<graph::Graph> build_target(const Config& config, const WeightLookup& weig
   const WeightId own = g.matrix("lm_head", dims.vocab_size, dims.dim, true);
   g.output("logits", g.linear(x, own != kNone ? own : embed, "logits",
                               g.vector("lm_head.bias", dims.vocab_size, true)));
+  return g.finish();
+}
+
+Result<graph::Graph> build_classifier(const Config& config, const WeightLookup& weights,
+                                      const EncoderDecoderLayout& layout) {
+  QUERN_TRY(encoder_dims, StackDims::read(config, "encoder."));
+  QUERN_TRY(dims, StackDims::read(config, ""));
+  QUERN_TRY(start, config.integer("decoder_start_token_id"));
+  if (start < 0 || start >= dims.vocab_size)
+    return Error(ErrorCode::kOutOfRange, "the decoder's first token lies outside the vocabulary")
+        .of("decoder_start_token_id")
+        .want("0 … " + std::to_string(dims.vocab_size - 1))
+        .got(std::to_string(start));
+  graph::GraphBuilder g(weights, dims.vocab_size);
+  const WeightId embed = g.matrix("embed", dims.vocab_size, dims.dim);
+  Stack encoder(g, encoder_dims, layout, "encoder.");
+  ValueId states = encoder.embed(embed);
+  for (std::int64_t layer = 0; layer < encoder_dims.n_layers; ++layer)
+    states = encoder.encoder_layer(layer, states);
+  g.set_layer(-1);
+  if (layout.norm_first) states = encoder.norm(states, "encoder.norm");
+  Stack decoder(g, dims, layout, "");
+  ValueId x = decoder.embed(embed, start);
+  for (std::int64_t layer = 0; layer < dims.n_layers; ++layer)
+    x = decoder.taught_layer(layer, x, states);
+  g.set_layer(-1);
+  if (layout.norm_first) x = decoder.norm(x, "norm");
+  EncoderDims head{};
+  head.dim = dims.dim;
+  head.vocab_size = dims.vocab_size;
+  head.norm_eps = dims.norm_eps;
+  QUERN_CHECK(encoder_head(g, head, config, embed, x));
   return g.finish();
 }
 

@@ -43,4 +43,22 @@ Result<graph::Graph> build_source(const Config& config, const WeightLookup& weig
 Result<graph::Graph> build_target(const Config& config, const WeightLookup& weights,
                                   const EncoderDecoderLayout& layout);
 
+/// Both stacks in one graph without a cache: the decoder is taught the source itself, behind
+/// `decoder_start_token_id`, and a head reads its states (encoder_head). No relative bias.
+Result<graph::Graph> build_classifier(const Config& config, const WeightLookup& weights,
+                                      const EncoderDecoderLayout& layout);
+
+/// build_source and build_target with the layout that `read` finds in a configuration: an
+/// Architecture's functions.
+template <Result<EncoderDecoderLayout> (*read)(const Config&)>
+Result<graph::Graph> build_source_of(const Config& config, const WeightLookup& weights) {
+  QUERN_TRY(layout, read(config));
+  return build_source(config, weights, layout);
+}
+template <Result<EncoderDecoderLayout> (*read)(const Config&)>
+Result<graph::Graph> build_target_of(const Config& config, const WeightLookup& weights) {
+  QUERN_TRY(layout, read(config));
+  return build_target(config, weights, layout);
+}
+
 }  // namespace quern::models

@@ -59,22 +59,23 @@ extern const Architecture kNomicBert;
 extern const Architecture kT5;
 extern const Architecture kT5Encoder;
 extern const Architecture kBart;
+extern const Architecture kBartClassifier;
 
 namespace {
 
 // Of two with one GGUF name the marked one comes first.
 constexpr std::array kAll = {
-    &kMixtral,    &kLlama,      &kQwen2,      &kQwen3,      &kGemma,
-    &kGemma2,     &kGemma3,     &kGemma3n,    &kGpt2,       &kGptj,
-    &kGptNeox,    &kGptBigcode, &kStarcoder2, &kGranite,    &kPhi,
-    &kPhi3,       &kOlmo2,      &kFalcon,     &kMpt,        &kBloom,
-    &kOpt,        &kStablelm,   &kCohere,     &kCohere2,    &kSmollm3,
-    &kGlm4,       &kNemotron,   &kExaone4,    &kErnie45,    &kHunyuanDense,
-    &kSeedOss,    &kQwen2Moe,   &kQwen3Moe,   &kOlmoe,      &kGranitemoe,
-    &kGptOss,     &kLfm2,       &kMamba,      &kMamba2,     &kGranitemoehybrid,
-    &kDeepseekV2, &kDeepseekV3, &kBert,       &kRoberta,    &kDistilBert,
-    &kElectra,    &kMpNet,      &kDebertaV2,  &kModernBert, &kNomicBert,
-    &kT5,         &kT5Encoder,  &kBart};
+    &kMixtral,    &kLlama,      &kQwen2,      &kQwen3,         &kGemma,
+    &kGemma2,     &kGemma3,     &kGemma3n,    &kGpt2,          &kGptj,
+    &kGptNeox,    &kGptBigcode, &kStarcoder2, &kGranite,       &kPhi,
+    &kPhi3,       &kOlmo2,      &kFalcon,     &kMpt,           &kBloom,
+    &kOpt,        &kStablelm,   &kCohere,     &kCohere2,       &kSmollm3,
+    &kGlm4,       &kNemotron,   &kExaone4,    &kErnie45,       &kHunyuanDense,
+    &kSeedOss,    &kQwen2Moe,   &kQwen3Moe,   &kOlmoe,         &kGranitemoe,
+    &kGptOss,     &kLfm2,       &kMamba,      &kMamba2,        &kGranitemoehybrid,
+    &kDeepseekV2, &kDeepseekV3, &kBert,       &kRoberta,       &kDistilBert,
+    &kElectra,    &kMpNet,      &kDebertaV2,  &kModernBert,    &kNomicBert,
+    &kT5,         &kT5Encoder,  &kBart,       &kBartClassifier};
 
 template <class Matches>
 const Architecture* find(Matches matches) noexcept {

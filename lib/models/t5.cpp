@@ -21,16 +21,6 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 
 Result<Config> write_gguf_config(const Config& config) { return write_t5_config(config, kGguf); }
 
-Result<graph::Graph> build_encoder(const Config& config, const WeightLookup& weights) {
-  QUERN_TRY(layout, t5_layout(config));
-  return build_source(config, weights, layout);
-}
-
-Result<graph::Graph> build_decoder(const Config& config, const WeightLookup& weights) {
-  QUERN_TRY(layout, t5_layout(config));
-  return build_target(config, weights, layout);
-}
-
 }  // namespace
 
 extern const Architecture kT5;
@@ -41,8 +31,8 @@ const Architecture kT5 = {"t5",
                           read_config,
                           write_gguf_config,
                           tensors,
-                          build_decoder,
+                          build_target_of<t5_layout>,
                           {},
-                          build_encoder};
+                          build_source_of<t5_layout>};
 
 }  // namespace quern::models

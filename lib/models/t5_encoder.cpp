@@ -21,11 +21,6 @@ const std::vector<TensorRule>& tensors() {
   return kRules;
 }
 
-Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
-  QUERN_TRY(layout, t5_layout(config));
-  return build_source(config, weights, layout);
-}
-
 }  // namespace
 
 extern const Architecture kT5Encoder;
@@ -35,6 +30,6 @@ const Architecture kT5Encoder = {"t5_encoder",
                                  read_config,
                                  write_gguf_config,
                                  tensors,
-                                 build};
+                                 build_source_of<t5_layout>};
 
 }  // namespace quern::models

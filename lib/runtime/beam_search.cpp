@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/scalar_math.h"
+#include "runtime/log_sum_exp.h"
 
 namespace quern::runtime {
 namespace {
@@ -17,14 +18,6 @@ Status check_range(const char* option, double low, double high, double found) {
       .of(option)
       .want(std::to_string(low) + " … " + std::to_string(high))
       .got(std::to_string(found));
-}
-
-/// log of the sum of exp of a row; −∞ logits weigh nothing.
-double log_sum_exp(std::span<const float> row) {
-  const auto top = static_cast<double>(*std::max_element(row.begin(), row.end()));
-  double sum = 0;
-  for (const float value : row) sum += base::exp(static_cast<double>(value) - top);
-  return top + base::log(sum);
 }
 
 }  // namespace
@@ -91,7 +84,7 @@ void BeamSearch::add_candidates(std::size_t beam, std::span<const float> logits,
   const std::size_t n = std::min(keep, order.size());
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(),
                     better);
-  const double norm = log_sum_exp(logits);
+  const double norm = log_sum_exp(logits, base::exp);
   for (std::size_t i = 0; i < n; ++i) {
     const auto own = static_cast<double>(logits[static_cast<std::size_t>(order[i])]);
     candidates.push_back({running_[beam].log_probability + (own - norm), beam, order[i]});

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/guard.h"
+#include "runtime/log_sum_exp.h"
 #include "runtime/window_feed.h"
 
 namespace quern {
@@ -14,17 +15,13 @@ std::size_t argmax(std::span<const float> row) {
   return static_cast<std::size_t>(std::max_element(row.begin(), row.end()) - row.begin());
 }
 
-/// log of the sum of exp of a row.
-double log_sum_exp(std::span<const float> row) {
-  const double top = static_cast<double>(*std::max_element(row.begin(), row.end()));
-  double sum = 0;
-  for (const float value : row) sum += std::exp(static_cast<double>(value) - top);
-  return top + std::log(sum);
+double norm_of(std::span<const float> row) {
+  return runtime::log_sum_exp(row, [](double x) { return std::exp(x); });
 }
 
 /// KL(p ‖ q) of two rows of logits, never negative.
 double divergence(std::span<const float> p, std::span<const float> q, double q_norm) {
-  const double p_norm = log_sum_exp(p);
+  const double p_norm = norm_of(p);
   double sum = 0;
   for (std::size_t i = 0; i < p.size(); ++i) {
     const double log_p = static_cast<double>(p[i]) - p_norm;
@@ -54,7 +51,7 @@ Status check_target(std::span<const float> row, TokenId target) {
 Result<double> log_likelihood_of(std::span<const float> row, TokenId target) {
   return base::guarded([&]() -> Result<double> {
     QUERN_CHECK(check_target(row, target));
-    return static_cast<double>(row[static_cast<std::size_t>(target)]) - log_sum_exp(row);
+    return static_cast<double>(row[static_cast<std::size_t>(target)]) - norm_of(row);
   });
 }
 
@@ -64,7 +61,7 @@ Status LogitsScore::add(std::span<const float> row, TokenId target,
                         std::span<const float> reference) {
   return base::guarded([&]() -> Status {
     QUERN_CHECK(check_target(row, target));
-    const double norm = log_sum_exp(row);
+    const double norm = norm_of(row);
     if (!reference.empty()) {
       if (reference.size() != row.size()) {
         return Error(ErrorCode::kMismatch, "the reference is of another vocabulary")

@@ -25,16 +25,6 @@ constexpr Row kAdapters[] = {{"llama3_dora", "llama3"},
                              {"llama3_ia3", "llama3"},
                              {"gpt2_ia3", "gpt2"}};
 
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
-
-std::string fixture(const std::string& name) {
-  return std::string(QUERN_SOURCE_DIR) + "/tests/convert/fixtures/" + name;
-}
-
 template <class From>
 std::vector<From> numbers_of(const std::string& folder, const char* name) {
   const auto file = must(formats::SafetensorsFile::open(folder + "/golden.safetensors"));
@@ -53,27 +43,9 @@ std::vector<TokenId> ids_of(const std::string& folder) {
 /// The last `count` numbers of all logits.
 std::vector<float> last_logits(const Model& model, const std::vector<TokenId>& ids,
                                std::size_t count) {
-  Session session = must(Session::create(model));
-  std::vector<float> logits;
-  REQUIRE(session
-              .step_all(ids,
-                        [&](std::int64_t, std::span<const float> rows) -> Status {
-                          logits.insert(logits.end(), rows.begin(), rows.end());
-                          return {};
-                        })
-              .ok());
+  const std::vector<float> logits = logits_of(model, ids);
   REQUIRE(logits.size() >= count);
   return {logits.end() - static_cast<std::ptrdiff_t>(count), logits.end()};
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  REQUIRE(a.size() == b.size());
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double d = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    worst = d <= worst ? worst : d;  // NaN counts.
-  }
-  return worst;
 }
 
 Model with(const Model& base, const std::vector<AdapterUse>& uses) {

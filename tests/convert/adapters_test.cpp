@@ -29,12 +29,6 @@ constexpr GoldenAdapter kAdapters[] = {{"llama3_lora", "llama3", ""},
                                        {"gpt2_lora", "gpt2", ""},
                                        {"gpt2_bitfit", "gpt2", "/bitfit.safetensors"}};
 
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
-
 std::vector<TokenId> ids_of(const formats::SafetensorsFile& file, const char* name) {
   const formats::SafeTensor* tensor = file.find(name);
   REQUIRE(tensor != nullptr);
@@ -53,28 +47,6 @@ std::vector<float> floats_of(const formats::SafetensorsFile& file, const char* n
   std::vector<float> values(tensor->data.size() / 4);
   std::memcpy(values.data(), tensor->data.data(), tensor->data.size());
   return values;
-}
-
-std::vector<float> logits_of(const Model& model, const std::vector<TokenId>& ids) {
-  Session session = must(Session::create(model));
-  std::vector<float> logits;
-  const auto taken =
-      session.step_all(ids, [&](std::int64_t, std::span<const float> rows) -> Status {
-        logits.insert(logits.end(), rows.begin(), rows.end());
-        return {};
-      });
-  REQUIRE(taken.ok());
-  return logits;
-}
-
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  REQUIRE(a.size() == b.size());
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double d = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    worst = d <= worst ? worst : d;
-  }
-  return worst;
 }
 
 /// The folder of a golden adapter, beside that of its base; nullopt where the goldens are absent.

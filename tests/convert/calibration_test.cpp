@@ -72,7 +72,7 @@ double output_error(const MomentMatrix& moments, Encoding encoding,
   return std::sqrt(output_square(moments, change) / output_square(moments, rows16));
 }
 
-constexpr const char* kModels[] = {"llama3", "mixtral", "mamba", "bert"};
+constexpr const char* kModels[] = {"llama3", "mixtral", "mamba", "bert", "bart"};
 
 }  // namespace
 
@@ -185,6 +185,34 @@ TEST_CASE("a calibrated file is the same whatever the number of threads, and say
         CHECK(observed >= 7);
       }
     }
+  }
+}
+
+TEST_CASE("both halves of an encoder–decoder are calibrated, every matrix of them") {
+  const TempFolder folder;
+  write_bytes(folder.file("text"), some_text(20000));
+  for (const char* model : {"bart", "t5", "t5_gated"}) {
+    CAPTURE(model);
+    const auto source = reading_golden(folder, model);
+    if (!source) return;
+    ConvertOptions options = plain_options("q4");
+    options.calibration_text = folder.file("text");
+    const auto report = convert(*source, folder.file("a.quern"), options);
+    REQUIRE_MESSAGE(report.ok(), report.error().describe());
+    std::size_t encoder = 0, decoder = 0, cross = 0;
+    for (const PlannedTensor& tensor : report->plan.tensors) {
+      if (find_encoding(tensor.encoding)->rows == RowFormat::kF32) continue;
+      if (tensor.name == "embed") continue;  // Multiplied only where the output has no own matrix.
+      CAPTURE(tensor.name);
+      REQUIRE(tensor.weighted_error.has_value());
+      CHECK(*tensor.weighted_error > 0);
+      CHECK(*tensor.weighted_error < 0.25);
+      ++(tensor.name.starts_with("encoder.") ? encoder : decoder);
+      if (tensor.name.find("cross_") != std::string::npos) ++cross;
+    }
+    CHECK(encoder >= 12);
+    CHECK(decoder >= 20);
+    CHECK(cross == 8);
   }
 }
 

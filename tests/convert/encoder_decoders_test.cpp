@@ -82,12 +82,6 @@ double worst_of_deviation(const std::vector<float>& found, const std::vector<flo
   return worst / std::sqrt(squares / n - sum / n * (sum / n));
 }
 
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
-
 std::string converted(const std::string& from, const TempFolder& temp, const char* name,
                       ConvertOptions options = plain_options()) {
   must(convert(from, temp.file(name), options));

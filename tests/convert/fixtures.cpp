@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <random>
@@ -12,6 +13,7 @@
 #include "formats/byte_reader.h"
 #include "formats/json.h"
 #include "formats/json_value.h"
+#include "quern/session.h"
 
 namespace quern::convert::test {
 namespace fs = std::filesystem;
@@ -189,6 +191,32 @@ ConvertOptions plain_options(const std::string& encoding, int threads) {
   options.self_test = false;
   options.threads = threads;
   return options;
+}
+
+std::string fixture(const std::string& name) {
+  return std::string(QUERN_SOURCE_DIR) + "/tests/convert/fixtures/" + name;
+}
+
+std::vector<float> logits_of(const Model& model, const std::vector<TokenId>& ids) {
+  Session session = must(Session::create(model));
+  std::vector<float> logits;
+  const Status done =
+      session.step_all(ids, [&](std::int64_t, std::span<const float> rows) -> Status {
+        logits.insert(logits.end(), rows.begin(), rows.end());
+        return {};
+      });
+  REQUIRE(done.ok());
+  return logits;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double d = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    worst = d <= worst ? worst : d;  // NaN counts.
+  }
+  return worst;
 }
 
 std::optional<std::string> reading_golden(const TempFolder& folder, const std::string& name) {

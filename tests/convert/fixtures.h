@@ -2,6 +2,8 @@
 /// What the converter's tests share: a folder that goes away, goldens, a made-up GGUF model.
 #pragma once
 
+#include <doctest/doctest.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -13,8 +15,17 @@
 #include "formats/gguf_writer.h"
 #include "quant/registry.h"
 #include "quern/encoding.h"
+#include "quern/model.h"
+#include "quern/result.h"
 
 namespace quern::convert::test {
+
+/// The value; without one the test ends.
+template <class T>
+T must(Result<T> result) {
+  if (!result.ok()) FAIL(result.error().describe());
+  return std::move(result).value();
+}
 
 /// An empty folder, removed with its contents.
 class TempFolder {
@@ -36,6 +47,14 @@ class TempFolder {
 std::optional<std::string> golden(const std::string& name);
 /// The architectures that this version converts.
 std::vector<std::string> golden_names();
+
+/// The path of something in tests/convert/fixtures.
+std::string fixture(const std::string& name);
+
+/// The logits of every token, `[ids, vocab_size]`.
+std::vector<float> logits_of(const Model& model, const std::vector<TokenId>& ids);
+/// \pre both are as long. Infinite or NaN counts as what it is.
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b);
 
 /// A golden model that can read: a copy in `folder`, with a tokenizer of bytes.
 std::optional<std::string> reading_golden(const TempFolder& folder, const std::string& name);

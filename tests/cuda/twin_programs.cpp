@@ -30,6 +30,18 @@ graph::ValueId ColumnGraph::take(std::int64_t cols) {
   return builder_->columns(embedding_, first, cols, "columns" + std::to_string(first));
 }
 
+void ColumnGraph::fill(const EncodingInfo& info, std::int64_t cols, std::byte* panel) {
+  const auto bytes = *panel_bytes(info, static_cast<std::uint64_t>(cols));
+  for (std::uint64_t at = 0; at < bytes; ++at) panel[at] = static_cast<std::byte>(random_() & 255U);
+  for (int i = 0; i < 4; ++i) {
+    const EncodingInfo::Stream& stream = info.streams[static_cast<std::size_t>(i)];
+    if (stream.cell_bytes == 0 || stream.cell_bytes > 64) continue;
+    const auto begin = *stream_offset(info, static_cast<std::uint64_t>(cols), i);
+    const auto end = i < 3 ? *stream_offset(info, static_cast<std::uint64_t>(cols), i + 1) : bytes;
+    for (std::uint64_t at = begin; at < end; ++at) panel[at] &= std::byte{0x3b};
+  }
+}
+
 graph::WeightId ColumnGraph::matrix(const std::string& name, std::int64_t rows, std::int64_t cols,
                                     Encoding encoding, std::int64_t batch) {
   const EncodingInfo& info = *find_encoding(encoding);
@@ -40,7 +52,12 @@ graph::WeightId ColumnGraph::matrix(const std::string& name, std::int64_t rows, 
   for (std::uint64_t p = 0; p < panels; ++p) {
     std::vector<float> rows16(static_cast<std::size_t>(16 * cols));
     for (float& value : rows16) value = normal(random_);
-    quant::find_ops(encoding)->quantize_panel(rows16.data(), cols, {}, data + p * panel);
+    const auto quantize = quant::find_ops(encoding)->quantize_panel;
+    if (quantize == nullptr) {
+      fill(info, cols, data + p * panel);
+    } else {
+      quantize(rows16.data(), cols, {}, data + p * panel);
+    }
   }
   weights_[name] = {encoding, Layout::kPanel16, batch, rows, cols, data};
   return batch == 1 ? builder_->matrix(name, rows, cols)

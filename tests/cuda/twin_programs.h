@@ -43,6 +43,9 @@ class ColumnGraph {
     std::byte bytes[64];
   };
   std::byte* allocate(std::uint64_t bytes);
+  /// A panel of an encoding that nothing quantizes to: any codes, and scales that are numbers below
+  /// 1 in every format, because no byte of them is above 0x3b.
+  void fill(const EncodingInfo& info, std::int64_t cols, std::byte* panel);
 
   std::int64_t cols_, taken_ = 0;
   float deviation_;

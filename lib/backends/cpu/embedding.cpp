@@ -8,22 +8,29 @@ namespace {
 
 class EmbeddingStep final : public Step {
  public:
-  EmbeddingStep(const quant::TensorView& table, float scale, BufferId out)
-      : table_(table), scale_(scale), out_(out) {}
+  /// \param first as EmbeddingOp's.
+  EmbeddingStep(const quant::TensorView& table, float scale, std::int64_t first, BufferId out)
+      : table_(table), scale_(scale), first_(first), out_(out) {}
 
   void run(const StepContext& context) const override {
     const auto gather = context.kernels.gather_row[static_cast<std::size_t>(table_.encoding)];
     for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
       float* out = context.floats(out_) + row * table_.cols;
-      const std::int64_t token = context.step.tokens[static_cast<std::size_t>(row)];
+      const std::int64_t token = token_of(context.step, static_cast<std::size_t>(row));
       gather(table_.data, token < table_.rows ? token : 0, table_.cols, out);
       if (scale_ != 1.0F) context.kernels.scale(out, scale_, table_.cols, out);
     }
   }
 
  private:
+  std::int64_t token_of(const backends::StepBinding& step, std::size_t row) const noexcept {
+    if (first_ < 0) return step.tokens[row];
+    return step.positions[row] == 0 ? first_ : step.tokens[row - 1];
+  }
+
   quant::TensorView table_;
   float scale_;
+  std::int64_t first_;
   BufferId out_;
 };
 
@@ -101,7 +108,7 @@ Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId o
   const graph::Weight& table = lowering.weight(embedding.table);
   QUERN_CHECK(check_gather(lowering, table, "embedding"));
   const BufferId id = lowering.allocate(out);
-  lowering.add(std::make_unique<EmbeddingStep>(table.view, embedding.scale, id),
+  lowering.add(std::make_unique<EmbeddingStep>(table.view, embedding.scale, embedding.first, id),
                {Split::kRows, {}, {id}});
   return {};
 }

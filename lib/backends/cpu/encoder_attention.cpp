@@ -23,6 +23,7 @@ struct EncoderShape {
   BufferId position_keys, position_queries;  ///< −1: none.
   std::int64_t span;                         ///< Half the rows of those.
   graph::Disentangled disentangled;
+  bool causal;
 
   bool has_positions() const noexcept { return position_keys >= 0 || position_queries >= 0; }
   std::int64_t max_blocks() const noexcept { return ceil_div(max_rows, kernels::kKvBlock); }
@@ -111,6 +112,7 @@ class EncoderAttentionStep final : public Step {
       out[i] = context.floats(shape_.out) + (row * shape_.n_heads + rows.head) * shape_.head_dim;
       begin[i] = shape_.window > 0 ? std::max<std::int64_t>(0, pos - shape_.window) : 0;
       end[i] = shape_.window > 0 ? std::min(length, pos + shape_.window + 1) : length;
+      if (shape_.causal) end[i] = pos + 1;
       if (shape_.has_positions()) {
         float* biases = bias_rows + static_cast<std::int64_t>(i) * shape_.bias_floats();
         position_biases(context, rows, row, biases);
@@ -192,6 +194,7 @@ Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::V
       .position_queries = buffer_or_none(positions.queries),
       .span = table == graph::kNone ? 0 : lowering.value(table).count / 2,
       .disentangled = positions,
+      .causal = attention.causal,
   };
   StepInfo info{Split::kOther, {shape.q, shape.k, shape.v}, {shape.out}, shape.scratch_bytes()};
   for (const BufferId id : {shape.position_keys, shape.position_queries}) {

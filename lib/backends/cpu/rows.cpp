@@ -56,9 +56,10 @@ class PoolStep final : public Step {
       const std::int64_t first = starts[i];
       const std::int64_t last = i + 1 < starts.size() ? starts[i + 1] : context.rows();
       float* out = context.floats(out_) + static_cast<std::int64_t>(i) * cols_;
-      const float* x = context.floats(x_) + first * cols_;
+      const bool takes_last = pooling_ == graph::Pooling::kLast;
+      const float* x = context.floats(x_) + (takes_last ? last - 1 : first) * cols_;
       std::memcpy(out, x, static_cast<std::size_t>(cols_) * sizeof(float));
-      if (pooling_ == graph::Pooling::kFirst) continue;
+      if (pooling_ != graph::Pooling::kMean) continue;
       for (std::int64_t row = 1; row < last - first; ++row)
         context.kernels.add(out, x + row * cols_, cols_, out);
       context.kernels.scale(out, 1.0F / static_cast<float>(last - first), cols_, out);

@@ -4,17 +4,14 @@
 
 namespace quern::backends::cuda {
 
-// What fails here fails for a device that was lost, whose memory went with its context; the device
-// remembers it, and who uses it next is told.
-
 DeviceBuffer::~DeviceBuffer() {
   if (address_ == 0) return;
-  (void)device_->call("freeing memory", [&] { return device_->driver_.cuMemFree_(address_); });
+  device_->release([&] { return device_->driver_.cuMemFree_(address_); });
 }
 
 PinnedBuffer::~PinnedBuffer() {
   if (data_ == nullptr) return;
-  (void)device_->call("freeing memory", [&] { return device_->driver_.cuMemFreeHost_(data_); });
+  device_->release([&] { return device_->driver_.cuMemFreeHost_(data_); });
 }
 
 Result<DeviceBuffer> Device::allocate(std::uint64_t bytes) {

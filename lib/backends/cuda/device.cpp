@@ -49,7 +49,7 @@ Result<std::shared_ptr<Device>> Device::open(int ordinal) {
 Device::~Device() {
   if (context_ == nullptr) return;
   for (CUmodule module : modules_) {
-    (void)call("unloading kernels", [&] { return driver_.cuModuleUnload_(module); });
+    release([&] { return driver_.cuModuleUnload_(module); });
   }
   driver_.cuDevicePrimaryCtxRelease_(handle_);
 }

@@ -104,6 +104,10 @@ class Device : public std::enable_shared_from_this<Device> {
   /// Runs `work` (returning a CUresult) with this device's context current, unless it was lost.
   template <class Work>
   Status call(const char* what, Work&& work);
+  /// The same for destructors: what fails fails for a device that was lost, whose memory and work
+  /// went with its context. The device remembers it, and who uses it next is told.
+  template <class Work>
+  void release(Work&& work) noexcept;
 
   const Driver& driver_;
   const int ordinal_;
@@ -128,6 +132,16 @@ Status Device::call(const char* what, Work&& work) {
   CUcontext popped = nullptr;
   driver_.cuCtxPopCurrent_(&popped);
   return check(result, what);
+}
+
+template <class Work>
+void Device::release(Work&& work) noexcept {
+  if (lost_.load(std::memory_order_relaxed) != CUDA_SUCCESS) return;
+  if (driver_.cuCtxPushCurrent_(context_) != CUDA_SUCCESS) return;
+  const CUresult result = std::forward<Work>(work)();
+  CUcontext popped = nullptr;
+  driver_.cuCtxPopCurrent_(&popped);
+  if (Driver::is_lost(result)) lost_.store(result, std::memory_order_relaxed);
 }
 
 }  // namespace quern::backends::cuda

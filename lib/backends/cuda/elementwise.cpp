@@ -196,9 +196,11 @@ Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const KernelId kernel = lowering.kernel("quern_pool");
   const std::int64_t cols = lowering.value(out).cols;
   const bool mean = pool.pooling == graph::Pooling::kMean;
+  const bool takes_last = pool.pooling == graph::Pooling::kLast;
   lowering.add(nullptr, {x}, {y}, [=](const LaunchContext& context) {
     const PoolArgs args{
-        context.floats(x), context.arrays.starts, context.floats(y), context.sequences, cols, mean};
+        context.floats(x), context.arrays.starts, context.floats(y), context.sequences, cols, mean,
+        takes_last};
     return context.launch_flat(kernel, args.sequences * cols, args);
   });
   return {};

@@ -14,6 +14,7 @@ struct Lookup {
   std::int64_t offset = 0;
   bool last_beyond = false;
   float scale = 1.0F;
+  std::int64_t first = -1;  ///< As EmbeddingOp's.
 };
 
 Status lower_lookup(Lowering& lowering, const Lookup& lookup, graph::ValueId out, const char* op) {
@@ -30,10 +31,12 @@ Status lower_lookup(Lowering& lowering, const Lookup& lookup, graph::ValueId out
   args.offset = lookup.offset;
   args.last_beyond = lookup.last_beyond;
   args.scale = lookup.scale;
+  args.first = lookup.first;
   lowering.add(nullptr, {}, {y}, [=, &value](const LaunchContext& context) {
     GatherArgs own = args;
     own.w.data = context.weight(lookup.table);
     own.index = lookup.index == nullptr ? nullptr : context.arrays.*lookup.index;
+    own.positions = context.arrays.positions;
     own.rows = context.count(value);
     own.out = context.floats(y);
     return context.launch(kernel,
@@ -48,8 +51,9 @@ Status lower_lookup(Lowering& lowering, const Lookup& lookup, graph::ValueId out
 
 Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& embedding = *std::get_if<graph::EmbeddingOp>(&op);
-  return lower_lookup(lowering, {embedding.table, &StepArrays::tokens, 0, false, embedding.scale},
-                      out, "embedding");
+  return lower_lookup(
+      lowering, {embedding.table, &StepArrays::tokens, 0, false, embedding.scale, embedding.first},
+      out, "embedding");
 }
 
 Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {

@@ -32,6 +32,7 @@ AttentionShape shape_of(const Lowering& lowering, const graph::EncoderAttentionO
   shape.head_dim = shape.value_dim =
       static_cast<std::int32_t>(lowering.value(op.q).cols / op.n_heads);
   shape.window = static_cast<std::int32_t>(op.window);
+  shape.causal = op.causal ? 1 : 0;
   shape.scale = op.scale;
   return shape;
 }

@@ -17,16 +17,15 @@ Error refused(const Kernel& kernel, const char* message) {
 
 LaunchGraph::~LaunchGraph() {
   if (graph_ == nullptr) return;
-  (void)device_->call("freeing a recording",
-                      [&] { return device_->driver_.cuGraphExecDestroy_(graph_); });
+  device_->release([&] { return device_->driver_.cuGraphExecDestroy_(graph_); });
 }
 
 Stream::~Stream() {
   if (stream_ == nullptr) return;
   const Driver& driver = device_->driver_;
   // Work that still runs may use memory that is freed after this stream.
-  (void)device_->call("finishing work", [&] { return driver.cuStreamSynchronize_(stream_); });
-  (void)device_->call("ending a stream", [&] { return driver.cuStreamDestroy_(stream_); });
+  device_->release([&] { return driver.cuStreamSynchronize_(stream_); });
+  device_->release([&] { return driver.cuStreamDestroy_(stream_); });
 }
 
 Result<Stream> Device::make_stream() {
@@ -118,7 +117,7 @@ Result<LaunchGraph> Stream::end_capture() {
   Status made = device_->call("preparing a recording", [&] {
     return driver.cuGraphInstantiateWithFlags_(&graph.graph_, recorded, 0);
   });
-  (void)device_->call("freeing a recording", [&] { return driver.cuGraphDestroy_(recorded); });
+  device_->release([&] { return driver.cuGraphDestroy_(recorded); });
   if (!made.ok()) return std::move(made).error();
   graph.device_ = device_;
   return graph;

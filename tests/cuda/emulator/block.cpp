@@ -3,11 +3,13 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "tests/cuda/emulator/fiber.h"
@@ -26,20 +28,9 @@ namespace {
 
 constexpr unsigned kLanes = 32;
 
-/// A counter that a thread waits to see changed.
-struct Wait {
-  const std::uint32_t* counter = nullptr;
-  std::uint32_t value = 0;
-  bool is_over() const { return counter == nullptr || *counter != value; }
-};
-
 struct Thread {
   uint3 index = {};
   Fiber* fiber = nullptr;
-  Wait wait;
-  bool is_started = false;
-  bool has_ended = false;
-  bool can_run() const { return is_started && !has_ended && wait.is_over(); }
 };
 
 /// The lanes that meet under one mask. Payloads alternate between two places: a lane that comes
@@ -51,18 +42,22 @@ struct Group {
   Collective kind = Collective::kSync;
   Payload payloads[2][kLanes];
 
-  void complete() {
+  /// \return the lanes that had arrived.
+  unsigned complete() {
     for (unsigned lane = 0; lane < kLanes; ++lane) {
       const bool is_missing = (mask & ~arrived) >> lane & 1U;
       if (is_missing) std::memset(&payloads[generation & 1][lane], 0xff, sizeof(Payload));
     }
-    arrived = 0;
     ++generation;
+    return std::exchange(arrived, 0U);
   }
 };
 
+/// Masks of lanes.
 struct Warp {
   unsigned living = 0;
+  unsigned ready = 0;  ///< Have started, and what they waited for has come.
+  unsigned at_barrier = 0;
   std::deque<Group> groups;
 
   Group& group(unsigned mask) {
@@ -83,6 +78,7 @@ struct Block {
   unsigned n_started = 0;  ///< Threads begin in order, or in reverse.
   unsigned n_living = 0;
   unsigned n_at_barrier = 0;
+  unsigned ready_warps = 0;  ///< A mask: those with lanes that are ready.
   std::uint32_t barrier_generation = 0;
   unsigned votes[2] = {};
   Fiber* fiber = nullptr;  ///< The running one.
@@ -113,31 +109,40 @@ Fiber& take_idle_fiber() {
   return *fiber;
 }
 
-/// A thread that can go on, from the running one's warp if there is one; n_threads if there is
-/// none at all.
-unsigned find_runnable() {
-  const auto n_threads = static_cast<unsigned>(block.threads.size());
-  const auto n_warps = static_cast<unsigned>(block.warps.size());
-  const unsigned turn = block.grid.is_reversed ? kLanes - 1 : 1;
-  for (unsigned w = 0; w < n_warps; ++w) {
-    const unsigned first = (block.running / kLanes + w) % n_warps * kLanes;
-    for (unsigned i = 1; i <= kLanes; ++i) {
-      const unsigned candidate = first + (block.running + i * turn) % kLanes;
-      if (candidate < n_threads && block.threads[candidate].can_run()) return candidate;
-    }
-  }
-  return n_threads;
+Warp& running_warp() { return block.warps[block.running / kLanes]; }
+
+/// The bit of `mask` that comes after bit `from`, or before it where the order is reversed.
+unsigned next_bit(unsigned mask, unsigned from) {
+  const unsigned turned = std::rotr(mask, static_cast<int>(from + 1));
+  const int offset =
+      block.grid.is_reversed ? 31 - std::countl_zero(turned) : std::countr_zero(turned);
+  return (from + 1 + static_cast<unsigned>(offset)) % 32;
 }
 
-/// Leaves the running fiber for whatever can go on.
+void make_ready(unsigned warp, unsigned lanes) {
+  block.warps[warp].ready |= lanes;
+  if (lanes != 0) block.ready_warps |= 1U << warp;
+}
+
+/// Makes a thread that is ready the running one, if possible of the same warp.
+void choose_ready() {
+  unsigned warp = block.running / kLanes;
+  if (block.warps[warp].ready == 0) warp = next_bit(block.ready_warps, warp);
+  Warp& chosen = block.warps[warp];
+  const unsigned lane = next_bit(chosen.ready, block.running % kLanes);
+  chosen.ready &= ~(1U << lane);
+  if (chosen.ready == 0) block.ready_warps &= ~(1U << warp);
+  block.running = warp * kLanes + lane;
+  threadIdx = block.threads[block.running].index;
+}
+
+/// Leaves the running fiber for whatever can go on; comes back when its thread is ready.
 void leave() {
   Fiber& from = *block.fiber;
   if (block.n_living == 0) return from.leave_to(block.launcher);
-  const unsigned next = find_runnable();
-  if (next < block.threads.size()) {
-    block.running = next;
-    threadIdx = block.threads[next].index;
-    if (block.threads[next].fiber != &from) go_to(*block.threads[next].fiber, from);
+  if (block.ready_warps != 0) {
+    choose_ready();
+    go_to(*block.threads[block.running].fiber, from);
   } else if (block.n_started < block.threads.size()) {
     go_to(take_idle_fiber(), from);
   } else {
@@ -145,28 +150,23 @@ void leave() {
   }
 }
 
-/// Lets others run until `counter` has changed.
-void wait_for(const std::uint32_t& counter) {
-  Wait& wait = block.threads[block.running].wait;
-  wait = {&counter, counter};
-  while (!wait.is_over()) leave();
-  wait = {};
-}
-
 void complete_barrier() {
+  for (unsigned w = 0; w < block.warps.size(); ++w) {
+    make_ready(w, block.warps[w].at_barrier);
+    block.warps[w].at_barrier = 0;
+  }
   block.n_at_barrier = 0;
   ++block.barrier_generation;
 }
 
 /// The running thread has returned from the kernel; those that waited for it alone can go on.
 void end_thread() {
-  block.threads[block.running].has_ended = true;
   --block.n_living;
-  Warp& warp = block.warps[block.running / kLanes];
+  Warp& warp = running_warp();
   warp.living &= ~(1U << lane_of_thread());
   for (Group& group : warp.groups) {
     const bool is_whole = (group.mask & warp.living & ~group.arrived) == 0;
-    if (group.arrived != 0 && is_whole) group.complete();
+    if (group.arrived != 0 && is_whole) make_ready(block.running / kLanes, group.complete());
   }
   if (block.n_at_barrier != 0 && block.n_at_barrier == block.n_living) complete_barrier();
 }
@@ -180,7 +180,6 @@ void start_threads() {
       block.running = block.grid.is_reversed ? n_threads - 1 - order : order;
       Thread& thread = block.threads[block.running];
       thread.fiber = me;
-      thread.is_started = true;
       threadIdx = thread.index;
       block.grid.kernel->run(block.grid.args);
       end_thread();
@@ -190,30 +189,43 @@ void start_threads() {
   }
 }
 
-/// Makes every thread of the block wait for its start.
-void prepare_block() {
+/// What is the same for every block of the grid.
+void prepare_grid() {
   const dim3 size = block.grid.threads;
   const unsigned n_threads = size.x * size.y * size.z;
-  block.threads.assign(n_threads, Thread());
+  block.threads.resize(n_threads);
   for (unsigned i = 0; i < n_threads; ++i) {
     block.threads[i].index = {i % size.x, i / size.x % size.y, i / size.x / size.y};
   }
   block.warps.resize((n_threads + kLanes - 1) / kLanes);
+  block.shared.resize(block.grid.shared_bytes);
+  dynamic_shared = block.shared.data();
+  blockDim = size;
+  gridDim = block.grid.blocks;
+}
+
+/// Makes every thread of the block wait for its start.
+void prepare_block() {
+  const auto n_threads = static_cast<unsigned>(block.threads.size());
   for (unsigned w = 0; w < block.warps.size(); ++w) {
+    Warp& warp = block.warps[w];
     const unsigned n_lanes = std::min(kLanes, n_threads - w * kLanes);
-    block.warps[w].living = n_lanes == kLanes ? ~0U : (1U << n_lanes) - 1;
-    for (Group& group : block.warps[w].groups) group.arrived = 0;
+    warp.living = n_lanes == kLanes ? ~0U : (1U << n_lanes) - 1;
+    warp.ready = 0;
+    warp.at_barrier = 0;
+    for (Group& group : warp.groups) group.arrived = 0;
   }
+  block.running = 0;
   block.n_started = 0;
   block.n_living = n_threads;
   block.n_at_barrier = 0;
-  block.votes[0] = block.votes[1] = 0;
+  block.ready_warps = 0;
   std::fill(block.shared.begin(), block.shared.end(), static_cast<unsigned char>(0xff));
 }
 
 [[noreturn]] void give_up(Outcome outcome) {
   block.outcome = outcome;
-  _longjmp(block.launcher.registers, 1);
+  go_on_at(block.launcher);
 }
 
 thread_local bool runs_kernel = false;
@@ -234,10 +246,11 @@ void on_fault(int signal, siginfo_t* info, void*) {
 /// Catches faults as long as a grid runs.
 class FaultGuard {
  public:
-  FaultGuard() : stack_(64 * 1024) {
+  FaultGuard() {
+    static std::byte stack[64 * 1024];
     stack_t own = {};
-    own.ss_sp = stack_.data();
-    own.ss_size = stack_.size();
+    own.ss_sp = stack;
+    own.ss_size = sizeof(stack);
     ::sigaltstack(&own, &stack_before_);
     struct sigaction action = {};
     action.sa_sigaction = on_fault;
@@ -254,7 +267,6 @@ class FaultGuard {
   }
 
  private:
-  std::vector<std::byte> stack_;
   stack_t stack_before_ = {};
 };
 
@@ -272,7 +284,7 @@ void run_block(unsigned long long index) {
 
 unsigned lane_of_thread() { return block.running % kLanes; }
 
-unsigned living_lanes(unsigned mask) { return mask & block.warps[block.running / kLanes].living; }
+unsigned living_lanes(unsigned mask) { return mask & running_warp().living; }
 
 void fail_launch(const char* why) {
   std::fprintf(stderr, "emulated device: kernel %s, block (%u, %u, %u), thread (%u, %u, %u): %s\n",
@@ -281,20 +293,20 @@ void fail_launch(const char* why) {
   give_up(Outcome::kLaunchFailed);
 }
 
-const Payload* exchange(unsigned mask, Collective kind, const Payload& mine) {
+const Payload* exchange(unsigned mask, Collective kind, const unsigned* mine, unsigned n_words) {
   const unsigned lane = lane_of_thread();
   if ((mask >> lane & 1U) == 0) fail_launch("a lane is not in the mask that it waits with");
-  Warp& warp = block.warps[block.running / kLanes];
+  Warp& warp = running_warp();
   Group& group = warp.group(mask);
   if (group.arrived == 0) group.kind = kind;
   if (group.kind != kind) fail_launch("lanes of a warp meet in different operations");
   Payload(&payloads)[kLanes] = group.payloads[group.generation & 1];
-  payloads[lane] = mine;
+  for (unsigned i = 0; i < n_words; ++i) payloads[lane].words[i] = mine[i];
   group.arrived |= 1U << lane;
   if ((mask & warp.living & ~group.arrived) == 0) {
-    group.complete();
+    make_ready(block.running / kLanes, group.complete() & ~(1U << lane));
   } else {
-    wait_for(group.generation);
+    leave();
   }
   return payloads;
 }
@@ -307,7 +319,8 @@ unsigned block_barrier(bool vote) {
   if (++block.n_at_barrier == block.n_living) {
     complete_barrier();
   } else {
-    wait_for(block.barrier_generation);
+    running_warp().at_barrier |= 1U << lane_of_thread();
+    leave();
   }
   return votes;
 }
@@ -315,10 +328,7 @@ unsigned block_barrier(bool vote) {
 Outcome run_grid(const Grid& grid) {
   block.grid = grid;
   block.outcome = Outcome::kDone;
-  block.shared.resize(grid.shared_bytes);
-  dynamic_shared = block.shared.data();
-  blockDim = grid.threads;
-  gridDim = grid.blocks;
+  prepare_grid();
   const unsigned long long n_blocks = 1ULL * grid.blocks.x * grid.blocks.y * grid.blocks.z;
   const FaultGuard guard;
   for (unsigned long long i = 0; i < n_blocks && block.outcome == Outcome::kDone; ++i) {

@@ -15,10 +15,10 @@ struct alignas(16) Payload {
 /// The warp-wide operations. Lanes that meet in different ones are an error.
 enum class Collective { kSync, kShuffle, kVote, kMatrix };
 
-/// Waits for every lane of `mask` that has not ended.
+/// Waits for every lane of `mask` that has not ended; the others see the first `n_words` of `mine`.
 /// \return 32 payloads by lane, valid until this lane's next collective operation; those of lanes
 ///         that had ended are all ones.
-const Payload* exchange(unsigned mask, Collective kind, const Payload& mine);
+const Payload* exchange(unsigned mask, Collective kind, const unsigned* mine, unsigned n_words);
 
 /// The lanes of `mask` that have not ended.
 unsigned living_lanes(unsigned mask);

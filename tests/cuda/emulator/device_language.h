@@ -233,15 +233,17 @@ T take(const Payload& payload) {
 template <class T>
 T shuffle(unsigned mask, T value, int source) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8);
-  Payload mine = {};
-  std::memcpy(mine.words, &value, sizeof(T));
+  constexpr unsigned kWords = sizeof(T) / 4;
+  unsigned mine[kWords];
+  std::memcpy(mine, &value, sizeof(T));
   if ((mask >> source & 1U) == 0) fail_launch("a shuffle reads a lane outside of its mask");
-  return take<T>(exchange(mask, Collective::kShuffle, mine)[source]);
+  return take<T>(exchange(mask, Collective::kShuffle, mine, kWords)[source]);
 }
 
 /// The lanes of `mask` that voted yes.
 inline unsigned ballot(unsigned mask, bool vote) {
-  const Payload* votes = exchange(mask, Collective::kVote, Payload{{vote ? 1U : 0U}});
+  const unsigned mine = vote ? 1 : 0;
+  const Payload* votes = exchange(mask, Collective::kVote, &mine, 1);
   unsigned lanes = 0;
   for (unsigned lane = 0; lane < 32; ++lane) {
     if ((mask >> lane & 1U) != 0 && votes[lane].words[0] == 1) lanes |= 1U << lane;
@@ -262,7 +264,7 @@ struct Segment {
 
 // Warps.
 inline void __syncwarp(unsigned mask = 0xffffffffU) {
-  quern::cuda_emulator::exchange(mask, quern::cuda_emulator::Collective::kSync, {});
+  quern::cuda_emulator::exchange(mask, quern::cuda_emulator::Collective::kSync, nullptr, 0);
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32) {

@@ -28,15 +28,21 @@ Fiber::Fiber(void (*body)()) {
 
 Fiber::~Fiber() { ::munmap(memory_, kStackBytes + 2 * page_bytes()); }
 
-void Fiber::enter(Place& from) {
-  if (_setjmp(from.registers) != 0) return;
-  if (is_started_) _longjmp(place_.registers, 1);
+// A jump must not stand in the function that its place was taken in.
+__attribute__((noinline)) void go_on_at(Place& place) { __builtin_longjmp(place.registers, 1); }
+
+__attribute__((noinline)) void Fiber::go_on() {
+  if (is_started_) go_on_at(place_);
   is_started_ = true;
   ::setcontext(&start_);
 }
 
-void Fiber::leave_to(Place& place) {
-  if (_setjmp(place_.registers) == 0) _longjmp(place.registers, 1);
+__attribute__((noinline)) void Fiber::enter(Place& from) {
+  if (__builtin_setjmp(from.registers) == 0) go_on();
+}
+
+__attribute__((noinline)) void Fiber::leave_to(Place& place) {
+  if (__builtin_setjmp(place_.registers) == 0) go_on_at(place);
 }
 
 }  // namespace quern::cuda_emulator

@@ -2,7 +2,6 @@
 /// Stacks that take turns on one thread of the process.
 #pragma once
 
-#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstddef>
@@ -10,10 +9,14 @@
 
 namespace quern::cuda_emulator {
 
-/// Where a stack stopped. `_setjmp` saves no signal mask, so that a switch makes no system call.
+/// Where a stack stopped. The compiler's own setjmp, because libc's is watched by sanitizers, which
+/// know one stack a thread; it makes no system call either.
 struct Place {
-  jmp_buf registers;
+  void* registers[5];
 };
+
+/// Goes on at `place`, whose stack has to be there still.
+[[noreturn]] void go_on_at(Place& place);
 
 /// A stack of 64 KiB between guard pages that runs `body`, which never returns.
 class Fiber {
@@ -30,6 +33,8 @@ class Fiber {
   void leave_to(Place& place);
 
  private:
+  void go_on();
+
   static constexpr std::size_t kStackBytes = 64 * 1024;
   Place place_ = {};
   ucontext_t start_ = {};

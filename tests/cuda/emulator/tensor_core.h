@@ -23,11 +23,11 @@ inline std::int32_t dot4(std::int32_t sum, std::uint32_t a, std::uint32_t b) {
 template <int n_a>
 void multiply_tiles(std::int32_t (&d)[4], const std::uint32_t (&a)[n_a],
                     const std::uint32_t (&b)[n_a / 2]) {
-  Payload mine = {};
-  for (int i = 0; i < n_a; ++i) mine.words[i] = a[i];
-  for (int i = 0; i < n_a / 2; ++i) mine.words[n_a + i] = b[i];
+  unsigned mine[n_a + n_a / 2];
+  for (int i = 0; i < n_a; ++i) mine[i] = a[i];
+  for (int i = 0; i < n_a / 2; ++i) mine[n_a + i] = b[i];
   if (living_lanes(~0U) != ~0U) fail_launch("a lane is missing in a product of tiles");
-  const Payload* lanes = exchange(~0U, Collective::kMatrix, mine);
+  const Payload* lanes = exchange(~0U, Collective::kMatrix, mine, n_a + n_a / 2);
   const unsigned row = lane_of_thread() / 4;
   const unsigned column = lane_of_thread() % 4 * 2;
   for (unsigned i = 0; i < 4; ++i) {

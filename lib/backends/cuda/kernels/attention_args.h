@@ -24,6 +24,7 @@ struct AttentionShape {
   std::int32_t tile_queries;  ///< A multiple of kChunk, at most kMostQueries.
   std::int32_t chunk_heads;   ///< Heads of a KV head in a tile; more are several chunks.
   std::int32_t window;        ///< 0: none.
+  std::int32_t causal;        ///< 1: no row sees what comes after it.
   float scale, softcap;
 
   constexpr std::int32_t group() const { return heads / kv_heads; }

@@ -80,7 +80,7 @@ QUERN_KERNEL_BOUNDS(quern_pool, PoolArgs, 256) {
   if (i >= args.sequences * args.cols) return;
   const long long sequence = i / args.cols, c = i % args.cols;
   const int first = args.starts[sequence], last = args.starts[sequence + 1];
-  float sum = args.x[first * args.cols + c];
+  float sum = args.x[(args.last ? last - 1 : first) * args.cols + c];
   if (args.mean) {
     for (long long row = first + 1; row < last; ++row) sum = sum + args.x[row * args.cols + c];
     sum = 1.0f / static_cast<float>(last - first) * sum;

@@ -59,8 +59,9 @@ struct RowsView {
   }
   QUERN_DEVICE_MEMBER Seen see(int row) const {
     const int position = row - first_row, window = args.shape.window;
-    if (window <= 0) return {0, length, position};
-    return {max(0, position - window), min(length, position + window + 1), position};
+    const int end = window > 0 ? min(length, position + window + 1) : length;
+    return {window > 0 ? max(0, position - window) : 0, args.shape.causal != 0 ? position + 1 : end,
+            position};
   }
   template <int n>
   QUERN_DEVICE_MEMBER KeyReader<n> keys(int p) const {

@@ -7,7 +7,9 @@ namespace {
 
 /// Which row of the table the step's row `row` takes.
 QUERN_DEVICE long long table_row(const GatherArgs& args, long long row) {
-  const long long index = (args.index == nullptr ? row : args.index[row]) + args.offset;
+  long long index = args.index == nullptr ? row : args.index[row];
+  if (args.first >= 0) index = args.positions[row] == 0 ? args.first : args.index[row - 1];
+  index += args.offset;
   if (index < args.w.n) return index;
   return args.last_beyond ? args.w.n - 1 : 0;
 }

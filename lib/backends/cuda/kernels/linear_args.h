@@ -63,8 +63,11 @@ struct GatherArgs {
   std::int64_t rows;
   std::int64_t offset;  ///< Added to the index.
   bool last_beyond;     ///< An index beyond the table: its last row; else row 0.
-  float scale;          ///< 1: none.
-  float* out;           ///< `[rows, k]`
+  /// ≥ 0: a row takes the index of the row before it, the first of a sequence (position 0) this.
+  std::int64_t first;
+  const std::int32_t* positions;  ///< `[rows]`
+  float scale;                    ///< 1: none.
+  float* out;                     ///< `[rows, k]`
 };
 
 }  // namespace quern::backends::cuda

@@ -116,7 +116,7 @@ struct PoolArgs {
   const std::int32_t* starts;  ///< `[sequences + 1]`
   float* out;
   std::int64_t sequences, cols;
-  bool mean;
+  bool mean, last;  ///< Neither: the first row.
 };
 
 }  // namespace quern::backends::cuda
