@@ -148,7 +148,7 @@ TEST_CASE("a sequence goes back, and is copied into another of another capacity"
   one.position = 20;
   twins.add(&one, 60);
   CHECK(twins.run() == -1);
-  TwinSequence two = twins.sequence();
+  TwinSequence two = twins.sequence(0, 100);
   REQUIRE(two.host->copy_from(*one.host, 70).ok());
   REQUIRE(two.device->copy_from(*one.device, 70).ok());
   two.position = 70;
@@ -232,4 +232,17 @@ TEST_CASE("attention among the rows of each sequence has the processor's bits") 
       }
     }
   }
+}
+
+TEST_CASE("heads too wide for a block are an error that says how wide they are") {
+  const auto device = backends::cuda::TestDevice::open();
+  if (device == nullptr) return;
+  const Shape shape{"too wide", 1, 1, 16, 2048};
+  ColumnGraph g(columns_of(shape));
+  const auto graph = attention_graph(g, shape);
+  backends::CompileOptions options = options_for(8, 64, KvType::kF16);
+  const auto program = (*backends::find_backend("cuda"))->compile(graph, options);
+  REQUIRE_FALSE(program.ok());
+  CHECK(program.error().code == ErrorCode::kUnsupported);
+  CHECK(program.error().describe().find("value_dim 2048") != std::string::npos);
 }

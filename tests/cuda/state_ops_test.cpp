@@ -147,3 +147,22 @@ TEST_CASE("state-space scans have the processor's bits") {
     CHECK(one.device->rewind(0).ok());
   }
 }
+
+TEST_CASE("a state of too many numbers is an error that says how many") {
+  const auto device = backends::cuda::TestDevice::open();
+  if (device == nullptr) return;
+  constexpr std::int64_t kNumbers = 320;
+  ColumnGraph g(2 + 2 * kNumbers);
+  graph::ScanOp op{};
+  op.x = g.take(1);
+  op.dt = g.take(1);
+  op.b = g.take(kNumbers);
+  op.c = g.take(kNumbers);
+  op.a = g.vector("a", 1);
+  op.skip = g.vector("skip", 1);
+  const auto graph = g.finish(g.builder().scan(op, "scan"));
+  const auto program = (*backends::find_backend("cuda"))->compile(graph, options_for(8));
+  REQUIRE_FALSE(program.ok());
+  CHECK(program.error().code == ErrorCode::kUnsupported);
+  CHECK(program.error().describe().find("320") != std::string::npos);
+}

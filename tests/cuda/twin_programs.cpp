@@ -100,8 +100,8 @@ TwinPrograms::TwinPrograms(std::shared_ptr<const graph::Graph> graph,
   device_ = compile("cuda");
 }
 
-TwinSequence TwinPrograms::sequence(std::int64_t source) const {
-  const backends::SequenceSize size{options_.max_positions, source};
+TwinSequence TwinPrograms::sequence(std::int64_t source, std::int64_t positions) const {
+  const backends::SequenceSize size{positions > 0 ? positions : options_.max_positions, source};
   return {std::move(host_->new_sequence(size)).value(),
           std::move(device_->new_sequence(size)).value()};
 }

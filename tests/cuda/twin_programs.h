@@ -68,7 +68,8 @@ class TwinPrograms {
  public:
   TwinPrograms(std::shared_ptr<const graph::Graph> graph, backends::CompileOptions options);
 
-  TwinSequence sequence(std::int64_t source = 0) const;
+  /// \param positions 0: as many as the programs are compiled for.
+  TwinSequence sequence(std::int64_t source = 0, std::int64_t positions = 0) const;
   /// Appends `n` rows of a sequence of their own cache, or where it is nullptr of a sequence
   /// that lies in the step as a whole.
   void add(TwinSequence* sequence, std::int64_t n);
