@@ -35,7 +35,7 @@ Status status_of(const Result<T>& result) {
 /// Nothing of the device is left: what is lost or refused is given back too.
 void check_nothing_left() {
   for (const char* what :
-       {"allocated_bytes", "allocations", "streams", "graphs", "modules", "contexts"}) {
+       {"allocated_bytes", "allocations", "streams", "graphs", "modules", "contexts", "leaks"}) {
     CHECK_MESSAGE(Emulator::get(what) == 0, what);
   }
 }

@@ -18,9 +18,9 @@ extern "C" {
 /// \return 0, or 1 for an unknown name.
 int quern_emulator_set(const char* name, long long value);
 
-/// One of the above, or what was counted: `launches` since the start,
-/// `allocated_bytes`, `allocations` (device and pinned), `streams`, `graphs`, `modules` and
-/// `contexts` that live now; -1 for an unknown name.
+/// One of the above, or what was counted: `launches` since the start; `leaks`, what was still there
+/// when a context ended that had not been lost; `allocated_bytes`, `allocations` (device and
+/// pinned), `streams`, `graphs`, `modules` and `contexts` that live now; -1 for an unknown name.
 long long quern_emulator_get(const char* name);
 
 /// Back to the defaults and the environment. What is allocated stays.

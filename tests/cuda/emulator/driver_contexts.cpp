@@ -167,8 +167,10 @@ CUresult CUDAAPI cuDevicePrimaryCtxRelease(CUdevice device) {
   if (--released.n_retained == 0) {
     // All that belonged to the context goes with it.
     const auto is_its = [&](const auto& entry) { return entry.second->device == &released; };
-    std::erase_if(machine().streams, is_its);
-    std::erase_if(machine().modules, is_its);
+    const auto n_left = std::erase_if(machine().streams, is_its) +
+                        std::erase_if(machine().modules, is_its) + released.memories.size() +
+                        released.pinned.size();
+    if (released.lost == CUDA_SUCCESS) machine().n_leaked += static_cast<long long>(n_left);
     released.memories.clear();
     released.pinned.clear();
     released.used_bytes = 0;

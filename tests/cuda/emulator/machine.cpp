@@ -148,6 +148,7 @@ long long quern_emulator_get(const char* name) {
   }
   const std::map<std::string, long long> counted = {
       {"launches", m.n_launches},
+      {"leaks", m.n_leaked},
       {"allocated_bytes", used},
       {"allocations", allocations},
       {"contexts", contexts},

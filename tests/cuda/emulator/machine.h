@@ -89,6 +89,7 @@ struct Machine {
   std::map<CUgraph, std::unique_ptr<Graph>> graphs;
   std::map<CUgraphExec, std::unique_ptr<Graph>> executables;
   long long n_launches = 0;
+  long long n_leaked = 0;
   bool is_initialised = false;
 
   long long control(const char* name) { return *controls.find(name); }
