@@ -115,8 +115,7 @@ class AttendCall {
     own.out = context.floats(out_);
     own.rows = static_cast<std::int32_t>(context.rows);
     own.spans = static_cast<std::int32_t>(std::min(ceil_div(context.max_end, kSpan), max_spans_));
-    const std::int64_t sequences = context.sequences > 0 ? context.sequences : context.rows;
-    const Dim3 grid = attention_grid(own.shape, context.rows, sequences, 1);
+    const Dim3 grid = attention_grid(own.shape, context.rows, context.sequences, 1);
     const auto bytes = static_cast<std::uint32_t>(AttentionMemory(coded_, own.shape).end);
     const bool few = context.rows <= kFewRows;
     const bool busy = !few && std::int64_t{grid.x} * grid.y >= kBusyBlocks;

@@ -115,7 +115,7 @@ LaunchContext CudaProgram::context_for(const StepBinding& step) {
           .arrays = arrays_.arrays(),
           .rows = static_cast<std::int64_t>(step.tokens.size()),
           .outputs = static_cast<std::int64_t>(step.output_rows.size()),
-          .sequences = static_cast<std::int64_t>(step.starts.size()),
+          .sequences = 0,
           .max_end = 0};
 }
 
@@ -147,7 +147,7 @@ Status CudaProgram::replay(const LaunchContext& context) {
 }
 
 Status CudaProgram::run(const StepBinding& step) {
-  QUERN_TRY(end, arrays_.send(stream_, step));
+  QUERN_TRY(extent, arrays_.send(stream_, step));
   for (std::size_t i = 0; i < lowered_.inputs.size(); ++i) {
     if (lowered_.inputs[i] < 0) continue;
     QUERN_CHECK(stream_.upload(buffers_[static_cast<std::size_t>(lowered_.inputs[i])],
@@ -155,7 +155,8 @@ Status CudaProgram::run(const StepBinding& step) {
   }
   LaunchContext context = context_for(step);
   const bool few = context.rows <= kFewRows;
-  context.max_end = few ? rounded_end(end) : end;
+  context.max_end = few ? rounded_end(extent.end) : extent.end;
+  context.sequences = extent.sequences;
   if (recorder_) recorder_->begin(context.rows, 1);
   const bool replays = few && !first_ && recorder_ == nullptr;
   QUERN_CHECK(replays ? replay(context) : issue(context));

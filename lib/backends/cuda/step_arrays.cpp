@@ -21,7 +21,7 @@ T* writable(const T* array) noexcept {
 }
 
 /// The records of a step's sequences; a row's record is the last one that has begun.
-std::int64_t write_sequences(const StepBinding& step, const StepArrays& to) {
+StepArraysBuffer::Extent write_sequences(const StepBinding& step, const StepArrays& to) {
   std::int64_t end = 0;
   std::int32_t records = -1;
   const auto rows = static_cast<std::int32_t>(step.sequences.size());
@@ -37,7 +37,8 @@ std::int64_t write_sequences(const StepBinding& step, const StepArrays& to) {
     writable(to.sequence)[at] = records;
     end = std::max({end, step.positions[at] + 1, cache.source_rows()});
   }
-  return end;
+  if (rows == 0) return {0, static_cast<std::int64_t>(step.starts.size())};
+  return {end, records + 1};
 }
 
 }  // namespace
@@ -72,7 +73,7 @@ StepArrays StepArraysBuffer::arrays_at(std::uint64_t base) const noexcept {
           reinterpret_cast<const SequenceRecord*>(base + kWordArrays * word_bytes(max_rows_))};
 }
 
-Result<std::int64_t> StepArraysBuffer::send(Stream& stream, const StepBinding& step) {
+Result<StepArraysBuffer::Extent> StepArraysBuffer::send(Stream& stream, const StepBinding& step) {
   const StepArrays to = arrays_at(reinterpret_cast<std::uint64_t>(host_.data()));
   const std::size_t rows = step.tokens.size();
   for (std::size_t row = 0; row < rows; ++row) {
@@ -85,9 +86,9 @@ Result<std::int64_t> StepArraysBuffer::send(Stream& stream, const StepBinding& s
   std::copy(step.output_rows.begin(), step.output_rows.end(), writable(to.output_rows));
   std::copy(step.starts.begin(), step.starts.end(), writable(to.starts));
   writable(to.starts)[step.starts.size()] = static_cast<std::int32_t>(rows);
-  const std::int64_t end = write_sequences(step, to);
+  const Extent extent = write_sequences(step, to);
   QUERN_CHECK(stream.upload(device_.address(), host_.data(), host_.size()));
-  return end;
+  return extent;
 }
 
 }  // namespace quern::backends::cuda

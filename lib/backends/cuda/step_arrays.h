@@ -17,9 +17,13 @@ class StepArraysBuffer {
   /// Bytes on the device.
   static std::uint64_t bytes(std::int64_t max_rows) noexcept;
 
-  /// Writes the arrays of `step` down and sends them. \return one past the largest position or row
-  /// of a source that a row sees.
-  Result<std::int64_t> send(Stream& stream, const StepBinding& step);
+  /// What was seen of a step on the way.
+  struct Extent {
+    std::int64_t end = 0;        ///< One past the largest position or row of a source that is seen.
+    std::int64_t sequences = 0;  ///< Those with a cache, or those that begin in the step.
+  };
+  /// Writes the arrays of `step` down and sends them.
+  Result<Extent> send(Stream& stream, const StepBinding& step);
   std::uint64_t size() const noexcept { return device_.size(); }
   StepArrays arrays() const noexcept { return arrays_at(device_.address()); }
 

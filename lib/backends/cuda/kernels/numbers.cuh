@@ -6,6 +6,22 @@
 
 namespace quern::backends::cuda {
 
+#if !defined(QUERN_CUDA_EMULATED)
+
+QUERN_DEVICE float f16_to_f32(unsigned short bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+
+QUERN_DEVICE unsigned short f32_to_f16(float value) {
+  unsigned short bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return bits;
+}
+
+#else
+
 QUERN_DEVICE float f16_to_f32(unsigned short bits) {
   const unsigned sign = (bits & 0x8000u) << 16;
   const unsigned rest = bits & 0x7fffu;
@@ -28,6 +44,8 @@ QUERN_DEVICE unsigned short f32_to_f16(float value) {
   const unsigned odd = (rest >> 13) & 1u;
   return static_cast<unsigned short>(sign | ((rest - 0x38000000u + 0xfffu + odd) >> 13));
 }
+
+#endif
 
 QUERN_DEVICE float bf16_to_f32(unsigned short bits) {
   return __uint_as_float(static_cast<unsigned>(bits) << 16);
