@@ -36,7 +36,7 @@ Status status_of(const Result<T>& result) {
 void check_nothing_left() {
   for (const char* what :
        {"allocated_bytes", "allocations", "streams", "graphs", "modules", "contexts", "leaks"}) {
-    CHECK_MESSAGE(Emulator::get(what) == 0, what);
+    CHECK_MESSAGE(Emulator::get(what) == 0, std::string(what));
   }
 }
 
