@@ -110,8 +110,20 @@ Result<Prepared> open_work(const std::string& path, const std::string& output,
   return work;
 }
 
+/// A preset with a text to measure on asks for a choice: the best file of the size that its bits
+/// have everywhere. \return the options with that target.
+Result<ConvertOptions> with_target(const Prepared& work, const ConvertOptions& options) {
+  ConvertOptions asked = options;
+  const bool measured = !options.calibration_text.empty() && options.adapters.empty();
+  if (has_target(options) || !measured || !is_preset(options.encoding)) return asked;
+  QUERN_TRY(uniform, make_plan(*work.source, work.format, work.policy));
+  if (requantizes(uniform)) asked.target_bits = uniform.shown.bits_per_weight;
+  return asked;
+}
+
 /// Chooses and plans. \param notes of a run that this one continues.
-Status plan_work(Prepared& work, const ConvertOptions& options, ChoiceNotes notes = ChoiceNotes()) {
+Status plan_work(Prepared& work, const ConvertOptions& given, ChoiceNotes notes = ChoiceNotes()) {
+  QUERN_TRY(options, with_target(work, given));
   if (has_target(options)) {
     QUERN_TRY(beside, bytes_beside(*work.source, work.format, options.self_test));
     QUERN_TRY(choice,

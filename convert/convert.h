@@ -20,8 +20,9 @@ struct AdapterFile {
 
 struct ConvertOptions {
   /// "keep" (each tensor as its source has it), an encoding's name (`q4_1`, `bf16`, `qr4`), or a
-  /// preset
-  /// (`q8`, `q4`: native encodings by bits). Vectors (norms, biases) stay float32.
+  /// preset by bits (`q8` … `q3`): the native encoding of so many bits; with a calibration text,
+  /// which there is time to measure on then, the best choice for every matrix in a file of no more
+  /// than that size. Vectors (norms, biases) stay float32.
   std::string encoding = "keep";
   /// Instead of one encoding for all matrices: the whole file, or the weights of all matrices
   /// together (embedding and output included), in no more than this; 0: not asked. At most one.

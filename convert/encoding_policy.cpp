@@ -1,5 +1,8 @@
 #include "convert/encoding_policy.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "formats/gguf_types.h"
 #include "quant/registry.h"
 
@@ -81,6 +84,11 @@ OutputFormat output_format(std::string_view path) noexcept {
     if (c != kSuffix[i]) return OutputFormat::kQuern;
   }
   return OutputFormat::kGguf;
+}
+
+bool is_preset(std::string_view name) noexcept {
+  return std::any_of(std::begin(kPresets), std::end(kPresets),
+                     [&](const Preset& preset) { return preset.name == name; });
 }
 
 Result<EncodingPolicy> parse_encoding(std::string_view name, OutputFormat output) {

@@ -26,8 +26,12 @@ struct EncodingPolicy {
   std::map<std::string, Encoding, std::less<>> chosen = {};
 };
 
-/// Reads "keep", an encoding's name or a preset. Errors: kUnsupported for a name that is none (listing those that are), an encoding that GGUF lacks.
+/// Reads "keep", an encoding's name or a preset. Errors: kUnsupported for a name that is none
+/// (listing those that are), an encoding that GGUF lacks.
 Result<EncodingPolicy> parse_encoding(std::string_view name, OutputFormat output);
+
+/// Whether it is a preset by bits (`q8` … `q3`), not an encoding.
+bool is_preset(std::string_view name) noexcept;
 
 struct EncodingChoice {
   Encoding encoding = Encoding::kF32;

@@ -158,7 +158,7 @@ TEST_CASE("a calibrated file is the same whatever the number of threads, and say
       if (output == "a.gguf" && std::string_view(model) != "llama3") continue;
       CAPTURE(model);
       CAPTURE(output);
-      ConvertOptions options = plain_options(output == "a.gguf" ? "q4_0" : "q4");
+      ConvertOptions options = plain_options(output == "a.gguf" ? "q4_0" : "qr4");
       std::string first;
       const auto plain = convert(*source, folder.file(output), options);
       REQUIRE_MESSAGE(plain.ok(), plain.error().describe());
@@ -224,7 +224,7 @@ TEST_CASE(
     CAPTURE(model);
     const auto source = reading_golden(folder, model);
     if (!source) return;
-    ConvertOptions options = plain_options("q4");
+    ConvertOptions options = plain_options("qr4");
     options.calibration_text = folder.file("text");
     const auto full = convert(*source, folder.file("full.quern"), options);
     REQUIRE_MESSAGE(full.ok(), full.error().describe());
@@ -250,6 +250,33 @@ TEST_CASE(
     }
     CHECK(warned >= 7);
     CHECK(read_bytes(folder.file("full.quern")) != read_bytes(folder.file("narrow.quern")));
+  }
+}
+
+TEST_CASE("a preset with a text is a choice, of no more bits than its encoding everywhere") {
+  const TempFolder folder;
+  write_bytes(folder.file("text"), some_text(20000));
+  for (const char* model : kModels) {
+    CAPTURE(model);
+    const auto source = reading_golden(folder, model);
+    if (!source) return;
+    ConvertOptions options = plain_options("qr5");
+    options.calibration_text = folder.file("text");
+    const auto uniform = convert(*source, folder.file("uniform.quern"), options);
+    REQUIRE_MESSAGE(uniform.ok(), uniform.error().describe());
+    CHECK(uniform->quality_json.find("\"choice\"") == std::string::npos);
+    options.encoding = "q5";
+    const auto chosen = convert(*source, folder.file("chosen.quern"), options);
+    REQUIRE_MESSAGE(chosen.ok(), chosen.error().describe());
+    CHECK(chosen->plan.bits_per_weight <= uniform->plan.bits_per_weight);
+    CHECK(chosen->plan.bits_per_weight > uniform->plan.bits_per_weight - 1);
+    CHECK(chosen->quality_json.find("\"choice\"") != std::string::npos);
+    // Without a text there is nothing to measure on: its encoding everywhere, at once.
+    options.calibration_text.clear();
+    const auto plain = convert(*source, folder.file("plain.quern"), options);
+    REQUIRE_MESSAGE(plain.ok(), plain.error().describe());
+    CHECK(plain->quality_json.find("\"choice\"") == std::string::npos);
+    CHECK(plain->plan.output_bytes <= uniform->plan.output_bytes);
   }
 }
 

@@ -30,7 +30,7 @@ std::vector<Case> cases() {
                            {"GGUF", "out.gguf", "q4_0"},
                            {"chosen", "out.quern", "keep", 5.0}};
   if (can_calibrate()) {
-    all.push_back({"calibrated", "out.quern", "q4", 0, true});
+    all.push_back({"calibrated", "out.quern", "qr4", 0, true});
     all.push_back({"chosen and calibrated", "out.quern", "keep", 5.0, true});
   }
   return all;
