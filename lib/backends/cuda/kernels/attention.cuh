@@ -12,6 +12,7 @@
 #pragma once
 
 #include "backends/cuda/kernels/attention_tile.cuh"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 
@@ -230,7 +231,7 @@ struct Attend {
       const int j = lane + 16 * k;
       weigh_position(visible.has(j), i, b * kBlockPositions + j, first + j, x[k] - reference, sum);
     }
-    for (int w = 8; w >= 1; w /= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, w, 16);
+    sum = tree_sum(sum);
     if (lane != 0) return;
     tile.top[4 * i + b] = reference;
     tile.sum[4 * i + b] = sum;

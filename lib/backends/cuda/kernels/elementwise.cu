@@ -1,14 +1,10 @@
 // One element after the other: activations, sums, factors, copies of rows and columns.
 #include "backends/cuda/kernels/lane.cuh"
 #include "backends/cuda/kernels/row_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 namespace {
-
-/// The calling thread's number in a flat grid.
-QUERN_DEVICE long long flat_index() {
-  return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
 
 QUERN_DEVICE float combine(const ElementwiseArgs& args, long long i) {
   const float a = args.a[i];

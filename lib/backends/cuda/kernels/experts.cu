@@ -3,6 +3,7 @@
 #include "backends/cuda/kernels/lane.cuh"
 #include "backends/cuda/kernels/linear_args.h"
 #include "backends/cuda/kernels/mixture_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 namespace {
@@ -44,13 +45,13 @@ QUERN_KERNEL_BOUNDS(quern_sort_slots, SortSlotsArgs, kSortThreads) {
 }
 
 QUERN_KERNEL_BOUNDS(quern_gather_slots, GatherSlotsArgs, 256) {
-  const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const long long i = flat_index();
   if (i >= args.slots * args.cols) return;
   args.to[i] = args.from[args.row[i / args.cols] * args.cols + i % args.cols];
 }
 
 QUERN_KERNEL_BOUNDS(quern_slot_glu, SlotGluArgs, 256) {
-  const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const long long i = flat_index();
   if (i >= args.n) return;
   float gate = args.gate[i], up = args.up[i];
   if (!(args.limit > 0.0f)) {
@@ -65,7 +66,7 @@ QUERN_KERNEL_BOUNDS(quern_slot_glu, SlotGluArgs, 256) {
 }
 
 QUERN_KERNEL_BOUNDS(quern_combine_slots, CombineSlotsArgs, 256) {
-  const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const long long i = flat_index();
   if (i >= args.rows * args.cols) return;
   const long long row = i / args.cols, c = i % args.cols;
   const float* weights = args.route + (2 * row + 1) * args.used;

@@ -2,6 +2,7 @@
 /// Blocks of keys and values on the device, laid out as the processor's (kernels/kv_layout.h).
 #pragma once
 
+#include "backends/cuda/kernels/code_rule.cuh"
 #include "backends/cuda/kernels/numbers.cuh"
 #include "backends/cuda/kernels/state_args.h"
 #include "quern/kv_type.h"
@@ -74,29 +75,5 @@ QUERN_DEVICE void store_number(std::byte* to, int at, float x) {
 }
 template <KvType type>
 inline constexpr int kNumberBytes = type == KvType::kF32 ? 4 : 2;
-
-/// What turns numbers into whole codes (kernels/scalar/parts.h, CodeScale).
-struct CodeRule {
-  float factor;  ///< 0: all codes are 0.
-  float scale;   ///< NaN where the input is not finite.
-};
-
-/// The rule for n numbers of a warp's `lanes` lanes, `lane` the calling one. All of them call.
-template <int lanes>
-QUERN_DEVICE CodeRule code_rule(const float* x, int n, float limit, int lane) {
-  // Magnitudes order like their bits, and what is not finite lies above all others.
-  unsigned top = 0;
-  for (int d = lane; d < n; d += lanes) top = max(top, __float_as_uint(x[d]) & 0x7fffffffu);
-  for (int w = lanes / 2; w >= 1; w /= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, w));
-  if (top >= 0x7f800000u) return {0.0f, __uint_as_float(0x7fc00000u)};
-  const float most = __uint_as_float(top);
-  const float factor = limit / most;
-  const bool usable = __float_as_uint(factor) < 0x7f800000u;
-  return {usable ? factor : 0.0f, most / limit};
-}
-/// rint(x·factor), ties to even; 0 for a factor of 0.
-QUERN_DEVICE int code_of(float x, float factor) {
-  return factor == 0.0f ? 0 : __float2int_rn(x * factor);
-}
 
 }  // namespace quern::backends::cuda

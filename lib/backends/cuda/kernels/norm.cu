@@ -1,15 +1,10 @@
 // Norms: sums by 16 virtual lanes in order, then the fixed tree.
 #include "backends/cuda/kernels/lane.cuh"
 #include "backends/cuda/kernels/row_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 namespace {
-
-/// The sum over the virtual lanes, in the first lane of the warp.
-QUERN_DEVICE float tree_sum(float lane) {
-  for (int w = 8; w >= 1; w /= 2) lane = lane + __shfl_down_sync(0xffffffffu, lane, w);
-  return lane;
-}
 
 QUERN_DEVICE float plain_sum(const float* x, long long n) {
   float sum = 0.0f;

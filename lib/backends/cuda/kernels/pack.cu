@@ -1,36 +1,10 @@
 // Packing of activation rows: int8 codes under one scale per 32, or per rotated row.
+#include "backends/cuda/kernels/code_rule.cuh"
 #include "backends/cuda/kernels/hadamard.cuh"
 #include "backends/cuda/kernels/linear_args.h"
 
 namespace quern::backends::cuda {
 namespace {
-
-constexpr float kLargest = 3.402823466e38f;
-
-/// What turns numbers into codes; see the oracle's code_scale().
-struct CodeScale {
-  float factor, scale;
-
-  /// \param finite whether all numbers are; `top` their largest magnitude.
-  QUERN_DEVICE_MEMBER CodeScale(float top, bool finite) {
-    const float all = 127.0f / top;
-    factor = finite && all <= kLargest ? all : 0.0f;
-    scale = finite ? top / 127.0f : __uint_as_float(0x7fc00000u);
-  }
-  QUERN_DEVICE_MEMBER int code(float x) const {
-    return factor == 0.0f ? 0 : __float2int_rn(x * factor);
-  }
-};
-
-/// The largest of a warp's magnitudes; `finite` becomes whether all of the warp's are.
-QUERN_DEVICE float warp_top(float magnitude, bool& finite) {
-  finite = __ballot_sync(0xffffffffu, !(magnitude <= kLargest)) == 0;
-  for (int w = 16; w >= 1; w /= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, magnitude, w);
-    magnitude = magnitude < other ? other : magnitude;
-  }
-  return magnitude;
-}
 
 /// A row of the packed tiles: its tile, its place there, and where its numbers are.
 struct PackedRow {
@@ -79,10 +53,8 @@ QUERN_KERNEL_BOUNDS(quern_pack_group, PackArgs, 256) {
   if (32 * record_number >= args.cols || blockIdx.y >= tile_rows(args)) return;
   const PackedRow row(args, blockIdx.y);
   const float x = row.at(32 * record_number + lane, args.cols);
-  bool finite = true;
-  const float top = warp_top(fabsf(x), finite);
-  const CodeScale rule(top, finite);
-  const int code = rule.code(x);
+  const CodeRule rule = rule_of(top_of_lanes<32>(magnitude_bits(x)), 127.0f);
+  const int code = code_of(x, rule.factor);
   std::byte* record = row.tile + record_number * kGroupRecord;
   row.store(record, lane, code);
   int sum = code;  // Of each half of the warp.
@@ -94,40 +66,27 @@ QUERN_KERNEL_BOUNDS(quern_pack_group, PackArgs, 256) {
 
 /// A block of 8 warps packs a row: first its largest magnitude is found, then its codes are made.
 QUERN_KERNEL_BOUNDS(quern_pack_rotated, PackArgs, 256) {
-  __shared__ float tops[8];
-  __shared__ int finites[8];
+  __shared__ unsigned tops[8];
   if (blockIdx.x >= tile_rows(args)) return;
   const PackedRow row(args, blockIdx.x);
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
   const long long blocks = (args.cols + 63) / 64;
-  float top = 0.0f;
-  bool all_finite = true;
+  unsigned top = 0;
   for (long long b = warp; b < blocks; b += 8) {
     float v[2] = {row.at(64 * b + lane, args.cols), row.at(64 * b + 32 + lane, args.cols)};
     hadamard64(v, lane);
-    for (int h = 0; h < 2; ++h) {
-      const float magnitude = fabsf(v[h]);
-      all_finite = all_finite && magnitude <= kLargest;
-      top = top < magnitude ? magnitude : top;
-    }
+    top = max(top, max(magnitude_bits(v[0]), magnitude_bits(v[1])));
   }
-  bool finite = true;
-  top = warp_top(all_finite ? top : __uint_as_float(0x7f800000u), finite);
-  if (lane == 0) {
-    tops[warp] = top;
-    finites[warp] = finite ? 1 : 0;
-  }
+  top = top_of_lanes<32>(top);
+  if (lane == 0) tops[warp] = top;
   __syncthreads();
-  for (int w = 0; w < 8; ++w) {
-    top = top < tops[w] ? tops[w] : top;
-    finite = finite && finites[w] != 0;
-  }
-  const CodeScale rule(top, finite);
+  for (int w = 0; w < 8; ++w) top = max(top, tops[w]);
+  const CodeRule rule = rule_of(top, 127.0f);
   for (long long b = warp; b < blocks; b += 8) {
     float v[2] = {row.at(64 * b + lane, args.cols), row.at(64 * b + 32 + lane, args.cols)};
     hadamard64(v, lane);
     for (int h = 0; h < 2; ++h)
-      row.store(row.tile + (2 * b + h) * kCodeRecord, lane, rule.code(v[h]));
+      row.store(row.tile + (2 * b + h) * kCodeRecord, lane, code_of(v[h], rule.factor));
   }
   if (threadIdx.x == 0)
     reinterpret_cast<float*>(row.tile + 2 * blocks * kCodeRecord)[row.place] = rule.scale;

@@ -1,6 +1,7 @@
 // Causal convolutions and state-space scans, as kernels/scalar and backends/cpu/recurrent.cpp.
 #include "backends/cuda/kernels/lane.cuh"
 #include "backends/cuda/kernels/recurrent_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 namespace {
@@ -57,14 +58,13 @@ QUERN_DEVICE float scan_row(const ScanArgs& args, long long row, int head, float
     s[k] = __fmaf_rn(decay, s[k], (step * x) * args.b[at + j]);
     sum = __fmaf_rn(s[k], args.c[at + j], sum);
   }
-  for (int w = 8; w >= 1; w /= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, w, 16);
-  return sum;
+  return tree_sum(sum);
 }
 
 }  // namespace
 
 QUERN_KERNEL_BOUNDS(quern_causal_conv, CausalConvArgs, 256) {
-  const long long item = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const long long item = flat_index();
   if (item >= args.rows * args.cols) return;
   const Column column(args, item);
   const float* w = args.weight + column.c * args.kernel;
@@ -75,7 +75,7 @@ QUERN_KERNEL_BOUNDS(quern_causal_conv, CausalConvArgs, 256) {
 
 /// The thread of a sequence's last row moves its column on.
 QUERN_KERNEL_BOUNDS(quern_causal_conv_state, CausalConvArgs, 256) {
-  const long long item = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const long long item = flat_index();
   if (item >= args.rows * args.cols) return;
   const Column column(args, item);
   if (column.row + 1 != column.sequence.end_row) return;

@@ -1,14 +1,11 @@
 // Positions: rotary angles and rotations, sinusoids, ALiBi's column.
 #include "backends/cuda/kernels/numbers.cuh"
 #include "backends/cuda/kernels/row_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 #include "base/sin_cos.h"
 
 namespace quern::backends::cuda {
 namespace {
-
-QUERN_DEVICE long long flat_index() {
-  return static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-}
 
 QUERN_DEVICE float rounded_to_bf16(float x) { return bf16_to_f32(f32_to_bf16(x)); }
 

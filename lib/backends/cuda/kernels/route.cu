@@ -2,6 +2,7 @@
 // first.
 #include "backends/cuda/kernels/lane.cuh"
 #include "backends/cuda/kernels/mixture_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 namespace {
@@ -24,7 +25,7 @@ QUERN_DEVICE void softmax(const float* x, int n, int lane, float* out) {
     if (lane < 16) out[i] = e;
     sum = sum + e;
   }
-  for (int w = 8; w >= 1; w /= 2) sum = sum + __shfl_down_sync(0xffffffffu, sum, w, 16);
+  sum = tree_sum(sum);
   const float r = 1.0f / __shfl_sync(0xffffffffu, sum, 0);
   __syncwarp();
   for (int i = lane; i < n; i += 32) out[i] = out[i] * r;
