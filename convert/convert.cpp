@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/guard.h"
+#include "convert/cache_measurement.h"
 #include "convert/calibration.h"
 #include "convert/encoding_offers.h"
 #include "convert/model_output.h"
@@ -210,6 +211,16 @@ Status write_gguf(Prepared& work, AtomicFile& file, FinishedTensors& finished,
   return writer.finish();
 }
 
+/// Sealed again, because the report shall be that of the file as it will run.
+Status add_cache_choice(formats::QuernWriter& writer, const std::string& path,
+                        const Prepared& work) {
+  QUERN_TRY(choice, measure_cache(path, work.executor));
+  if (!choice) return {};
+  QUERN_CHECK(writer.set_section(formats::Section::kCache,
+                                 std::string_view(formats::write_cache_choice(*choice))));
+  return writer.seal();
+}
+
 Status add_late_sections(formats::QuernWriter& writer, const std::string& path, Prepared& work,
                          const ConvertOptions& options, ConvertReport& report) {
   using formats::Section;
@@ -219,6 +230,7 @@ Status add_late_sections(formats::QuernWriter& writer, const std::string& path, 
     warnings.insert(warnings.end(), made.warnings.begin(), made.warnings.end());
     QUERN_CHECK(writer.set_section(Section::kSelfTest,
                                    std::string_view(formats::write_self_test(made.test))));
+    QUERN_CHECK(add_cache_choice(writer, path, work));
   }
   if (!requantizes(work.plan)) return {};
   QUERN_TRY(quality, report_quality(path, work, options));

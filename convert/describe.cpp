@@ -7,6 +7,7 @@
 #include "convert/config_section.h"
 #include "convert/convert.h"
 #include "convert/source_model.h"
+#include "formats/cache_choice.h"
 #include "formats/quern_file.h"
 #include "formats/self_test.h"
 #include "text/tokenizer/image.h"
@@ -115,6 +116,16 @@ Status add_self_test(const formats::QuernFile& file, Json& root) {
   return {};
 }
 
+Status add_cache_choice(const formats::QuernFile& file, Json& root) {
+  const auto section = file.section(formats::Section::kCache);
+  if (section.empty()) return {};
+  QUERN_TRY(choice, formats::read_cache_choice(section, file.path()));
+  root["cache"] = {{"kv", kv_name(choice.kv)},
+                   {"tokens", choice.tokens},
+                   {"kl_divergence", {{"f16", choice.f16}, {"q8", choice.q8}}}};
+  return {};
+}
+
 Result<Json> describe_quern(const std::string& path, bool tensors) {
   QUERN_TRY(file, formats::QuernFile::open(path));
   Json root = {{"file", path},
@@ -142,6 +153,7 @@ Result<Json> describe_quern(const std::string& path, bool tensors) {
         describe_tokenizer(image.model(), image.n_tokens(), image.n_merges(), image.ids());
   }
   QUERN_CHECK(add_self_test(file, root));
+  QUERN_CHECK(add_cache_choice(file, root));
   std::vector<TensorLine> lines;
   for (const formats::TensorEntry& tensor : file.tensors()) {
     const EncodingInfo* info = find_encoding(tensor.encoding);

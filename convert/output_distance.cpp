@@ -40,12 +40,25 @@ double log_shares(std::span<const float> row, std::span<const TokenId> ids,
   return log_remainder(mass);
 }
 
-}  // namespace
-
-Result<OutputDistance> OutputDistance::create(const Model& model, TokenWindows windows) {
-  OutputDistance made;
+std::size_t longest_of(const TokenWindows& windows) {
   std::size_t longest = 0;
   for (const auto& window : windows) longest = std::max(longest, window.size());
+  return longest;
+}
+
+Result<Session> open_session(const Model& model, std::size_t longest, KvType kv) {
+  SessionOptions options;
+  options.context = static_cast<std::int64_t>(longest);
+  options.output_rows = 64;
+  options.kv = kv;
+  return Session::create(model, options);
+}
+
+}  // namespace
+
+Result<OutputDistance> OutputDistance::create(const Model& model, TokenWindows windows, KvType kv) {
+  OutputDistance made;
+  const std::size_t longest = longest_of(windows);
   if (model.is_encoder()) {
     EncoderOptions options;
     options.max_tokens = static_cast<std::int64_t>(longest);
@@ -53,15 +66,21 @@ Result<OutputDistance> OutputDistance::create(const Model& model, TokenWindows w
     QUERN_TRY(encoder, Encoder::create(model, options));
     made.encoder_.emplace(std::move(encoder));
   } else {
-    SessionOptions options;
-    options.context = static_cast<std::int64_t>(longest);
-    options.output_rows = 64;
-    QUERN_TRY(session, Session::create(model, options));
+    QUERN_TRY(session, open_session(model, longest, kv));
     made.session_.emplace(std::move(session));
   }
   made.windows_ = std::move(windows);
   QUERN_CHECK(made.remember());
   return made;
+}
+
+Status OutputDistance::change_cache(KvType kv) {
+  if (!session_) return {};
+  const Model model = session_->model();
+  session_.reset();
+  QUERN_TRY(session, open_session(model, longest_of(windows_), kv));
+  session_.emplace(std::move(session));
+  return {};
 }
 
 /// Calls take(row) for every scored row of logits, in order.

@@ -20,7 +20,12 @@ namespace quern::convert {
 class OutputDistance {
  public:
   /// \param windows evaluated from an empty state each; of a decoder's the second half counts.
-  static Result<OutputDistance> create(const Model& model, TokenWindows windows);
+  /// \param kv the cache of a decoder.
+  static Result<OutputDistance> create(const Model& model, TokenWindows windows,
+                                       KvType kv = KvType::kAuto);
+
+  /// From now on a decoder answers over another cache.
+  Status change_cache(KvType kv);
 
   /// Mean distance of what the model answers now. Errors: those of Session and Encoder.
   Result<double> measure();

@@ -91,7 +91,7 @@ std::uint64_t quality_report_room(const ModelPlan& plan) {
 }
 
 std::uint64_t late_sections_room(const ModelPlan& plan, bool self_test) {
-  // A self-test is about 10 KB.
+  // A self-test is about 10 KB, the choice of a cache 100 bytes.
   return quality_report_room(plan) + (self_test ? 28672 : 256);
 }
 

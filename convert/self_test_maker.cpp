@@ -13,7 +13,7 @@ namespace {
 
 using formats::SelfTest;
 
-constexpr std::size_t kPromptTokens = 16;
+constexpr std::int64_t kPromptTokens = 16;
 constexpr const char* kNow = "2026-01-02T03:04:05";
 
 /// Conversations to try in order: some templates refuse a system message.
@@ -73,9 +73,9 @@ void add_rendering(const Model& model, MadeSelfTest& made) {
 Status add_logits(const Model& model, SelfTest& test) {
   if (!model.can_run() || model.vocab_size() < 1) return {};
   SelfTest::Logits logits;
-  logits.prompt = self_test_prompt(runtime::prompt_vocabulary(model));
-  logits.prompt.resize(static_cast<std::size_t>(
-      std::min<std::int64_t>(static_cast<std::int64_t>(kPromptTokens), model.max_seq_len())));
+  logits.prompt = self_test_prompt(
+      runtime::prompt_vocabulary(model),
+      static_cast<std::size_t>(std::min<std::int64_t>(kPromptTokens, model.max_seq_len())));
   std::vector<float> all;
   std::size_t last = 0;
   QUERN_CHECK(runtime::evaluate_prompt(model, logits.prompt, logits.kv,
@@ -92,8 +92,8 @@ Status add_logits(const Model& model, SelfTest& test) {
 
 }  // namespace
 
-std::vector<std::int32_t> self_test_prompt(std::int64_t vocab_size) {
-  std::vector<std::int32_t> ids(kPromptTokens);
+std::vector<std::int32_t> self_test_prompt(std::int64_t vocab_size, std::size_t count) {
+  std::vector<std::int32_t> ids(count);
   std::uint64_t state = 0x9E3779B97F4A7C15u;  // A multiplicative generator (Knuth's MMIX numbers).
   for (auto& id : ids) {
     state = state * 6364136223846793005u + 1442695040888963407u;

@@ -21,7 +21,8 @@ struct MadeSelfTest {
 /// conversation, the logits of a short prompt. Errors: whatever keeps the model from running.
 Result<MadeSelfTest> make_self_test(const std::string& path, std::shared_ptr<Executor> executor);
 
-/// The prompt of the logits: 16 ids spread over the vocabulary. \pre vocab_size > 0
-std::vector<std::int32_t> self_test_prompt(std::int64_t vocab_size);
+/// The prompt of the logits: ids spread over the vocabulary, the same ones whatever `count`.
+/// \pre vocab_size > 0
+std::vector<std::int32_t> self_test_prompt(std::int64_t vocab_size, std::size_t count = 16);
 
 }  // namespace quern::convert

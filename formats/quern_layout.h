@@ -29,6 +29,7 @@ inline constexpr std::uint64_t kQuernMaxTensors = 1u << 20;
 inline constexpr std::uint64_t kQuernMaxNameBytes = 512;
 inline constexpr std::uint64_t kQuernMaxConfigBytes = 16u << 20;
 inline constexpr std::uint64_t kQuernMaxTextBytes = 4u << 20;  ///< Template and generation.
+inline constexpr std::uint64_t kQuernMaxCacheBytes = 4096;
 inline constexpr std::uint64_t kQuernTailSlotBytes = 64;
 inline constexpr std::uint64_t kQuernTailHeadBytes = 128;      ///< Two slots.
 inline constexpr std::uint64_t kQuernMaxTailBytes = 8u << 20;  ///< One payload.
@@ -49,6 +50,7 @@ enum class Section : std::uint32_t {
   kGeneration = fourcc("GENR"),  ///< JSON: generation defaults.
   kReport = fourcc("QREP"),      ///< JSON: quantization report.
   kSelfTest = fourcc("TEST"),    ///< Self-test, opaque here.
+  kCache = fourcc("CACH"),       ///< JSON: which key/value cache fits the weights.
   kData = fourcc("DATA"),        ///< Tensor data. Required.
 };
 inline constexpr std::uint32_t kQuernRequiredFlag = 1;

@@ -29,6 +29,7 @@ bool is_known(std::uint32_t kind) noexcept {
     case Section::kGeneration:
     case Section::kReport:
     case Section::kSelfTest:
+    case Section::kCache:
     case Section::kData:
       return true;
   }
@@ -198,7 +199,8 @@ Status QuernParser::check_known_sections() const {
                                     {Section::kIndex, true, ~std::uint64_t{0}, true},
                                     {Section::kData, true, ~std::uint64_t{0}, false},
                                     {Section::kTemplate, false, kQuernMaxTextBytes, true},
-                                    {Section::kGeneration, false, kQuernMaxTextBytes, true}};
+                                    {Section::kGeneration, false, kQuernMaxTextBytes, true},
+                                    {Section::kCache, false, kQuernMaxCacheBytes, true}};
   for (const Rule& rule : kRules) {
     const SectionEntry* entry = find_section(out_.sections_, rule.kind);
     const std::string name = kind_name(static_cast<std::uint32_t>(rule.kind));

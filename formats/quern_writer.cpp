@@ -24,6 +24,8 @@ std::uint64_t most_bytes(Section kind) noexcept {
     case Section::kTemplate:
     case Section::kGeneration:
       return kQuernMaxTextBytes;
+    case Section::kCache:
+      return kQuernMaxCacheBytes;
     default:
       return ~std::uint64_t{0};
   }

@@ -1,6 +1,6 @@
 #include "model_flags.h"
 
-#include <array>
+#include <algorithm>
 #include <utility>
 
 #include "convert/convert.h"
@@ -8,13 +8,6 @@
 
 namespace quern::cli {
 namespace {
-
-constexpr std::array<std::pair<const char*, KvType>, 6> kKvNames{{{"auto", KvType::kAuto},
-                                                                  {"f32", KvType::kF32},
-                                                                  {"f16", KvType::kF16},
-                                                                  {"bf16", KvType::kBF16},
-                                                                  {"q8", KvType::kQ8},
-                                                                  {"q4", KvType::kQ4}}};
 
 std::string above_zero_to_one(const std::string& text) {
   float value = 0;
@@ -62,8 +55,10 @@ void ModelFlags::add_to(CLI::App& command) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   std::vector<std::string> names;
-  for (const auto& entry : kKvNames) names.emplace_back(entry.first);
-  command.add_option("--kv", kv, "Key/value cache; auto fits the weights' precision")
+  for (const KvType type : kKvTypes) names.emplace_back(kv_name(type));
+  command
+      .add_option("--kv", kv,
+                  "Key/value cache; auto: what was measured to fit the file, or its weights")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   command.add_option("--device", device, "Where the model runs; auto: CUDA where there is some")
@@ -98,15 +93,9 @@ Result<Model> ModelFlags::open(bool vocabulary_only) const {
 }
 
 KvType ModelFlags::kv_type() const {
-  for (const auto& [name, type] : kKvNames)
-    if (kv == name) return type;
-  return KvType::kAuto;
-}
-
-const char* kv_name(KvType kv) {
-  for (const auto& [name, type] : kKvNames)
-    if (type == kv) return name;
-  return "auto";
+  const auto found = std::find_if(kKvTypes.begin(), kKvTypes.end(),
+                                  [&](KvType type) { return kv == kv_name(type); });
+  return found == kKvTypes.end() ? KvType::kAuto : *found;
 }
 
 void GenerationFlags::add_to(CLI::App& command) {

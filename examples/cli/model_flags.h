@@ -66,6 +66,5 @@ void add_adapter_option(CLI::App& command, std::vector<std::string>& adapters);
 
 /// \return "stop", "length", "cancelled" or "context_full".
 const char* reason_name(FinishReason reason);
-const char* kv_name(KvType kv);
 
 }  // namespace quern::cli

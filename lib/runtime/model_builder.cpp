@@ -8,6 +8,7 @@
 
 #include "backends/split_backend.h"
 #include "base/log.h"
+#include "formats/cache_choice.h"
 #include "formats/json.h"
 #include "models/architecture.h"
 #include "runtime/executor_lock.h"
@@ -27,7 +28,7 @@ Result<T> in_file(Result<T> result, const std::string& path) {
   return result;
 }
 
-Status read_config(Model::State& state) {
+Status read_settings(Model::State& state) {
   const std::string& path = state.file.path();
   QUERN_TRY(document, formats::parse_json(state.file.config_json(), path));
   // Where the weights came from is for people; its keys are free and must not pass for canonical
@@ -37,6 +38,10 @@ Status read_config(Model::State& state) {
   state.config = std::move(config);
   QUERN_TRY(generation, read_generation_defaults(state.file.generation_json(), path));
   state.generation = std::move(generation);
+  const auto cache = state.file.section(formats::Section::kCache);
+  if (cache.empty()) return {};
+  QUERN_TRY(choice, formats::read_cache_choice(cache, path));
+  state.kv = choice.kv;
   return {};
 }
 
@@ -184,7 +189,7 @@ Result<std::shared_ptr<const Model::State>> build_model(formats::QuernFile file,
   auto state = std::make_shared<Model::State>(std::move(file));
   state->owner = std::move(owner);
   state->options = options;
-  QUERN_CHECK(read_config(*state));
+  QUERN_CHECK(read_settings(*state));
   QUERN_CHECK(read_tokenizer(*state));
   for (const formats::TensorEntry& tensor : state->file.tensors())
     state->weights_bytes += tensor.data.size();  // Each lies in the file, apart from the others.

@@ -30,6 +30,7 @@ struct Model::State {
   ModelOptions options;
   Config config;
   runtime::GenerationDefaults generation;
+  KvType kv = KvType::kAuto;  ///< What the file says of its cache; kAuto: nothing.
   std::optional<text::Tokenizer> tokenizer;
   std::vector<TokenId> end_tokens;  ///< Ascending.
   std::int64_t vocab_size = 0;

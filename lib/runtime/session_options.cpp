@@ -33,6 +33,7 @@ Result<SessionOptions> resolve_session_options(const Model::State& state,
   if (options.kv > KvType::kQ4)
     return out_of_range("kv", 0, static_cast<std::int64_t>(KvType::kQ4),
                         static_cast<std::int64_t>(options.kv));
+  if (resolved.kv == KvType::kAuto) resolved.kv = state.kv;
   const std::int64_t longest = state.source_graph ? state.max_seq_len : 0;
   if (options.max_source_tokens < 0 || options.max_source_tokens > longest)
     return out_of_range("max_source_tokens", 0, longest, options.max_source_tokens);

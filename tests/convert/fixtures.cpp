@@ -39,6 +39,23 @@ std::vector<std::string> TempFolder::names() const {
   return names;
 }
 
+void write_tensors_of(const formats::QuernFile& file, formats::QuernWriter& writer,
+                      std::string_view zeroed) {
+  for (const auto& tensor : file.tensors()) {
+    REQUIRE(writer
+                .declare_tensor(tensor.name, tensor.encoding, tensor.layout,
+                                {tensor.dims.data(), static_cast<std::size_t>(tensor.n_dims)})
+                .ok());
+  }
+  REQUIRE(writer.begin().ok());
+  for (const auto& tensor : file.tensors()) {
+    const std::vector<std::byte> zeros(tensor.data.size());
+    const std::span<const std::byte> none = zeros;
+    REQUIRE(writer.write(tensor.name == zeroed ? none : tensor.data).ok());
+  }
+  REQUIRE(writer.finish().ok());
+}
+
 std::optional<std::string> golden(const std::string& name) {
   const fs::path path = fs::path(QUERN_GOLDENS_DIR) / "models" / name;
   if (fs::exists(path / "config.json")) return path.string();

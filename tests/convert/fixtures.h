@@ -9,10 +9,13 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "convert/convert.h"
 #include "formats/gguf_writer.h"
+#include "formats/quern_file.h"
+#include "formats/quern_writer.h"
 #include "quant/registry.h"
 #include "quern/encoding.h"
 #include "quern/model.h"
@@ -42,6 +45,10 @@ class TempFolder {
  private:
   std::filesystem::path path_;
 };
+
+/// Finishes a container of the file's tensors, the one named `zeroed` all zeros.
+void write_tensors_of(const formats::QuernFile& file, formats::QuernWriter& writer,
+                      std::string_view zeroed = {});
 
 /// The path of a golden model; nullopt where the goldens are absent (an error where CI is set).
 std::optional<std::string> golden(const std::string& name);

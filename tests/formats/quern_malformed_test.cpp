@@ -162,7 +162,7 @@ TEST_CASE("every flipped bit of a .quern file is found, at the latest by verify"
     for (const SectionEntry& section : file->sections()) {
       const auto kind = static_cast<Section>(section.kind);
       if (kind == Section::kConfig || kind == Section::kIndex || kind == Section::kTemplate ||
-          kind == Section::kGeneration) {
+          kind == Section::kGeneration || kind == Section::kCache) {
         opened.emplace_back(section.offset, section.offset + section.bytes.size());
       }
     }

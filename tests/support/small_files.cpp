@@ -135,6 +135,7 @@ std::string small_quern(bool late) {
   if (late) {
     ok &= w.set_section(Section::kReport, R"({"q8_0":1})").ok();
     ok &= w.set_section(Section::kSelfTest, "self-test").ok();
+    ok &= w.set_section(Section::kCache, R"({"kv":4})").ok();
   }
   ok &= w.finish().ok();
   return ok ? std::string(as_text(sink.bytes())) : std::string();
