@@ -2,17 +2,11 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# What a library made of the layers links: header-only libraries are inside its objects already, and
-# oneDNN is known to others by its plain name.
+# What a library made of the layers links: header-only libraries are inside its objects already.
 function(quern_link_of out)
   set(link "")
   foreach(library ${ARGN})
-    if(library MATCHES "nlohmann_json|xsimd")
-      continue()
-    elseif(library MATCHES "quern_onednn")
-      list(APPEND link $<BUILD_INTERFACE:${library}>
-           $<INSTALL_INTERFACE:$<$<BOOL:${QUERN_WITH_ONEDNN}>:dnnl>>)
-    else()
+    if(NOT library MATCHES "nlohmann_json|xsimd")
       list(APPEND link ${library})
     endif()
   endforeach()
@@ -96,10 +90,6 @@ function(quern_pkg_config_file)
   endif()
   if(QUERN_WITH_OPENMP)
     list(APPEND libs ${OpenMP_CXX_FLAGS})
-  endif()
-  get_property(core_link GLOBAL PROPERTY QUERN_CORE_LINK)
-  if(QUERN_WITH_ONEDNN AND "${core_link}" MATCHES "quern_onednn")
-    list(APPEND libs -ldnnl)
   endif()
   string(REPLACE ";" " " QUERN_PC_REQUIRES "${requires}")
   string(REPLACE ";" " " QUERN_PC_LIBS "${libs}")

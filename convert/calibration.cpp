@@ -1,6 +1,7 @@
 #include "convert/calibration.h"
 
 #if defined(QUERN_WITH_OPENBLAS)
+#include "convert/linear_algebra.h"
 #include "convert/observed_model.h"
 #endif
 
@@ -8,7 +9,7 @@ namespace quern::convert {
 
 bool can_calibrate() noexcept {
 #if defined(QUERN_WITH_OPENBLAS)
-  return true;
+  return linear_algebra::load().ok();
 #else
   return false;
 #endif
@@ -19,6 +20,7 @@ Result<std::unique_ptr<Calibration>> make_calibration(
     const ConvertOptions& options, [[maybe_unused]] const TokenWindows& windows,
     [[maybe_unused]] const std::shared_ptr<Executor>& executor) {
 #if defined(QUERN_WITH_OPENBLAS)
+  QUERN_CHECK(linear_algebra::load());
   QUERN_TRY(made, ObservedModel::create(source, plan, options, windows, executor));
   return std::unique_ptr<Calibration>(std::move(made));
 #else

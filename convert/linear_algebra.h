@@ -1,11 +1,17 @@
 /// \file
-/// What calibration needs of LAPACK. Only in builds with OpenBLAS.
+/// What calibration needs of LAPACK: OpenBLAS's, loaded by the first call. Only in builds with it.
 /// Thread rule: any thread, while a OneThread lives.
 #pragma once
 
 #include <cstdint>
 
+#include "quern/result.h"
+
 namespace quern::convert::linear_algebra {
+
+/// kMissing where the library is not installed, kUnsupported where it lacks a function; nothing
+/// below does anything then.
+Status load();
 
 /// While it lives, the library computes on the calling thread alone: work is divided by our own
 /// executor, and results must not depend on a number of threads. The library's setting is global;

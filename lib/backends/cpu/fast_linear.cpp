@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <oneapi/dnnl/dnnl.hpp>
+#include <utility>
 #include <vector>
 
+#include "backends/cpu/onednn.h"
 #include "quant/registry.h"
 
 namespace quern::backends::cpu {
@@ -14,38 +15,101 @@ namespace {
 constexpr std::int64_t kChunkRows = 64;   // Rows of one oneDNN call; the last ones are padded.
 constexpr std::int64_t kSliceCols = 128;  // Output columns of one call: threads share slices out.
 
-using dnnl::memory;
-
-const dnnl::engine& engine() {
-  static const dnnl::engine kEngine(dnnl::engine::kind::cpu, 0);
-  return kEngine;
-}
-
-bool has_amx() { return dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_amx; }
-
 /// One primitive for a width of slices, and the layout that it wants its weights in.
 struct Product {
-  dnnl::matmul::primitive_desc desc;
-  dnnl::matmul primitive;
+  DnnPrimitiveDesc desc;
+  DnnPrimitive primitive;
 
-  Product(std::int64_t cols, std::int64_t k, memory::data_type type) {
-    const memory::desc src({kChunkRows, k}, type, memory::format_tag::ab);
-    const memory::desc weights({k, cols}, type, memory::format_tag::any);
-    const memory::desc dst({kChunkRows, cols}, memory::data_type::f32, memory::format_tag::ab);
-    dnnl::primitive_attr attributes;
-    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    desc =
-        dnnl::matmul::primitive_desc(dnnl::matmul::desc(src, weights, dst), attributes, engine());
-    primitive = dnnl::matmul(desc);
+  static Result<Product> create(const OneDnn& dnn, std::int64_t cols, std::int64_t k,
+                                dnnl_data_type_t type) {
+    QUERN_TRY(src, matrix(dnn, kChunkRows, k, type, dnnl_ab));
+    QUERN_TRY(weights, matrix(dnn, k, cols, type, dnnl_format_tag_any));
+    QUERN_TRY(dst, matrix(dnn, kChunkRows, cols, dnnl_f32, dnnl_ab));
+    dnnl_matmul_desc_t matmul;
+    QUERN_CHECK(OneDnn::status_of(dnn.matmul_desc_init(&matmul, &src, &weights, nullptr, &dst)));
+    QUERN_TRY(attributes, make_handle<DnnAttributes>(dnn.primitive_attr_create));
+    QUERN_CHECK(OneDnn::status_of(
+        dnn.primitive_attr_set_scratchpad_mode(attributes.get(), dnnl_scratchpad_mode_user)));
+    Product made;
+    QUERN_TRY(desc, make_handle<DnnPrimitiveDesc>(dnn.primitive_desc_create, &matmul,
+                                                  attributes.get(), dnn.engine, nullptr));
+    made.desc = std::move(desc);
+    QUERN_TRY(primitive, make_handle<DnnPrimitive>(dnn.primitive_create, made.desc.get()));
+    made.primitive = std::move(primitive);
+    return made;
+  }
+
+  /// Row-major `ab`, column-major `ba`, or whatever the primitive likes.
+  static Result<dnnl_memory_desc_t> matrix(const OneDnn& dnn, std::int64_t rows, std::int64_t cols,
+                                           dnnl_data_type_t type, dnnl_format_tag_t tag) {
+    dnnl_memory_desc_t made;
+    const dnnl_dims_t dims{rows, cols};
+    QUERN_CHECK(OneDnn::status_of(dnn.memory_desc_init_by_tag(&made, 2, dims, type, tag)));
+    return made;
   }
 };
 
 /// Slices of the weight, repacked; everything that oneDNN needs, made once.
 class PackedWeight {
  public:
-  PackedWeight(const quant::TensorView& weight, memory::data_type type)
-      : type_(type), k_(weight.cols) {
-    dnnl::stream stream(engine());
+  static Result<std::unique_ptr<PackedWeight>> create(const OneDnn& dnn,
+                                                      const quant::TensorView& weight) {
+    const bool has_amx = dnn.get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core_amx;
+    auto made = std::unique_ptr<PackedWeight>(
+        new PackedWeight(dnn, has_amx ? dnnl_bf16 : dnnl_f32, weight.cols));
+    QUERN_CHECK(made->add_slices(weight));
+    return made;
+  }
+
+  struct Slice {
+    std::int64_t first, cols;
+    std::size_t product;
+    DnnMemory weights;
+  };
+  const std::vector<Slice>& slices() const noexcept { return slices_; }
+  dnnl_data_type_t type() const noexcept { return type_; }
+
+  std::int64_t scratchpad_bytes() const {
+    std::size_t most = 0;
+    for (const Product& product : products_)
+      most = std::max(most, dnn_.memory_desc_get_size(layout(product, dnnl_query_scratchpad_md)));
+    return static_cast<std::int64_t>((most + 63) / 64 * 64);
+  }
+
+  /// out `[kChunkRows, slice.cols]` = source `[kChunkRows, k]` · the slice's weights.
+  Status multiply(const Slice& slice, std::byte* source, float* out, std::byte* own) const {
+    const Product& product = products_[slice.product];
+    QUERN_TRY(src, memory(product, dnnl_query_src_md, source));
+    QUERN_TRY(dst, memory(product, dnnl_query_dst_md, out));
+    QUERN_TRY(scratchpad, memory(product, dnnl_query_scratchpad_md, own));
+    return run(product.primitive.get(), {{DNNL_ARG_SRC, src.get()},
+                                         {DNNL_ARG_WEIGHTS, slice.weights.get()},
+                                         {DNNL_ARG_DST, dst.get()},
+                                         {DNNL_ARG_SCRATCHPAD, scratchpad.get()}});
+  }
+
+ private:
+  PackedWeight(const OneDnn& dnn, dnnl_data_type_t type, std::int64_t k)
+      : dnn_(dnn), type_(type), k_(k) {}
+
+  const dnnl_memory_desc_t* layout(const Product& product, dnnl_query_t what) const {
+    return dnn_.primitive_desc_query_md(product.desc.get(), what, 0);
+  }
+
+  Result<DnnMemory> memory(const Product& product, dnnl_query_t what, void* bytes) const {
+    return make_handle<DnnMemory>(dnn_.memory_create, layout(product, what), dnn_.engine, bytes);
+  }
+
+  Status run(const_dnnl_primitive_t primitive,
+             const std::vector<dnnl_exec_arg_t>& arguments) const {
+    QUERN_TRY(stream, make_handle<DnnStream>(dnn_.stream_create, dnn_.engine,
+                                             static_cast<unsigned>(dnnl_stream_default_flags)));
+    QUERN_CHECK(OneDnn::status_of(dnn_.primitive_execute(
+        primitive, stream.get(), static_cast<int>(arguments.size()), arguments.data())));
+    return OneDnn::status_of(dnn_.stream_wait(stream.get()));
+  }
+
+  Status add_slices(const quant::TensorView& weight) {
     std::vector<float> rows(static_cast<std::size_t>(kSliceCols * k_));
     const std::uint64_t panel =
         *panel_bytes(*find_encoding(weight.encoding), static_cast<std::uint64_t>(k_));
@@ -57,40 +121,33 @@ class PackedWeight {
       static_assert(kSliceCols % quant::kPanelRows == 0);
       for (std::int64_t row = 0; row < cols; row += quant::kPanelRows, next += panel)
         ops.dequantize_panel(next, k_, rows.data() + row * k_);
-      add_slice(stream, rows.data(), first, cols);
+      QUERN_CHECK(add_slice(rows.data(), first, cols));
     }
-    stream.wait();
+    return {};
   }
 
-  struct Slice {
-    std::int64_t first, cols;
-    std::size_t product;
-    memory weights;
-  };
-  const std::vector<Slice>& slices() const noexcept { return slices_; }
-  const Product& product(const Slice& slice) const noexcept { return products_[slice.product]; }
-  memory::data_type type() const noexcept { return type_; }
-
-  std::int64_t scratchpad_bytes() const {
-    std::size_t most = 0;
-    for (const Product& product : products_)
-      most = std::max(most, product.desc.scratchpad_desc().get_size());
-    return static_cast<std::int64_t>((most + 63) / 64 * 64);
-  }
-
- private:
   /// `rows` `[cols, k]` float32 → the product's own layout.
-  void add_slice(dnnl::stream& stream, float* rows, std::int64_t first, std::int64_t cols) {
-    if (products_.empty() || slices_.back().cols != cols) products_.emplace_back(cols, k_, type_);
-    const memory source({{k_, cols}, memory::data_type::f32, memory::format_tag::ba}, engine(),
-                        rows);
-    memory packed(products_.back().desc.weights_desc(), engine());
-    dnnl::reorder(source, packed).execute(stream, const_cast<memory&>(source), packed);
-    stream.wait();
-    slices_.push_back({first, cols, products_.size() - 1, packed});
+  Status add_slice(float* rows, std::int64_t first, std::int64_t cols) {
+    if (products_.empty() || slices_.back().cols != cols) {
+      QUERN_TRY(product, Product::create(dnn_, cols, k_, type_));
+      products_.push_back(std::move(product));
+    }
+    const Product& product = products_.back();
+    const dnnl_memory_desc_t* wanted = layout(product, dnnl_query_weights_md);
+    QUERN_TRY(given, Product::matrix(dnn_, k_, cols, dnnl_f32, dnnl_ba));
+    QUERN_TRY(source, make_handle<DnnMemory>(dnn_.memory_create, &given, dnn_.engine,
+                                             static_cast<void*>(rows)));
+    QUERN_TRY(packed, memory(product, dnnl_query_weights_md, DNNL_MEMORY_ALLOCATE));
+    QUERN_TRY(reorder, make_handle<DnnPrimitiveDesc>(dnn_.reorder_primitive_desc_create, &given,
+                                                     dnn_.engine, wanted, dnn_.engine, nullptr));
+    QUERN_TRY(primitive, make_handle<DnnPrimitive>(dnn_.primitive_create, reorder.get()));
+    QUERN_CHECK(run(primitive.get(), {{DNNL_ARG_FROM, source.get()}, {DNNL_ARG_TO, packed.get()}}));
+    slices_.push_back({first, cols, products_.size() - 1, std::move(packed)});
+    return {};
   }
 
-  memory::data_type type_;
+  const OneDnn& dnn_;
+  dnnl_data_type_t type_;
   std::int64_t k_;
   std::vector<Product> products_;
   std::vector<Slice> slices_;
@@ -151,7 +208,7 @@ class FastLinearStep final : public Step {
   void load_rows(const StepContext& context, std::int64_t first, std::int64_t rows) const {
     const float* x = context.floats(shape_.x) + first * shape_.k;
     const std::int64_t n = rows * shape_.k;
-    if (weight_->type() == memory::data_type::bf16) {
+    if (weight_->type() == dnnl_bf16) {
       auto* out = reinterpret_cast<std::uint16_t*>(context.scratch);
       std::transform(x, x + n, out, quant::f32_to_bf16);
       std::fill(out + n, out + kChunkRows * shape_.k, std::uint16_t{0});
@@ -168,19 +225,11 @@ class FastLinearStep final : public Step {
 
   /// result = source · slice. \return false where oneDNN fails (a step may not throw).
   bool multiply(const StepContext& context, const PackedWeight::Slice& slice) const noexcept {
-    const Product& product = weight_->product(slice);
     try {
-      const memory source(product.desc.src_desc(), engine(), context.scratch);
-      const memory out(product.desc.dst_desc(), engine(), result(context));
-      const memory own(product.desc.scratchpad_desc(), engine(),
-                       context.scratch + layout_.source + layout_.result);
-      dnnl::stream stream(engine());
-      product.primitive.execute(stream, {{DNNL_ARG_SRC, source},
-                                         {DNNL_ARG_WEIGHTS, slice.weights},
-                                         {DNNL_ARG_DST, out},
-                                         {DNNL_ARG_SCRATCHPAD, own}});
-      stream.wait();
-      return true;
+      return weight_
+          ->multiply(slice, context.scratch, result(context),
+                     context.scratch + layout_.source + layout_.result)
+          .ok();
     } catch (...) {
       return false;
     }
@@ -222,19 +271,12 @@ Result<std::unique_ptr<Step>> make_fast_linear(Lowering& lowering, const graph::
                         weight.view.cols,
                         op.bias == graph::kNone ? nullptr : lowering.weight(op.bias).view.f32(),
                         RowKind(lowering.value(op.x))};
-  try {
-    auto packed = std::make_unique<PackedWeight>(
-        weight.view, has_amx() ? memory::data_type::bf16 : memory::data_type::f32);
-    auto step = std::make_unique<FastLinearStep>(shape, std::move(packed), std::move(exact));
-    scratch_bytes = std::max(scratch_bytes, step->scratch_bytes());
-    return std::unique_ptr<Step>(std::move(step));
-  } catch (const dnnl::error& error) {
-    return Error(error.status == dnnl_out_of_memory ? ErrorCode::kOutOfMemory
-                                                    : ErrorCode::kUnsupported,
-                 "oneDNN cannot run a linear layer")
-        .of(weight.name)
-        .got(error.what());
-  }
+  QUERN_TRY(dnn, OneDnn::instance());
+  auto packed = PackedWeight::create(*dnn, weight.view);
+  if (!packed.ok()) return std::move(packed).error().of(weight.name);
+  auto step = std::make_unique<FastLinearStep>(shape, std::move(packed).value(), std::move(exact));
+  scratch_bytes = std::max(scratch_bytes, step->scratch_bytes());
+  return std::unique_ptr<Step>(std::move(step));
 }
 
 }  // namespace quern::backends::cpu

@@ -11,7 +11,8 @@ inline constexpr std::int64_t kFastRows = 32;
 
 /// Lowers a linear op whose weight is f32, f16 or bf16: the weight is repacked for oneDNN (bf16
 /// where the processor has AMX, else f32), steps of fewer than kFastRows rows run `exact`, which is
-/// taken over. kUnsupported where oneDNN has no such primitive, kOutOfMemory.
+/// taken over. kMissing where oneDNN is not installed, kUnsupported where it has no such
+/// primitive, kOutOfMemory.
 Result<std::unique_ptr<Step>> make_fast_linear(Lowering& lowering, const graph::LinearOp& op,
                                                BufferId x, BufferId out, BufferId residual,
                                                std::unique_ptr<Step> exact,

@@ -1,11 +1,10 @@
 #include "backends/cuda/driver.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <array>
 #include <mutex>
 #include <string>
+#include <type_traits>
 
 namespace quern::backends::cuda {
 namespace {
@@ -18,17 +17,6 @@ constexpr int kOldestVersion = 12000;
 
 std::string version_text(int version) {
   return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
-
-template <class Function>
-Status find(void* library, const char* symbol, Function*& function) {
-  // POSIX promises that a function's address survives the way through void*.
-  function = reinterpret_cast<Function*>(::dlsym(library, symbol));
-  if (function != nullptr) return {};
-  return Error(ErrorCode::kUnsupported, "the CUDA driver lacks a function")
-      .of(symbol)
-      .want("the driver of " + version_text(kOldestVersion) + " or newer")
-      .got("a library without it");
 }
 
 /// The kernels were built for other devices or for newer drivers.
@@ -89,13 +77,13 @@ Status Driver::status_of(CUresult result, const char* what) const {
       .got(std::move(found));
 }
 
-Status Driver::find_functions(void* library) {
+Status Driver::find_functions(const base::SharedLibrary& library) {
 #define QUERN_CUDA_FIND(function) \
-  QUERN_CHECK(find(library, QUERN_CUDA_SYMBOL(function), function##_));
+  QUERN_CHECK(library.find(QUERN_CUDA_SYMBOL(function), function##_));
   QUERN_CUDA_FUNCTIONS(QUERN_CUDA_FIND)
 #undef QUERN_CUDA_FIND
   cuFuncGetParamInfo_ =
-      reinterpret_cast<decltype(cuFuncGetParamInfo_)>(::dlsym(library, "cuFuncGetParamInfo"));
+      library.find<std::remove_pointer_t<decltype(cuFuncGetParamInfo_)>>("cuFuncGetParamInfo");
   return {};
 }
 
@@ -125,17 +113,10 @@ Status Driver::find_devices() {
       .got(is_named ? name : std::to_string(static_cast<int>(started)));
 }
 
-Result<Driver> Driver::load(const char* library) {
-  void* const handle = ::dlopen(library, RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) {
-    const char* why = ::dlerror();
-    return Error(ErrorCode::kMissing, "the CUDA driver is not installed")
-        .of("driver")
-        .want(library)
-        .got(why != nullptr ? why : "no such library");
-  }
+Result<Driver> Driver::load(const char* file) {
+  QUERN_TRY(library, base::SharedLibrary::open(file, "the CUDA driver", "driver"));
   Driver driver;
-  QUERN_CHECK(driver.find_functions(handle));
+  QUERN_CHECK(driver.find_functions(library));
   QUERN_CHECK(driver.find_devices());
   return driver;
 }

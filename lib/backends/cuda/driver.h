@@ -4,6 +4,7 @@
 
 #include <cuda.h>
 
+#include "base/shared_library.h"
 #include "quern/result.h"
 
 namespace quern::backends::cuda {
@@ -31,7 +32,7 @@ class Driver {
  public:
   /// kMissing where the library is not there or finds no device; kUnsupported where it is older
   /// than CUDA 12.0 or lacks a function.
-  static Result<Driver> load(const char* library);
+  static Result<Driver> load(const char* file);
   /// The machine's driver, loaded once; a failure is tried again at the next call.
   static Result<const Driver*> instance();
 
@@ -51,7 +52,7 @@ class Driver {
 
  private:
   Driver() = default;
-  Status find_functions(void* library);
+  Status find_functions(const base::SharedLibrary& library);
   Status find_devices();
 
   int version_ = 0;
