@@ -63,7 +63,8 @@ TEST_CASE("a damaged cache section is a typed error") {
       {"\"f16\":", "\"f16\":-"},
       {"\"q8\":", "\"q9\":"},
       {"\"kl_divergence\":{", "\"kl_divergence\":[],\"x\":{"}};
-  for (const auto& [from, to] : edits) {
+  for (const auto& [from, with] : edits) {
+    const std::string to = with;
     CAPTURE(to);
     std::string damaged = bytes;
     REQUIRE(damaged.find(from) != std::string::npos);
@@ -119,7 +120,8 @@ TEST_CASE("where there is no choice, nothing is measured") {
   // Float weights, no cache, no cache, a context too short for one to matter.
   const std::pair<const char*, const char*> cases[] = {
       {"mpt", "keep"}, {"mamba", "q8"}, {"bert", "q8"}, {"llama3", "q8"}};
-  for (const auto& [name, encoding] : cases) {
+  for (const auto& [model, encoding] : cases) {
+    const std::string name = model;
     const auto path = golden(name);
     if (!path) return;
     CAPTURE(name);
