@@ -12,7 +12,7 @@ namespace quern {
 using TokenId = std::int32_t;
 
 /// Applied in this order: logit bias, repetition penalty, temperature, top-k, top-p, min-p, draw.
-/// The same options and seed give the same text on every machine (own exp, own generator: PCG-32).
+/// The same options and seed give the same text on every machine (own exponential, own generator: PCG-32).
 struct SamplingOptions {
   float temperature = 0.8F;         ///< 0: greedy (the largest logit, lowest id on a tie).
   std::int32_t top_k = 40;          ///< 0: off.

@@ -5,7 +5,7 @@
 #include <limits>
 #include <string>
 
-#include "base/scalar_math.h"
+#include "text/token_weights.h"
 
 namespace quern::text {
 namespace {
@@ -44,19 +44,16 @@ Status check_options(const SamplingOptions& options, std::int64_t vocab_size) {
   return {};
 }
 
-/// \return whether every value is finite or −inf.
-bool values_usable(std::span<const float> values) noexcept {
-  bool usable = true;
-  for (const float value : values) usable &= value <= std::numeric_limits<float>::max();
-  return usable;  // A NaN and +inf both fail the comparison.
+/// Index of the first value that equals the largest one.
+TokenId first_of(std::span<const float> values, float top) noexcept {
+  return static_cast<TokenId>(std::find(values.begin(), values.end(), top) - values.begin());
 }
 
-TokenId argmax(std::span<const float> values) noexcept {
-  std::size_t best = 0;
-  for (std::size_t i = 1; i < values.size(); ++i)
-    if (values[i] > values[best]) best = i;
-  return static_cast<TokenId>(best);
-}
+/// How much more than needed the gathered candidates must weigh, of all: sums in another order
+/// differ by less.
+constexpr double kMargin = 1e-6;
+/// Weights of the first candidates that are looked at, and how the next ones go down.
+constexpr float kFirstWeight = 0.0625F, kNextWeights = 0.03125F;
 
 }  // namespace
 
@@ -93,7 +90,10 @@ Sampler::Sampler(const SamplingOptions& options, std::int64_t vocab_size)
   adjusted_.resize(size);
   counts_.resize(size);
   candidates_.reserve(size);
+  weights_.reserve(size);
 }
+
+bool Sampler::cuts() const noexcept { return options_.top_p < 1.0F || options_.min_p > 0.0F; }
 
 bool Sampler::adjusts() const noexcept {
   return !options_.logit_bias.empty() ||
@@ -115,15 +115,16 @@ Result<TokenId> Sampler::sample(std::span<const float> logits, std::span<const T
     values = adjusted_;
   }
   // After the adjustment, because a penalty can push a huge logit over the edge.
-  if (!values_usable(logits) || !values_usable(values))
+  if (!are_usable(logits) || (adjusts() && !are_usable(values)))
     return Error(ErrorCode::kOutOfRange, "a logit is not a finite number").of("logits");
-  const TokenId best = argmax(values);
-  if (values[static_cast<std::size_t>(best)] == kMinusInfinity)
+  const float top = largest(values);
+  if (top == kMinusInfinity)
     return Error(ErrorCode::kOutOfRange, "no token can follow: every logit is minus infinity")
         .of("logits");
-  if (options_.temperature == 0.0F) return best;
-  collect(values);
-  return draw();
+  if (options_.temperature == 0.0F) return first_of(values, top);
+  const auto limit = static_cast<std::size_t>(options_.top_k);
+  if (limit != 0 && limit < values.size()) return draw_of_best(values, limit, top);
+  return draw_of_all(values, top);
 }
 
 void Sampler::adjust(std::span<const TokenId> history) noexcept {
@@ -150,70 +151,87 @@ void Sampler::adjust(std::span<const TokenId> history) noexcept {
   }
 }
 
-/// Fills `candidates_` with the top_k best (or all) as a heap or a sorted run whose *last* element
-/// is reached first by `draw`.
-void Sampler::collect(std::span<const float> values) noexcept {
-  candidates_.clear();  // Keeps its capacity of the whole vocabulary.
-  const auto limit = static_cast<std::size_t>(options_.top_k);
-  const bool limited = limit != 0 && limit < values.size();
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (values[i] == kMinusInfinity) continue;
-    const Candidate candidate{values[i], static_cast<TokenId>(i)};
-    if (!limited || candidates_.size() < limit) {
-      candidates_.push_back(candidate);
-      if (limited) std::push_heap(candidates_.begin(), candidates_.end(), ranks_before);
-    } else if (ranks_before(candidate, candidates_.front())) {
-      // The front is the worst of the best so far.
-      std::pop_heap(candidates_.begin(), candidates_.end(), ranks_before);
-      candidates_.back() = candidate;
+/// Of all values the `limit` best ones, as a heap whose front is the worst of them.
+void Sampler::keep_best(std::span<const float> values, std::size_t limit) noexcept {
+  constexpr std::size_t kBlock = 64;
+  for (std::size_t begin = 0; begin < values.size(); begin += kBlock) {
+    const auto block = values.subspan(begin, std::min(kBlock, values.size() - begin));
+    // No id that is still to come wins a tie.
+    if (candidates_.size() == limit && largest(block) <= candidates_.front().value) continue;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      if (block[i] == kMinusInfinity) continue;
+      const Candidate candidate{block[i], static_cast<TokenId>(begin + i)};
+      if (candidates_.size() < limit) {
+        candidates_.push_back(candidate);
+      } else if (ranks_before(candidate, candidates_.front())) {
+        std::pop_heap(candidates_.begin(), candidates_.end(), ranks_before);
+        candidates_.back() = candidate;
+      } else {
+        continue;
+      }
       std::push_heap(candidates_.begin(), candidates_.end(), ranks_before);
     }
   }
-  // Sums below run in this order, so it must not depend on how a library keeps its heaps.
-  if (limited)
-    std::sort(candidates_.begin(), candidates_.end(),
-              [](const Candidate& a, const Candidate& b) { return ranks_before(b, a); });
 }
 
-TokenId Sampler::draw() noexcept {
-  const auto worse = [](const Candidate& a, const Candidate& b) { return ranks_before(b, a); };
-  double maximum = kMinusInfinity;
-  for (const Candidate& candidate : candidates_)
-    maximum = std::max(maximum, static_cast<double>(candidate.value));
-  const auto weight = [this, maximum](const Candidate& candidate) {
-    return base::exp((static_cast<double>(candidate.value) - maximum) /
-                     static_cast<double>(options_.temperature));
-  };
-  double total = 0.0;
-  for (const Candidate& candidate : candidates_) total += weight(candidate);
+TokenId Sampler::draw_of_best(std::span<const float> values, std::size_t limit,
+                              float top) noexcept {
+  candidates_.clear();
+  keep_best(values, limit);
+  // The sum must not depend on how a library keeps its heaps.
+  std::sort(candidates_.begin(), candidates_.end(), ranks_before);
+  double total = 0;
+  for (Candidate& candidate : candidates_) {
+    weigh({&candidate.value, 1}, top, options_.temperature, {&candidate.weight, 1});
+    total += static_cast<double>(candidate.weight);
+  }
+  return draw(total, random_.uniform());
+}
 
-  // Walks the candidates from the best on; a heap yields them one by one, so that a whole
-  // vocabulary is never sorted for the few that carry the mass. An ascending run is turned into one
-  // here.
+/// Sorting a vocabulary for the few tokens that carry the mass would take longer than the model
+/// does. So the heaviest are looked at alone, and more only while they do not suffice.
+TokenId Sampler::draw_of_all(std::span<const float> values, float top) noexcept {
+  weights_.resize(values.size());
+  weigh(values, top, options_.temperature, weights_);
+  const double total = sum_of(weights_), u = random_.uniform();
+  const double need = (cuts() ? static_cast<double>(options_.top_p) : u) + kMargin;
+  for (float least = kFirstWeight;; least *= kNextWeights) {
+    candidates_.clear();
+    double mass = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      if (!(weights_[i] >= least) || values[i] == kMinusInfinity) continue;
+      candidates_.push_back({values[i], static_cast<TokenId>(i), weights_[i]});
+      mass += static_cast<double>(weights_[i]);
+    }
+    const bool suffices = mass >= need * total || least < options_.min_p;
+    if (suffices || least == 0.0F) return draw(total, u);
+  }
+}
+
+/// Walks the candidates from the best on until the mass is reached. A heap yields them one by one.
+TokenId Sampler::draw(double total, double u) noexcept {
+  const auto worse = [](const Candidate& a, const Candidate& b) { return ranks_before(b, a); };
   std::make_heap(candidates_.begin(), candidates_.end(), worse);
-  const bool cuts = options_.top_p < 1.0F || options_.min_p > 0.0F;
-  const double u = random_.uniform();
   const auto end = candidates_.end();
   auto rest = end;  // [rest, end) holds the ranked ones, the best last.
   double mass = 0.0;
   while (rest != candidates_.begin()) {
     std::pop_heap(candidates_.begin(), rest, worse);
     --rest;
-    const double share = weight(*rest);
     // The best one always stays; its weight is 1.
-    if (rest + 1 != end && share < static_cast<double>(options_.min_p)) {
+    if (rest + 1 != end && rest->weight < options_.min_p) {
       ++rest;
       break;
     }
-    mass += share;
-    if (!cuts && mass > u * total) return rest->id;
-    if (cuts && mass >= static_cast<double>(options_.top_p) * total) break;
+    mass += static_cast<double>(rest->weight);
+    if (!cuts() && mass > u * total) return rest->id;
+    if (cuts() && mass >= static_cast<double>(options_.top_p) * total) break;
   }
   const double target = u * mass;
   double reached = 0.0;
   for (auto it = end; it != rest;) {
     --it;
-    reached += weight(*it);
+    reached += static_cast<double>(it->weight);
     if (reached > target) return it->id;
   }
   return rest->id;  // Rounding left the target at the very end: the last one that was kept.

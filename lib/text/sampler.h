@@ -30,6 +30,7 @@ class Pcg32 {
 struct Candidate {
   float value;
   TokenId id;
+  float weight = 0;  ///< Its probability against the best one's.
 };
 constexpr bool ranks_before(const Candidate& a, const Candidate& b) noexcept {
   return a.value != b.value ? a.value > b.value : a.id < b.id;
@@ -52,15 +53,19 @@ class Sampler {
   Sampler(const SamplingOptions& options, std::int64_t vocab_size);
   bool adjusts() const noexcept;
   void adjust(std::span<const TokenId> history) noexcept;
-  void collect(std::span<const float> values) noexcept;
-  TokenId draw() noexcept;
+  bool cuts() const noexcept;  ///< Whether top_p or min_p leaves tokens out.
+  void keep_best(std::span<const float> values, std::size_t limit) noexcept;
+  TokenId draw_of_best(std::span<const float> values, std::size_t limit, float top) noexcept;
+  TokenId draw_of_all(std::span<const float> values, float top) noexcept;
+  TokenId draw(double total, double u) noexcept;
 
   SamplingOptions options_;
   Pcg32 random_;
   std::vector<float> adjusted_;  ///< `[vocab_size]`, logits after bias and penalties.
   std::vector<std::int32_t>
-      counts_;  ///< `[vocab_size]`, occurrences in the window; zero between calls.
-  std::vector<Candidate> candidates_;  ///< Survivors of top-k; capacity vocab_size.
+      counts_;                  ///< `[vocab_size]`, occurrences in the window; zero between calls.
+  std::vector<float> weights_;  ///< Of all tokens; capacity vocab_size.
+  std::vector<Candidate> candidates_;  ///< Those that may be drawn; capacity vocab_size.
 };
 
 }  // namespace quern::text

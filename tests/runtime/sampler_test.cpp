@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "support.h"
+#include "text/token_weights.h"
 
 using namespace quern;
 using namespace quern::test;
@@ -253,4 +254,39 @@ TEST_CASE("every way through the sampler gives the recorded ids") {
     CAPTURE(row.seed);
     CHECK(digest == row.digest);
   }
+}
+
+TEST_CASE("passes over a vocabulary give what the C library gives") {
+  for (const std::size_t size :
+       {std::size_t{1}, std::size_t{15}, std::size_t{16}, std::size_t{1000}}) {
+    CAPTURE(size);
+    std::vector<float> logits = ragged(size), weights(size);
+    for (std::size_t i = 7; i < size; i += 31) logits[i] = -kInfinity;
+    const float top = quern::text::largest(logits);
+    CHECK(top == *std::max_element(logits.begin(), logits.end()));
+    quern::text::weigh(logits, top, 0.3F, weights);
+    double sum = 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      const double wanted = std::exp((static_cast<double>(logits[i]) - static_cast<double>(top)) /
+                                     static_cast<double>(0.3F));
+      CHECK(static_cast<double>(weights[i]) == doctest::Approx(wanted).epsilon(1e-5));
+      sum += static_cast<double>(weights[i]);
+    }
+    CHECK(quern::text::sum_of(weights) == doctest::Approx(sum).epsilon(1e-12));
+    CHECK(quern::text::are_usable(logits));
+    for (const float bad : {std::nanf(""), kInfinity}) {
+      std::vector<float> spoilt = logits;
+      spoilt[size / 2] = bad;
+      CHECK_FALSE(quern::text::are_usable(spoilt));
+    }
+  }
+}
+
+TEST_CASE("a flat distribution is drawn to its end") {
+  // All weights are alike, so that no few of them suffice.
+  SamplingOptions options = plain();
+  const std::vector<float> logits(5000, 1.0F);
+  CHECK(counts(options, logits, 3000).rbegin()->first > 4900);
+  options.top_p = 0.5F;
+  CHECK(counts(options, logits, 3000).rbegin()->first < 2500);
 }
