@@ -114,7 +114,8 @@ std::shared_ptr<const MatrixCalibration> ObservedModel::prepare(const Input& inp
   const auto sum = moments_->find(input.shared.weights.front(), expert);
   if (sum == nullptr || sum->rows == 0) return nullptr;
   if (input.full) return ErrorFeedback::create(*sum);
-  return std::make_shared<ColumnWeights>(sum->values);
+  return std::make_shared<ColumnWeights>(
+      std::vector<float>(sum->values.begin(), sum->values.end()));
 }
 
 }  // namespace quern::convert
