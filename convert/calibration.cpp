@@ -18,10 +18,11 @@ bool can_calibrate() noexcept {
 Result<std::unique_ptr<Calibration>> make_calibration(
     [[maybe_unused]] const SourceModel& source, [[maybe_unused]] const ModelPlan& plan,
     const ConvertOptions& options, [[maybe_unused]] const TokenWindows& windows,
-    [[maybe_unused]] const std::shared_ptr<Executor>& executor) {
+    [[maybe_unused]] const std::shared_ptr<Executor>& executor,
+    [[maybe_unused]] const Model* soft) {
 #if defined(QUERN_WITH_OPENBLAS)
   QUERN_CHECK(linear_algebra::load());
-  QUERN_TRY(made, ObservedModel::create(source, plan, options, windows, executor));
+  QUERN_TRY(made, ObservedModel::create(source, plan, options, windows, executor, soft));
   return std::unique_ptr<Calibration>(std::move(made));
 #else
   return Error(ErrorCode::kUnsupported, "this build cannot calibrate: it was made without OpenBLAS")

@@ -20,11 +20,13 @@ bool can_calibrate() noexcept;
 
 /// Lets the source, in 8 bits, read windows, and will say what entered each
 /// matrix that the plan quantizes. \param windows empty: those of the calibration text.
+/// \param soft the source in 8 bits, where there is one already (a handle: it is not copied).
 /// Errors: kUnsupported in a build without OpenBLAS; those of read_windows and of the engine.
 Result<std::unique_ptr<Calibration>> make_calibration(const SourceModel& source,
                                                       const ModelPlan& plan,
                                                       const ConvertOptions& options,
                                                       const TokenWindows& windows,
-                                                      const std::shared_ptr<Executor>& executor);
+                                                      const std::shared_ptr<Executor>& executor,
+                                                      const Model* soft = nullptr);
 
 }  // namespace quern::convert

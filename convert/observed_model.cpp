@@ -14,15 +14,21 @@ constexpr std::size_t kWindows = 40;
 constexpr std::uint64_t kBudgetBytes = 192u << 20;
 
 bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
+/// The source in 8 bits: `soft`, or made anew.
+Result<Model> soft_model(const SourceModel& source, const std::shared_ptr<Executor>& executor,
+                         const Model* soft) {
+  if (soft != nullptr) return *soft;
+  return open_in_memory(source, {.keep = false, .target = Encoding::kQR8, .chosen = {}}, executor);
+}
+
 bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
 
 }  // namespace
 
 Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
     const SourceModel& source, const ModelPlan& plan, const ConvertOptions& options,
-    const TokenWindows& given, const std::shared_ptr<Executor>& executor) {
-  QUERN_TRY(model, open_in_memory(source, {.keep = false, .target = Encoding::kQR8, .chosen = {}},
-                                  executor));
+    const TokenWindows& given, const std::shared_ptr<Executor>& executor, const Model* soft) {
+  QUERN_TRY(model, soft_model(source, executor, soft));
   TokenWindows windows = given;
   if (windows.empty()) {
     QUERN_TRY(read, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
@@ -108,7 +114,8 @@ std::shared_ptr<const MatrixCalibration> ObservedModel::prepare(const Input& inp
   const auto sum = moments_->find(input.shared.weights.front(), expert);
   if (sum == nullptr || sum->rows == 0) return nullptr;
   if (input.full) return ErrorFeedback::create(*sum);
-  return std::make_shared<ColumnWeights>(sum->values);
+  return std::make_shared<ColumnWeights>(
+      std::vector<float>(sum->values.begin(), sum->values.end()));
 }
 
 }  // namespace quern::convert

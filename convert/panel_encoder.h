@@ -122,6 +122,7 @@ class PanelEncoder {
   AlignedBytes row_bytes_;                    ///< 16 source rows in the foreign form.
   AlignedBytes spare_;                        ///< 16 more, where rows come from several panels.
   std::unique_ptr<float[]> values_, picked_;  ///< 16 rows.
+  std::vector<float> stored_;                 ///< 16 rows as they were encoded.
 };
 
 }  // namespace quern::convert

@@ -11,6 +11,7 @@
 
 #include "backends/linear_observer.h"
 #include "convert/float_products.h"
+#include "convert/mapped_floats.h"
 #include "graph/graph.h"
 
 namespace quern::convert {
@@ -31,8 +32,7 @@ struct MomentMatrix {
   std::int64_t cols = 0;
   bool full = true;
   std::int64_t rows = 0;  ///< How many x were seen.
-  std::vector<float>
-      values;  ///< `[cols, cols]`: on and below the diagonal; or `[cols]`, that alone.
+  MappedFloats values;    ///< `[cols, cols]`: on and below the diagonal; or `[cols]`, that alone.
 
   std::int64_t stride() const noexcept { return full ? cols : 1; }
 };

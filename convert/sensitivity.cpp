@@ -54,8 +54,8 @@ class SoftModel {
     return {};
   }
 
-  /// Adds `times` the error that the tensor would have in `encoding` to its values at `to`.
-  /// \return what that changes.
+  /// Writes the tensor's values with `times` the error that they would have in `encoding` to `to`,
+  /// as many bytes as bytes_of(job). \return what that changes.
   Result<QuantizationError> disturb(const TensorJob& job, Encoding encoding, double times,
                                     std::span<std::byte> to, Calibration* calibration,
                                     ProgressMeter& meter) {
@@ -134,6 +134,8 @@ class Meter final : public SensitivityMeter {
         executor_(std::move(executor)),
         notes_(notes) {}
 
+  const Model& soft_model() const noexcept override { return soft_.model(); }
+
   Result<double> measure(std::string_view tensor, Calibration* calibration,
                          ProgressMeter& meter) override {
     const auto jobs = soft_.jobs();
@@ -196,18 +198,20 @@ class Meter final : public SensitivityMeter {
   Result<Disturbance> disturb(const TensorJob& job, Encoding encoding, double times,
                               Calibration* calibration, ProgressMeter& meter) {
     const std::span<std::byte> bytes = soft_.bytes_of(job);
-    saved_.assign(bytes.begin(), bytes.end());
-    QUERN_TRY(change, soft_.disturb(job, encoding, times, bytes, calibration, meter));
-    QUERN_TRY(moved, distance_.measure());
-    std::copy(saved_.begin(), saved_.end(), bytes.begin());
-    return Disturbance{change.relative_square(), moved};
+    AlignedBytes disturbed(bytes.size());  // Apart: the calibration may still let the model run.
+    const std::span<std::byte> other(disturbed.data(), bytes.size());
+    QUERN_TRY(change, soft_.disturb(job, encoding, times, other, calibration, meter));
+    std::swap_ranges(bytes.begin(), bytes.end(), other.begin());
+    const auto moved = distance_.measure();
+    std::swap_ranges(bytes.begin(), bytes.end(), other.begin());
+    if (!moved.ok()) return moved.error();
+    return Disturbance{change.relative_square(), *moved};
   }
 
   SoftModel soft_;
   TokenWindows windows_;
   OutputDistance distance_;
   std::shared_ptr<Executor> executor_;
-  std::vector<std::byte> saved_;
   ChoiceNotes& notes_;
   std::map<std::string, double> floors_;  ///< By layer.
 };

@@ -26,10 +26,10 @@ using Sensitivities = std::map<std::string, double, std::less<>>;
 /// The windows to measure on, made from the model in 8 bits.
 using MakeWindows = std::function<Result<TokenWindows>(const Model& model)>;
 
-/// The source in 8 bits, in memory, of which one matrix after the other gets several times the error
-/// that qr3 would make in it, and how far its answers move then, less what they move because the
-/// inputs of later products are rounded anew. Memory: a byte a weight and one tensor.
-/// Thread rule: one owner.
+/// The source in 8 bits, in memory, of which one matrix after the other gets several times the
+/// error that qr3 would make in it, and how far its answers move then, less what they move because
+/// the inputs of later products are rounded anew. Memory: a byte a weight and one tensor. Thread
+/// rule: one owner.
 class SensitivityMeter {
  public:
   /// Errors: those of conversion and session; kUnsupported for a model that neither a Session nor
@@ -40,6 +40,9 @@ class SensitivityMeter {
                                                           const std::shared_ptr<Executor>& executor,
                                                           ChoiceNotes& notes);
   virtual ~SensitivityMeter() = default;
+
+  /// The source in 8 bits, whose values are disturbed only while `measure` reads its answers.
+  virtual const Model& soft_model() const noexcept = 0;
 
   /// Of one tensor of the source. \param calibration may be null. Errors: as `create`, the
   /// calibration's, kCancelled.

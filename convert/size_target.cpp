@@ -80,13 +80,14 @@ Result<TokenWindows> windows_for(const Model& model, const ConvertOptions& optio
 Result<std::unique_ptr<Calibration>> calibrate_for(const SourceModel& source, OutputFormat output,
                                                    const ConvertOptions& options,
                                                    const TokenWindows& own,
-                                                   const std::shared_ptr<Executor>& executor) {
+                                                   const std::shared_ptr<Executor>& executor,
+                                                   const Model& soft) {
   if (options.calibration_text.empty() && own.empty()) return std::unique_ptr<Calibration>();
   const Encoding any =
       output == OutputFormat::kQuern ? Encoding::kQR4 : offered_encodings(output).front();
   QUERN_TRY(plan,
             make_plan(source, OutputFormat::kQuern, {.keep = false, .target = any, .chosen = {}}));
-  return make_calibration(source, plan, options, own, executor);
+  return make_calibration(source, plan, options, own, executor, &soft);
 }
 
 /// What an interrupted run had measured, if it came to the end.
@@ -112,7 +113,8 @@ Status estimate_damage(const SourceModel& source, OutputFormat output, const Mod
   };
   QUERN_TRY(sensitivity, SensitivityMeter::create(source, windows, executor, notes));
   QUERN_CHECK(notes.note_windows(result.own_windows));
-  QUERN_TRY(calibration, calibrate_for(source, output, options, result.own_windows, executor));
+  QUERN_TRY(calibration, calibrate_for(source, output, options, result.own_windows, executor,
+                                       sensitivity->soft_model()));
   ProgressMeter meter(options.progress, plan.source_bytes);
   QUERN_TRY(noises, sensitivity->input_noise(meter));
   auto offers = tensors.begin();
@@ -129,6 +131,7 @@ Status estimate_damage(const SourceModel& source, OutputFormat output, const Mod
       }
       QUERN_CHECK(notes.note(*offers, weight));
     }
+    for (const MatrixJob& matrix : job.matrices) source.release(*matrix.source);
     ++offers;
     QUERN_CHECK(meter.advance(job.bytes()));
   }

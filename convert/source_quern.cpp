@@ -19,7 +19,9 @@ class QuernSource final : public SourceModel {
 
   std::string_view kind() const noexcept override { return "quern"; }
   Naming naming() const noexcept override { return Naming::kCanonical; }
-  void release(const SourceTensor&) const noexcept override {}
+  void release(const SourceTensor& tensor) const noexcept override {
+    if (const auto* found = file_.find(tensor.name)) file_.release(*found);
+  }
   bool has_tokenizer() const noexcept override { return !file_.tokenizer().empty(); }
   Result<std::vector<std::byte>> tokenizer_image() const override {
     return std::vector<std::byte>(file_.tokenizer().begin(), file_.tokenizer().end());

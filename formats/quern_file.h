@@ -96,6 +96,9 @@ class QuernFile {
   /// \return nullptr where there is none.
   const TensorEntry* find(std::string_view name) const noexcept;
 
+  /// Tells the system that a tensor's pages are not needed soon; of an image in memory nothing is.
+  void release(const TensorEntry& tensor) const noexcept { mapped_.release(tensor.data); }
+
   /// Identifies names, encodings, layouts, shapes and contents of all tensors; the tail does not
   /// enter. Not cryptographic.
   std::uint64_t weights_hash() const noexcept { return weights_hash_; }

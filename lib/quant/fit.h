@@ -58,6 +58,16 @@ inline float lane_sum(F f) {
   return (lane[0] + lane[1]) + (lane[2] + lane[3]);
 }
 
+/// The largest |x| of `n`, a multiple of 4; NaNs do not count. Four lanes, which compilers
+/// vectorize.
+inline float largest_magnitude(const float* x, std::int64_t n) {
+  float lane[4] = {0, 0, 0, 0};
+  for (std::int64_t i = 0; i < n; i += 4) {
+    for (int l = 0; l < 4; ++l) lane[l] = std::max(lane[l], std::fabs(x[i + l]));
+  }
+  return std::max(std::max(lane[0], lane[1]), std::max(lane[2], lane[3]));
+}
+
 /// The candidate scales of a symmetric search: extreme magnitude / (first + i·step), i < count.
 struct ScaleGrid {
   float first, step;

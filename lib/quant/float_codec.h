@@ -38,6 +38,7 @@ template <class C>
 struct FloatCodec {
   using Word = typename C::Word;
   static constexpr std::int64_t kWordBytes = sizeof(Word);
+  static constexpr std::int64_t kColumnsAtOnce = 16;
 
   static std::uint64_t foreign_row_bytes(std::int64_t cols) {
     return static_cast<std::uint64_t>(cols * kWordBytes);
@@ -60,10 +61,14 @@ struct FloatCodec {
     }
   }
 
+  /// A few columns after the other, which stay in the nearest cache for all rows.
   static void dequantize(const std::byte* panel, std::int64_t cols, float* rows16) {
-    for (int row = 0; row < kPanelRows; ++row) {
-      for (std::int64_t k = 0; k < cols; ++k) {
-        rows16[row * cols + k] = C::value(load_le<Word>(word_at(panel, k, row)));
+    for (std::int64_t first = 0; first < cols; first += kColumnsAtOnce) {
+      const std::int64_t end = std::min(first + kColumnsAtOnce, cols);
+      for (int row = 0; row < kPanelRows; ++row) {
+        for (std::int64_t k = first; k < end; ++k) {
+          rows16[row * cols + k] = C::value(load_le<Word>(word_at(panel, k, row)));
+        }
       }
     }
   }

@@ -43,7 +43,7 @@ struct NativeCodec {
     for (int row = 0; row < kPanelRows; ++row) {
       std::fill(std::copy_n(rows16 + row * cols, cols, x.begin()), x.end(), 0.0f);
       hadamard64(x.data(), values.n);
-      const bool finite = std::all_of(x.begin(), x.end(), [](float v) { return std::isfinite(v); });
+      const bool finite = all_finite(x);
       if (!finite) std::fill(x.begin(), x.end(), 0.0f);
       const float scale = values.fit(w.data());
       const float stored = finite ? scale : std::numeric_limits<float>::quiet_NaN();
@@ -79,8 +79,7 @@ struct NativeCodec {
     /// squares cannot overflow: every group of 16 takes the sub-scale with the least squared error
     /// under the scale that was searched. \return the least-squares scale of those numbers.
     float fit(const float* w) {
-      float largest = 0;
-      for (const float v : x) largest = std::max(largest, std::fabs(v));
+      float largest = largest_magnitude(x.data(), n);
       if (!(largest > kNegligible)) largest = 0;
       const float inverse = safe_inverse(largest);
       for (float& v : x) v *= inverse;
@@ -112,6 +111,13 @@ struct NativeCodec {
               lane_sum<kSubGroup>([&](int i) { return v[i] * v[i]; })};
     }
   };
+
+  /// Without a branch, which compilers vectorize.
+  static bool all_finite(const std::vector<float>& x) {
+    unsigned bad = 0;
+    for (const float v : x) bad |= std::fabs(v) <= std::numeric_limits<float>::max() ? 0U : 1U;
+    return bad == 0;
+  }
 
   static std::vector<float> rotated_weights(std::int64_t cols, std::int64_t n,
                                             const QuantizeHints& hints) {

@@ -23,13 +23,15 @@ constexpr float kReaches[] = {0.84f, 0.90f, 0.96f, 1.02f, 1.08f, 1.14f};
 /// Groups of a row on which the candidates are compared.
 constexpr std::int64_t kComparedGroups = 8;
 constexpr int kGroupSize = static_cast<int>(kSubGroup);
+constexpr int kMostSubs = 16;
 
 /// A grid in floats, for loops that compilers vectorize.
 struct Levels {
-  float low, step, inverse_step, top;  ///< `top`: the largest code.
+  float low, high, step, inverse_step, top;  ///< `top`: the largest code.
 
   explicit Levels(const NativeGrid& grid)
       : low(static_cast<float>(grid.low)),
+        high(static_cast<float>(grid.high)),
         step(static_cast<float>(grid.step)),
         inverse_step(1.0f / static_cast<float>(grid.step)),
         top(static_cast<float>((grid.high - grid.low) / grid.step)) {}
@@ -42,27 +44,21 @@ struct Levels {
 /// The magnitude that the multiples reach, halves of a step included.
 float reach_of(const NativeGrid& grid) { return 0.5f * static_cast<float>(grid.high - grid.low); }
 
-/// Four lanes, which compilers vectorize.
-float largest_magnitude(const float* x) {
-  float lane[4] = {0, 0, 0, 0};
-  for (int i = 0; i < kGroupSize; i += 4) {
-    for (int l = 0; l < 4; ++l) lane[l] = std::max(lane[l], std::fabs(x[i + l]));
-  }
-  return std::max(std::max(lane[0], lane[1]), std::max(lane[2], lane[3]));
-}
-
-float group_error(const Levels& levels, const float* x, const float* weights, float scale) {
+/// The four sums of lane_sum for Σ w·(x − v)², v the nearest values under a scale, in units of the
+/// scale. Most of the time of quantizing goes here, so steps of 1 do without the arithmetic of
+/// others, and the sums go to memory: what stays in registers compilers take apart.
+template <bool kWeighted, bool kUnitSteps>
+void group_errors(const Levels& levels, const float* x, const float* weights, float scale,
+                  float* lane4) {
   const float inverse = 1.0f / scale;
-  if (weights == nullptr) {
-    return lane_sum<kGroupSize>([&](int i) {
-      const float error = x[i] - levels.nearest(x[i] * inverse) * scale;
-      return error * error;
-    });
+  float term[kGroupSize];
+  for (int i = 0; i < kGroupSize; ++i) {
+    const float t = x[i] * inverse;
+    const float v = kUnitSteps ? round_clamped(t, levels.low, levels.high) : levels.nearest(t);
+    const float error = t - v;
+    term[i] = kWeighted ? weights[i] * error * error : error * error;
   }
-  return lane_sum<kGroupSize>([&](int i) {
-    const float error = x[i] - levels.nearest(x[i] * inverse) * scale;
-    return weights[i] * error * error;
-  });
+  for (int l = 0; l < 4; ++l) lane4[l] = term[l] + term[4 + l] + term[8 + l] + term[12 + l];
 }
 
 struct Group {
@@ -70,22 +66,49 @@ struct Group {
   float error;
 };
 
-/// Seeks around the sub-scale at which the largest magnitude meets the largest multiple: on
-/// Gaussian groups the best lies at 0.75 to 1.6 times it.
-Group search_sub(const NativeGrid& grid, const float* x, const float* weights, float row_scale) {
-  const Levels levels(grid);
-  const float largest = largest_magnitude(x);
+/// Of the sub-scales first … last.
+template <bool kWeighted, bool kUnitSteps>
+Group best_between(const Levels& levels, const float* x, const float* weights, float row_scale,
+                   int first, int last) {
+  // All errors before any comparison, whose outcome no processor foresees.
+  float lanes[kMostSubs][4];
+  for (int sub = first; sub <= last; ++sub) {
+    group_errors<kWeighted, kUnitSteps>(levels, x, weights, row_scale * static_cast<float>(sub),
+                                        lanes[sub - first]);
+  }
+  Group best{first, INFINITY};
+  for (int sub = first; sub <= last; ++sub) {
+    const float* lane = lanes[sub - first];
+    const float scale = row_scale * static_cast<float>(sub);
+    const float error = ((lane[0] + lane[1]) + (lane[2] + lane[3])) * scale * scale;
+    best = error < best.error ? Group{sub, error} : best;
+  }
+  return best;
+}
+
+/// Sub-scales to seek among, in units of the one at which the largest magnitude meets the largest
+/// multiple.
+struct Reach {
+  float first, last;
+};
+/// On Gaussian groups the best lies here.
+constexpr Reach kBest{0.75f, 1.6f};
+/// Of most groups also here, which is enough to tell row scales apart.
+constexpr Reach kUsual{0.8f, 1.45f};
+
+Group search_sub(const NativeGrid& grid, const float* x, float largest, const float* weights,
+                 float row_scale, const Reach& reach) {
   if (!(largest > 0) || !(row_scale != 0)) return {grid.smallest_sub, 0.0f};
   const float center = std::min(largest / (reach_of(grid) * std::fabs(row_scale)), 1024.0f);
   const int least = std::max(grid.smallest_sub, 1);
-  const int first = std::clamp(static_cast<int>(0.75f * center), least, grid.largest_sub);
-  const int last = std::clamp(static_cast<int>(1.6f * center) + 1, first, grid.largest_sub);
-  Group best{first, group_error(levels, x, weights, row_scale * static_cast<float>(first))};
-  for (int sub = first + 1; sub <= last; ++sub) {
-    const float error = group_error(levels, x, weights, row_scale * static_cast<float>(sub));
-    if (error < best.error) best = {sub, error};
-  }
-  if (grid.smallest_sub == 0) {
+  const int first = std::clamp(static_cast<int>(reach.first * center), least, grid.largest_sub);
+  const int last = std::clamp(static_cast<int>(reach.last * center) + 1, first, grid.largest_sub);
+  const auto seek = weights == nullptr
+                        ? (grid.step == 1 ? best_between<false, true> : best_between<false, false>)
+                        : (grid.step == 1 ? best_between<true, true> : best_between<true, false>);
+  Group best = seek(Levels(grid), x, weights, row_scale, first, last);
+  // Without multiples the largest element alone is more than most groups lose.
+  if (grid.smallest_sub == 0 && (weights != nullptr || !(best.error < largest * largest))) {
     const float all = lane_sum<kGroupSize>(
         [&](int i) { return weights == nullptr ? x[i] * x[i] : weights[i] * x[i] * x[i]; });
     if (all <= best.error) best = {0, all};
@@ -101,7 +124,7 @@ std::array<std::int64_t, kComparedGroups + 1> compared_groups(const float* x, st
   }
   float largest = -1;
   for (std::int64_t group = 0; group < groups; ++group) {
-    const float here = largest_magnitude(x + group * kSubGroup);
+    const float here = largest_magnitude(x + group * kSubGroup, kSubGroup);
     if (here > largest) chosen[kComparedGroups] = group;
     largest = std::max(largest, here);
   }
@@ -173,23 +196,30 @@ void nearest_multiples(const NativeGrid& grid, const float* x, float inverse,
 
 int best_sub(const NativeGrid& grid, const float* x, const float* weights,
              float row_scale) noexcept {
-  return grid.has_subs() ? search_sub(grid, x, weights, row_scale).sub : 1;
+  if (!grid.has_subs()) return 1;
+  return search_sub(grid, x, largest_magnitude(x, kSubGroup), weights, row_scale, kBest).sub;
 }
 
 float search_row_scale(const NativeGrid& grid, const float* x, const float* block_weights,
                        std::int64_t n) noexcept {
   if (n == 0) return 0.0f;
   const auto groups = compared_groups(x, n / kSubGroup);
-  const float largest = largest_magnitude(x + groups.back() * kSubGroup);
+  const float largest = largest_magnitude(x + groups.back() * kSubGroup, kSubGroup);
   if (!(largest > kNegligible)) return 0.0f;
   const float whole = largest / (reach_of(grid) * static_cast<float>(grid.largest_sub));
   if (!grid.has_subs()) return whole;
+  std::array<float, kComparedGroups + 1> magnitude;
+  std::transform(groups.begin(), groups.end(), magnitude.begin(), [x](std::int64_t group) {
+    return largest_magnitude(x + group * kSubGroup, kSubGroup);
+  });
   float best = whole, least = INFINITY;
   for (const float reach : kReaches) {
     float error = 0;
-    for (const std::int64_t group : groups) {
-      error += block_weights[group / 4] *
-               search_sub(grid, x + group * kSubGroup, nullptr, whole * reach).error;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      error +=
+          block_weights[groups[i] / 4] *
+          search_sub(grid, x + groups[i] * kSubGroup, magnitude[i], nullptr, whole * reach, kUsual)
+              .error;
       if (!(error < least)) break;  // No group takes any of it away.
     }
     if (error < least) {

@@ -118,13 +118,17 @@ struct ToyTensor {
   std::vector<std::uint64_t> ne;
 };
 
-std::vector<ToyTensor> toy_tensors(std::uint64_t vocab) {
-  return {{"token_embd.weight", {256, vocab}}, {"blk.0.attn_norm.weight", {256}},
-          {"blk.0.attn_q.weight", {256, 256}}, {"blk.0.attn_k.weight", {256, 128}},
-          {"blk.0.attn_v.weight", {256, 128}}, {"blk.0.attn_output.weight", {256, 256}},
-          {"blk.0.ffn_norm.weight", {256}},    {"blk.0.ffn_gate.weight", {256, 512}},
-          {"blk.0.ffn_up.weight", {256, 512}}, {"blk.0.ffn_down.weight", {512, 256}},
-          {"output_norm.weight", {256}}};
+std::vector<ToyTensor> toy_tensors(const ToyModel& model) {
+  const auto vocab = static_cast<std::uint64_t>(model.vocab);
+  std::vector<ToyTensor> tensors{
+      {"token_embd.weight", {256, vocab}}, {"blk.0.attn_norm.weight", {256}},
+      {"blk.0.attn_q.weight", {256, 256}}, {"blk.0.attn_k.weight", {256, 128}},
+      {"blk.0.attn_v.weight", {256, 128}}, {"blk.0.attn_output.weight", {256, 256}},
+      {"blk.0.ffn_norm.weight", {256}},    {"blk.0.ffn_gate.weight", {256, 512}},
+      {"blk.0.ffn_up.weight", {256, 512}}, {"blk.0.ffn_down.weight", {512, 256}},
+      {"output_norm.weight", {256}}};
+  if (model.untied) tensors.push_back({"output.weight", {256, vocab}});
+  return tensors;
 }
 
 std::string toy_bytes(const ToyModel& model, const std::vector<std::uint64_t>& ne,
@@ -188,7 +192,7 @@ void write_toy_gguf(const std::string& path, const ToyModel& model) {
 
   std::vector<std::string> contents;
   std::uint32_t seed = 1;
-  for (ToyTensor& tensor : toy_tensors(static_cast<std::uint64_t>(model.vocab))) {
+  for (ToyTensor& tensor : toy_tensors(model)) {
     if (model.edit && !model.edit(tensor.name, tensor.ne)) continue;
     const Encoding encoding = tensor.ne.size() == 1 ? Encoding::kF32 : model.encoding;
     contents.push_back(toy_bytes(model, tensor.ne, encoding, seed++));
