@@ -67,6 +67,8 @@ const std::vector<TensorRule>& tensors() {
     mixture.gate = mixture.up = "layers.{}.block_sparse_moe.input_linear";
     mixture.down = "layers.{}.block_sparse_moe.output_linear";
     mixture.fused_gate_up = true;
+    mixture.newer_router = "layers.{}.block_sparse_moe.router";
+    mixture.newer_experts = "layers.{}.block_sparse_moe.experts";
     mixture.shared = "layers.{}.shared_mlp";
     std::vector<TensorRule> rules =
         sparse_decoder_tensors({}, mixture, mamba2_tensors("layers.{}.mamba", "!attention_layers"));
