@@ -16,8 +16,8 @@ const DecoderSpelling& spelling() {
     const std::vector<ConfigKey> own = {
         {"ffn_dim", "shared_intermediate_size", ""},
         {"expert_ffn_dim", "intermediate_size", ""},
-        {"n_experts", "num_local_experts", "", false, ConfigValue(std::int64_t{0})},
-        {"n_experts_used", "num_experts_per_tok", "", false, ConfigValue(std::int64_t{0})},
+        {"n_experts", "num_local_experts", "", false, ConfigValue(std::int64_t{8})},
+        {"n_experts_used", "num_experts_per_tok", "", false, ConfigValue(std::int64_t{2})},
         {"ssm.heads", "mamba_n_heads", ""},
         {"ssm.head_dim", "mamba_d_head", ""},
         {"ssm.state_dim", "mamba_d_state", ""},
