@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "formats/byte_reader.h"
 #include "formats/json.h"
@@ -18,10 +19,13 @@ using formats::Json;
 constexpr std::uint64_t kLargestConfig = 1u << 20;
 
 /// Settings of PEFT that change the mathematics and must be off.
-constexpr std::string_view kMustBeOff[] = {"use_qalora",        "use_bdlora",
-                                           "lora_bias",         "layer_replication",
-                                           "modules_to_save",   "alora_invocation_tokens",
-                                           "target_parameters", "trainable_token_indices"};
+constexpr std::string_view kMustBeOff[] = {"use_qalora",
+                                           "use_bdlora",
+                                           "lora_bias",
+                                           "layer_replication",
+                                           "modules_to_save",
+                                           "alora_invocation_tokens",
+                                           "trainable_token_indices"};
 
 constexpr std::string_view kMagnitude = ".lora_magnitude_vector", kFactors = ".ia3_l";
 
@@ -74,9 +78,9 @@ class PairedSource : public AdapterSource {
   }
   void add_vector(SourceTensor tensor) { vectors_.push_back(std::move(tensor)); }
 
-  /// Puts the halves together: B under name_of(module), with factor_of(module, rank).
-  template <class NameOf, class FactorOf>
-  Status finish(NameOf name_of, FactorOf factor_of) {
+  /// Puts the halves together: B under name_of(module), with scale_of(module).
+  template <class NameOf, class ScaleOf>
+  Status finish(NameOf name_of, ScaleOf scale_of) {
     std::vector<SourceTensor> tensors = std::move(vectors_);
     for (const auto& [module, a] : a_) {
       if (b_.find(module) == b_.end()) return half_missing(module, "B");
@@ -84,14 +88,14 @@ class PairedSource : public AdapterSource {
     for (auto& [module, b] : b_) {
       const auto a = a_.find(module);
       if (a == a_.end()) return half_missing(module, "A");
-      if (a->second.shape.size() != 2 || b.shape.size() != 2 || a->second.shape[0] != b.shape[1]) {
+      if (!is_pair(a->second, b)) {
         return Error(ErrorCode::kMismatch, "the two matrices of a pair have different ranks")
             .in_file(path_)
             .of(formats::quote(module));
       }
-      QUERN_TRY(factor, factor_of(module, b.shape[1]));
+      QUERN_TRY(scale, scale_of(module));
       b.name = name_of(module);
-      MatrixUpdate update{MatrixChange::kPair, module, a->second, std::nullopt, factor};
+      MatrixUpdate update{MatrixChange::kPair, module, a->second, std::nullopt, scale};
       if (const auto found = magnitudes_.find(module); found != magnitudes_.end()) {
         QUERN_CHECK(check_magnitude(module, found->second, b.shape[0]));
         update.magnitude = found->second;
@@ -119,6 +123,13 @@ class PairedSource : public AdapterSource {
   }
 
  private:
+  /// A `[rank, cols]` and B `[rows, rank]`, or as many of both (GGUF's experts).
+  static bool is_pair(const SourceTensor& a, const SourceTensor& b) {
+    const std::size_t dims = a.shape.size();
+    if ((dims != 2 && dims != 3) || b.shape.size() != dims) return false;
+    return a.shape[dims - 2] == b.shape[dims - 1] && (dims == 2 || a.shape[0] == b.shape[0]);
+  }
+
   Status check_magnitude(const std::string& module, const SourceTensor& tensor,
                          std::uint64_t rows) const {
     std::uint64_t count = tensor.shape.empty() ? 0 : 1;
@@ -143,8 +154,15 @@ class PairedSource : public AdapterSource {
   std::vector<SourceTensor> vectors_;
 };
 
-/// Whether PEFT's pattern `key` names `module`: the whole of it or its end. Regular expressions are
-/// refused when the configuration is read.
+/// PEFT's pattern without ".*\\." before a name, which says no more than that something may be
+/// there.
+std::string without_any_module(const std::string& key) {
+  constexpr std::string_view kAny = ".*\\.";
+  return key.starts_with(kAny) ? key.substr(kAny.size()) : key;
+}
+
+/// Whether PEFT's pattern `key` names `module`: the whole of it or its end. Other regular
+/// expressions are refused when the configuration is read.
 bool names_module(const std::string& key, const std::string& module) {
   return module == key || (module.size() > key.size() && module.ends_with("." + key));
 }
@@ -162,9 +180,17 @@ class PeftSource final : public PairedSource {
     if (settings_.is_object()) QUERN_CHECK(check_settings());
     for (const formats::SafeTensor& tensor : file_.tensors()) QUERN_CHECK(take(tensor));
     QUERN_CHECK(finish(
-        [](const std::string& module) { return module + ".weight"; },
-        [this](const std::string& module, std::uint64_t rank) { return factor_of(module, rank); }));
+        [this](const std::string& module) {
+          return parameters_.count(module) != 0 ? module : module + ".weight";
+        },
+        [this](const std::string& module) { return scale_of(module); }));
     return check_dora();
+  }
+
+  bool turns_parameters() const noexcept override {
+    // Versions write themselves since 0.18; 0.19 is the first that looks how a parameter is stored.
+    const std::string& version = settings_["peft_version"].string();
+    return version.empty() || version.starts_with("0.18.");
   }
 
  private:
@@ -190,7 +216,8 @@ class PeftSource final : public PairedSource {
     for (const char* patterns : {"rank_pattern", "alpha_pattern"}) {
       if (!settings_[patterns].is_object()) continue;
       for (const auto& [key, value] : settings_[patterns].items()) {
-        if (key.find_first_of("^$*+?()[]{}|\\") != std::string::npos || !value.is_number()) {
+        if (without_any_module(key).find_first_of("^$*+?()[]{}|\\") != std::string::npos ||
+            !value.is_number()) {
           return unsupported(patterns, key);
         }
       }
@@ -198,19 +225,17 @@ class PeftSource final : public PairedSource {
     return {};
   }
 
-  /// lora_alpha / r, or / √r (Kalajdzievski 2023, "rsLoRA", arXiv:2312.03732).
-  Result<float> factor_of(const std::string& module, std::uint64_t rank) const {
+  Result<PairScale> scale_of(const std::string& module) const {
     double alpha = settings_["lora_alpha"].number();
     for (const auto& [key, value] : settings_["alpha_pattern"].items()) {
-      if (names_module(key, module)) alpha = value.number();
+      if (names_module(without_any_module(key), module)) alpha = value.number();
     }
     if (!settings_["lora_alpha"].is_number() || !std::isfinite(alpha)) {
       return Error(ErrorCode::kMissing, "the adapter's configuration lacks its scale")
           .in_file(path_)
           .of("lora_alpha");
     }
-    const double size = static_cast<double>(rank);
-    return static_cast<float>(alpha / (settings_["use_rslora"].boolean() ? std::sqrt(size) : size));
+    return PairScale{alpha, settings_["use_rslora"].boolean()};
   }
 
   bool uses_dora() const { return settings_["use_dora"].boolean(); }
@@ -226,6 +251,40 @@ class PeftSource final : public PairedSource {
     return {};
   }
 
+  /// The parameters of `module` that the adapter targets, in the order in which PEFT wraps them:
+  /// that of the module's own list.
+  std::vector<std::string> targeted_parameters(const std::string& module) const {
+    std::set<std::string> names;
+    for (const Json& target : settings_["target_parameters"]) {
+      const std::string path(target.string());
+      const std::string name = path.substr(path.rfind('.') + 1);
+      if (names_module(path, module + "." + name)) names.insert(name);
+    }
+    std::vector<std::string> ordered;
+    for (const char* first : {"gate_up_proj", "down_proj"})
+      if (names.erase(first) != 0) ordered.emplace_back(first);
+    ordered.insert(ordered.end(), names.begin(), names.end());
+    return ordered;
+  }
+
+  /// What the tensors under `module` change: the module's weight, or a parameter of it
+  /// (`target_parameters`). Of several the first is wrapped by the second, and so its tensors lie
+  /// under "….base_layer".
+  Result<std::string> parameter_of(std::string module) {
+    constexpr std::string_view kWrapped = ".base_layer";
+    std::size_t depth = 0;
+    for (; module.ends_with(kWrapped); ++depth) module.resize(module.size() - kWrapped.size());
+    const std::vector<std::string> names = targeted_parameters(module);
+    if (names.empty() && depth == 0) return module;
+    const bool known = names.size() == 1 || (names.size() == 2 && names[1] == "down_proj");
+    if (!known || depth >= names.size())
+      return unsupported("target_parameters", formats::dump_json(settings_["target_parameters"]));
+    const std::string& name = names[names.size() - 1 - depth];
+    module += "." + name;
+    parameters_.insert(module);
+    return module;
+  }
+
   Status take(const formats::SafeTensor& tensor) {
     SourceTensor out;
     out.shape = tensor.shape;
@@ -239,7 +298,8 @@ class PeftSource final : public PairedSource {
       // "….lora_A.weight", or with the adapter's own name in between.
       const std::size_t at = name.find(is_b ? ".lora_B." : ".lora_A.");
       if (at == std::string::npos || !name.ends_with("weight")) continue;
-      add_half(name.substr(0, at), out, is_b);
+      QUERN_TRY(module, parameter_of(name.substr(0, at)));
+      add_half(module, out, is_b);
       return {};
     }
     // "….ia3_l"; "….lora_magnitude_vector", in older files with ".weight" behind it.
@@ -262,7 +322,8 @@ class PeftSource final : public PairedSource {
   }
 
   formats::SafetensorsFile file_;
-  Json settings_;  ///< Null for a file of vectors.
+  Json settings_;                     ///< Null for a file of vectors.
+  std::set<std::string> parameters_;  ///< Modules that are parameters.
 };
 
 /// An adapter of llama.cpp's: "<tensor>.lora_a", "<tensor>.lora_b".
@@ -294,9 +355,7 @@ class GgufAdapterSource final : public PairedSource {
       add_half(tensor.name.substr(0, tensor.name.size() - 7), tensor, is_b);
     }
     return finish([](const std::string& module) { return module; },
-                  [alpha](const std::string&, std::uint64_t rank) -> Result<float> {
-                    return static_cast<float>(alpha / static_cast<double>(rank));
-                  });
+                  [alpha](const std::string&) -> Result<PairScale> { return PairScale{alpha}; });
   }
 
  private:
@@ -304,6 +363,11 @@ class GgufAdapterSource final : public PairedSource {
 };
 
 }  // namespace
+
+float PairScale::of(std::uint64_t rank) const noexcept {
+  const double size = static_cast<double>(rank);
+  return static_cast<float>(alpha / (by_root ? std::sqrt(size) : size));
+}
 
 const MatrixUpdate* AdapterSource::update_of(const std::string& name) const noexcept {
   const auto found = std::find_if(updates_.begin(), updates_.end(),

@@ -17,22 +17,33 @@ namespace quern::convert {
 /// What is done with a matrix: a low-rank pair is added, or its input or output is scaled.
 enum class MatrixChange : std::uint8_t { kPair, kOutputScale, kInputScale };
 
+/// What a pair's products are multiplied by: alpha / rank, or alpha / √rank (Kalajdzievski 2023,
+/// "rsLoRA", arXiv:2312.03732).
+struct PairScale {
+  double alpha = 1;
+  bool by_root = false;
+  float of(std::uint64_t rank) const noexcept;
+};
+
 /// What the file has for one matrix beside the tensor that stands under its name.
 struct MatrixUpdate {
   MatrixChange change = MatrixChange::kPair;
   std::string module;                          ///< What the file calls the matrix, for errors.
   SourceTensor a = {};                         ///< Of a pair, `[rank, cols]`.
   std::optional<SourceTensor> magnitude = {};  ///< Of a pair with row norms (DoRA), `[rows]`.
-  float factor = 1;                            ///< B is multiplied by it.
+  PairScale scale = {};                        ///< Of a pair.
 };
 
 /// An adapter under the names of a base model's checkpoint: B `[rows, rank]` or factors `[rows, 1]`
 /// stand where the matrix would (factors of its input are `[1, cols]`), vectors where the base's
-/// do. So the base's rules find, slice and permute their rows.
+/// do. So the base's rules find, slice and permute their rows. Pairs of experts: expert_pairs.h.
 class AdapterSource : public SourceModel {
  public:
   /// \param name as find_matrices found it. \return null for a vector.
   const MatrixUpdate* update_of(const std::string& name) const noexcept;
+  /// Whether its writer took the last dimension of a parameter of experts for its output, even
+  /// where it is the input (PEFT before 0.19).
+  virtual bool turns_parameters() const noexcept { return false; }
 
  protected:
   std::vector<std::pair<std::string, MatrixUpdate>> updates_;  ///< By name of the matrix.

@@ -19,13 +19,16 @@ std::vector<float> floats_of(const TensorView& view) {
   const std::int64_t panels = (view.rows + quant::kPanelRows - 1) / quant::kPanelRows;
   const std::uint64_t stride =
       panel_bytes(*find_encoding(view.encoding), static_cast<std::uint64_t>(view.cols)).value_or(0);
-  std::vector<float> values(static_cast<std::size_t>(panels * quant::kPanelRows * view.cols));
-  for (std::int64_t panel = 0; panel < panels; ++panel) {
+  std::vector<float> values;
+  for (std::int64_t panel = 0; panel < view.batch * panels; ++panel) {
+    // The last panel of a matrix is filled up.
+    values.resize(static_cast<std::size_t>(panel / panels) * count +
+                  static_cast<std::size_t>((panel % panels + 1) * quant::kPanelRows * view.cols));
     quant::find_ops(view.encoding)
         ->dequantize_panel(view.data + static_cast<std::uint64_t>(panel) * stride, view.cols,
-                           values.data() + panel * quant::kPanelRows * view.cols);
+                           values.data() + values.size() - quant::kPanelRows * view.cols);
   }
-  values.resize(count);
+  values.resize(static_cast<std::size_t>(view.batch) * count);
   return values;
 }
 
@@ -40,6 +43,7 @@ class Baker {
     for (const auto& [name, view] : views_) take_vector(name, view);
     for (const graph::Node& node : graph_.nodes) {
       if (const auto* linear = std::get_if<graph::LinearOp>(&node.op)) take_matrix(*linear);
+      if (const auto* experts = std::get_if<graph::ExpertsOp>(&node.op)) take_experts(*experts);
     }
     for (const graph::Node& node : graph_.nodes) {
       const auto* embedding = std::get_if<graph::EmbeddingOp>(&node.op);
@@ -84,12 +88,25 @@ class Baker {
       const auto a = views_.find(graph::adapter_weight(matrix, place, false));
       const auto b = views_.find(graph::adapter_weight(matrix, place, true));
       if (a == views_.end() || b == views_.end()) break;
-      baked.pairs.push_back(
-          {floats_of(a->second), floats_of(b->second), static_cast<std::size_t>(a->second.rows)});
+      baked.pairs.push_back(pair_of(a->second, b->second));
     }
     const bool changed =
         !baked.row_factor.empty() || !baked.column_factor.empty() || !baked.pairs.empty();
     if (changed) tensors_[matrix] = std::move(baked);
+  }
+
+  static BakedPair pair_of(const TensorView& a, const TensorView& b) {
+    return {floats_of(a), floats_of(b), static_cast<std::size_t>(a.rows),
+            static_cast<std::size_t>(b.rows)};
+  }
+
+  void take_experts(const graph::ExpertsOp& op) {
+    for (const graph::ExpertPair& pair : op.pairs) {
+      const auto view = [&](graph::WeightId id) {
+        return graph_.weights[static_cast<std::size_t>(id)].view;
+      };
+      tensors_[name_of(op.matrix(pair.of))].pairs.push_back(pair_of(view(pair.a), view(pair.b)));
+    }
   }
 
   const graph::Graph& graph_;
@@ -109,9 +126,10 @@ void BakedTensor::apply(std::int64_t row, std::span<float> weights) const {
   for (std::size_t k = 0; k < weights.size() && !row_factor.empty(); ++k)
     weights[k] *= row_factor[at];
   for (const BakedPair& pair : pairs) {
+    const std::size_t first = at / pair.rows * pair.rank;
     for (std::size_t r = 0; r < pair.rank; ++r) {
       const float factor = pair.b[at * pair.rank + r];
-      const auto from = std::span(pair.a).subspan(r * weights.size(), weights.size());
+      const auto from = std::span(pair.a).subspan((first + r) * weights.size(), weights.size());
       for (std::size_t k = 0; k < weights.size(); ++k) weights[k] += factor * from[k];
     }
   }

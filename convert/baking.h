@@ -14,11 +14,13 @@
 
 namespace quern::convert {
 
-/// A low-rank pair that is added to a matrix.
+/// A low-rank pair that is added to a matrix, or one for each of several (experts), one behind the
+/// other.
 struct BakedPair {
   std::vector<float> a;  ///< `[rank, cols]`
   std::vector<float> b;  ///< `[rows, rank]`
   std::size_t rank = 0;
+  std::size_t rows = 0;  ///< Of one matrix.
 };
 
 /// What becomes of one tensor, in the canonical order of its rows:

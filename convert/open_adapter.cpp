@@ -9,6 +9,7 @@
 #include "base/guard.h"
 #include "convert/adapter_source.h"
 #include "convert/convert.h"
+#include "convert/expert_pairs.h"
 #include "convert/panel_encoder.h"
 #include "convert/row_norms.h"
 #include "convert/tensor_match.h"
@@ -31,6 +32,7 @@ struct AdapterTensor {
   std::int64_t rows, cols;
   bool is_matrix;
   std::vector<float> values;  ///< Row-major.
+  std::int64_t count = 1;     ///< Matrices, one behind the other.
 };
 
 /// The rows of a source matrix as the engine has them, times `factor`.
@@ -58,6 +60,7 @@ class AdapterMaker {
 
   Status add(const ExpectedTensor& expected) {
     const bool vector = expected.rule->role == Role::kVector;
+    if (expected.count != 1 && !vector) return add_experts(expected);
     // B has the matrix's rows, whichever way the checkpoint keeps the matrix itself.
     models::TensorRule rule = *expected.rule;
     if (!vector && rule.hf_transform == Transform::kTranspose) rule.hf_transform = Transform::kNone;
@@ -68,26 +71,24 @@ class AdapterMaker {
     if (found == nullptr) return {};
     const MatrixUpdate* update = source_.update_of(found->name);
     if (!vector && update == nullptr) return {};
-    if (expected.count != 1) {
-      return Error(ErrorCode::kUnsupported, "adapters of experts are not implemented")
-          .in_file(source_.path())
-          .of(formats::quote(found->name));
-    }
     if (!vector && update->change == MatrixChange::kInputScale)
       return add_input_scale(expected, *found, *update);
     if (!vector) part.cols = static_cast<std::int64_t>(found->shape[1]);
     QUERN_TRY(matrices, find_matrices(source_, part));
     used_.insert(found->name);
-    const MatrixJob job = job_of(part, matrices.front(), vector);
-    QUERN_TRY(change, make_change(source_transform(source_, rule, *found), Transform::kNone,
-                                  job.rows, source_.config()));
-    change.slice = source_slice(source_, part);
-    MatrixJob changed = job;
-    changed.change = change;
-    if (vector) return add_vector(expected.name, changed);
+    std::vector<MatrixJob> jobs;  // Several of a vector of experts' alone.
+    for (const SourceMatrix& matrix : matrices) {
+      MatrixJob job = job_of(part, matrix, vector);
+      QUERN_TRY(change, make_change(source_transform(source_, rule, *found), Transform::kNone,
+                                    job.rows, source_.config()));
+      job.change = change;
+      job.change.slice = source_slice(source_, part);
+      jobs.push_back(std::move(job));
+    }
+    if (vector) return add_vector(expected.name, jobs);
     return update->change == MatrixChange::kPair
-               ? add_pair(expected, changed, *update)
-               : add_vector(expected.name + std::string(graph::kOutputScale), changed);
+               ? add_pair(expected, jobs.front(), *update)
+               : add_vector(expected.name + std::string(graph::kOutputScale), jobs);
   }
 
   /// Errors: kMismatch for a tensor that changed nothing.
@@ -114,6 +115,17 @@ class AdapterMaker {
     return job;
   }
 
+  Status add_experts(const ExpectedTensor& expected) {
+    QUERN_TRY(pairs, read_expert_pairs(source_, expected));
+    if (!pairs) return {};
+    used_.insert(pairs->used.begin(), pairs->used.end());
+    tensors_.push_back({expected.name + std::string(runtime::kLoraA), pairs->rank, expected.cols,
+                        true, std::move(pairs->a), expected.count});
+    tensors_.push_back({expected.name + std::string(runtime::kLoraB), expected.rows, pairs->rank,
+                        true, std::move(pairs->b), expected.count});
+    return {};
+  }
+
   /// Factors of the input: no rule moves a matrix's columns.
   Status add_input_scale(const ExpectedTensor& expected, const SourceTensor& tensor,
                          const MatrixUpdate& update) {
@@ -122,7 +134,7 @@ class AdapterMaker {
       return other_model(update, expected.cols, tensor.shape[1]);
     used_.insert(tensor.name);
     return add_vector(expected.name + std::string(graph::kInputScale),
-                      column_job(update, tensor, expected.cols));
+                      {{column_job(update, tensor, expected.cols)}});
   }
 
   Error other_model(const MatrixUpdate& update, std::int64_t want, std::uint64_t got) const {
@@ -153,10 +165,16 @@ class AdapterMaker {
     return job;
   }
 
-  Status add_vector(const std::string& name, const MatrixJob& job) {
-    AdapterTensor out{name, 1, job.rows, false, {}};
-    QUERN_CHECK(read_rows(job, 1.0F, out));
-    tensors_.push_back(std::move(out));
+  /// The jobs' rows one behind the other.
+  Status add_vector(const std::string& name, const std::vector<MatrixJob>& jobs) {
+    AdapterTensor all{name, 1, 0, false, {}};
+    for (const MatrixJob& job : jobs) {
+      AdapterTensor part{name, 1, job.rows, false, {}};
+      QUERN_CHECK(read_rows(job, 1.0F, part));
+      all.cols += part.cols;
+      all.values.insert(all.values.end(), part.values.begin(), part.values.end());
+    }
+    tensors_.push_back(std::move(all));
     return {};
   }
 
@@ -165,7 +183,7 @@ class AdapterMaker {
       return other_model(pair, expected.cols, pair.a.shape[1]);
     if (!pair.a.encoding) return unreadable(pair, pair.a);
     AdapterTensor b{expected.name + std::string(runtime::kLoraB), job.rows, job.cols, true, {}};
-    QUERN_CHECK(read_rows(job, pair.factor, b));
+    QUERN_CHECK(read_rows(job, pair.scale.of(static_cast<std::uint64_t>(job.cols)), b));
     MatrixJob first;
     first.name = pair.module;
     first.source = &pair.a;
@@ -218,13 +236,14 @@ std::vector<std::byte> packed(const AdapterTensor& tensor) {
   const std::uint64_t stride =
       panel_bytes(info, static_cast<std::uint64_t>(tensor.cols)).value_or(0);
   const std::int64_t panels = (tensor.rows + quant::kPanelRows - 1) / quant::kPanelRows;
-  std::vector<std::byte> bytes(static_cast<std::size_t>(panels) * stride);
-  for (std::int64_t panel = 0; panel < panels; ++panel) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(tensor.count * panels) * stride);
+  for (std::int64_t panel = 0; panel < tensor.count * panels; ++panel) {
     const std::byte* rows[quant::kPanelRows] = {};
+    const std::int64_t first = panel / panels * tensor.rows;
     for (std::int64_t r = 0; r < quant::kPanelRows; ++r) {
-      const std::int64_t row = panel * quant::kPanelRows + r;
+      const std::int64_t row = panel % panels * quant::kPanelRows + r;
       if (row < tensor.rows) {
-        rows[r] = values + static_cast<std::size_t>(row * tensor.cols) * sizeof(float);
+        rows[r] = values + static_cast<std::size_t>((first + row) * tensor.cols) * sizeof(float);
       }
     }
     quant::find_ops(Encoding::kF32)
@@ -243,6 +262,7 @@ Result<formats::MemoryImage> write_container(const std::vector<AdapterTensor>& t
   QUERN_TRY(writer, formats::QuernWriter::to_sink(sink, formats::dump_json(config)));
   for (const AdapterTensor& tensor : tensors) {
     std::vector<std::uint64_t> dims;
+    if (tensor.count > 1) dims.push_back(static_cast<std::uint64_t>(tensor.count));
     if (tensor.is_matrix) dims.push_back(static_cast<std::uint64_t>(tensor.rows));
     dims.push_back(static_cast<std::uint64_t>(tensor.cols));
     QUERN_CHECK(writer.declare_tensor(tensor.name, Encoding::kF32,

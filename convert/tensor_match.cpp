@@ -178,9 +178,12 @@ models::RowRuns source_slice(const SourceModel& source, const ExpectedTensor& ex
   return expected.hf_rows;
 }
 
-const SourceTensor* find_tensor(const SourceModel& source, const ExpectedTensor& expected) {
-  bool stacked = true;
-  return find_source(source, expected, 0, stacked);
+const SourceTensor* find_tensor(const SourceModel& source, const ExpectedTensor& expected,
+                                std::int64_t part, bool* stacked) {
+  bool all = true;
+  const SourceTensor* found = find_source(source, expected, part, all);
+  if (stacked != nullptr) *stacked = all;
+  return found;
 }
 
 Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,

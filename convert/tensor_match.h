@@ -20,9 +20,11 @@ struct SourceMatrix {
   std::int64_t rows;                  ///< Of the source matrix, before any slice.
 };
 
-/// The first tensor that `expected` may be made from, whatever its shape; nullptr where there is
-/// none.
-const SourceTensor* find_tensor(const SourceModel& source, const models::ExpectedTensor& expected);
+/// The tensor that part `part` of `expected` may be made from, whatever its shape; nullptr where
+/// there is none.
+/// \param stacked if not null: whether it holds all parts.
+const SourceTensor* find_tensor(const SourceModel& source, const models::ExpectedTensor& expected,
+                                std::int64_t part = 0, bool* stacked = nullptr);
 
 /// Finds the sources of all `expected.count` matrices and checks their shapes and types. Empty
 /// where an optional tensor is absent.

@@ -2,11 +2,11 @@
 /// Adapters: small files that change what a model's matrices and vectors do.
 ///
 /// A low-rank pair adds (x·Aᵀ)·Bᵀ to the product of a matrix (Hu et al. 2021, "LoRA",
-/// arXiv:2106.09685), and may come with a factor for every row of the matrix (Liu et al. 2024,
-/// "DoRA", arXiv:2402.09353); factors alone scale what a matrix takes or gives (Liu et al. 2022,
-/// "IA3", arXiv:2205.05638); a vector takes the place of one of the model's (Ben Zaken et al. 2021,
-/// "BitFit", arXiv:2106.10199). The model's weights are shared and stay as they are, quantized or
-/// not.
+/// arXiv:2106.09685), one for every expert to those of a mixture's experts; the pair of a single
+/// matrix may come with a factor for every row of it (Liu et al. 2024, "DoRA", arXiv:2402.09353).
+/// Factors alone scale what a matrix takes or gives (Liu et al. 2022, "IA3", arXiv:2205.05638); a
+/// vector takes the place of one of the model's (Ben Zaken et al. 2021, "BitFit",
+/// arXiv:2106.10199). The model's weights are shared and stay as they are, quantized or not.
 #pragma once
 
 #include <cstddef>

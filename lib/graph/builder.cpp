@@ -91,10 +91,12 @@ WeightId GraphBuilder::vector(std::string_view name, std::int64_t n, bool option
   return weight(name, 1, 1, n, optional, true);
 }
 
-bool GraphBuilder::has(std::string_view name) {
+quant::TensorView GraphBuilder::find(std::string_view name) {
   const auto found = lookup_(name, true);
-  return found.ok() && !found->empty();
+  return found.ok() ? *found : quant::TensorView{};
 }
+
+bool GraphBuilder::has(std::string_view name) { return !find(name).empty(); }
 
 StateId GraphBuilder::kv_state(const KvState& state) {
   graph_.states.push_back(state);
@@ -135,10 +137,6 @@ ValueId GraphBuilder::linear(ValueId x, WeightId weight_id, std::string_view nam
                              ValueId residual) {
   if (!status_.ok()) return kNone;
   const std::string matrix = graph_.weights[static_cast<std::size_t>(weight_id)].name;
-  const auto find = [&](const std::string& of) {
-    const auto found = lookup_(of, true);
-    return found.ok() ? *found : quant::TensorView{};
-  };
   const auto scaled = [&](ValueId value, std::string_view kind) -> ValueId {
     const std::string of = matrix + std::string(kind);
     const quant::TensorView factor = find(of);
@@ -215,8 +213,19 @@ ValueId GraphBuilder::glu(ValueId gate, ValueId up, Activation kind, std::string
   return append(GluOp{gate, up, kind}, name);
 }
 ValueId GraphBuilder::route(const RouteOp& op, std::string_view name) { return append(op, name); }
-ValueId GraphBuilder::experts(const ExpertsOp& op, std::string_view name) {
-  return append(op, name);
+ValueId GraphBuilder::experts(ExpertsOp op, std::string_view name) {
+  if (!status_.ok()) return kNone;
+  for (const auto of : {ExpertPair::Of::kGate, ExpertPair::Of::kUp, ExpertPair::Of::kDown}) {
+    const std::string matrix = graph_.weights[static_cast<std::size_t>(op.matrix(of))].name;
+    for (std::size_t place = 0;; ++place) {
+      const std::string of_a = adapter_weight(matrix, place, false);
+      const std::string of_b = adapter_weight(matrix, place, true);
+      const quant::TensorView a = find(of_a), b = find(of_b);
+      if (a.empty() || b.empty()) break;
+      op.pairs.push_back({of, add_weight(of_a, a), add_weight(of_b, b)});
+    }
+  }
+  return append(std::move(op), name);
 }
 ValueId GraphBuilder::scale_rows(ValueId x, ValueId factor, std::string_view name) {
   return append(ScaleRowsOp{x, factor}, name);

@@ -69,7 +69,8 @@ class GraphBuilder {
   ValueId pool(ValueId x, Pooling pooling, std::string_view name);
   ValueId glu(ValueId gate, ValueId up, Activation activation, std::string_view name);
   ValueId route(const RouteOp& op, std::string_view name);
-  ValueId experts(const ExpertsOp& op, std::string_view name);
+  /// With the low-rank pairs that the lookup has for the three weights.
+  ValueId experts(ExpertsOp op, std::string_view name);
   ValueId scale_rows(ValueId x, ValueId factor, std::string_view name);
   ValueId activation(ValueId x, Activation activation, std::string_view name);
   ValueId add(ValueId a, ValueId b, std::string_view name);
@@ -100,6 +101,8 @@ class GraphBuilder {
   StateId rolling_state(std::int64_t floats);
   WeightId weight(std::string_view name, std::int64_t count, std::int64_t rows, std::int64_t cols,
                   bool optional, bool vector);
+  /// An empty view where there is none.
+  quant::TensorView find(std::string_view name);
   WeightId add_weight(std::string_view name, const quant::TensorView& view);
   /// Checks the op against its row of the shape rules and appends it.
   ValueId append(Op op, std::string_view name);

@@ -222,6 +222,13 @@ struct RouteOp {
   std::int64_t n_groups = 1, n_used_groups = 1;
   bool group_by_two = false;  ///< A group counts as its best two together, else as its best.
 };
+/// A low-rank pair for every expert: B[e]·(A[e]·x) is added to the product of one of an expert's
+/// matrices. a: n_experts matrices `[rank, cols]`, b `[rows, rank]`.
+struct ExpertPair {
+  enum class Of : std::uint8_t { kGate, kUp, kDown };
+  Of of;
+  WeightId a, b;
+};
 /// out = Σ weight · down[e](f(gate[e]·x) · up[e]·x) over the experts e that `route` chose for the
 /// row. gate, up: n_experts matrices `[ffn_dim, dim]`, down `[dim, ffn_dim]`; biases
 /// `[n_experts, …]`. With a `limit` (gpt-oss) gate and up are clamped to it and the product is
@@ -232,6 +239,11 @@ struct ExpertsOp {
   Activation activation = Activation::kSilu;
   WeightId gate_bias = kNone, up_bias = kNone, down_bias = kNone;
   float limit = 0.0F, alpha = 1.0F;
+  std::vector<ExpertPair> pairs = {};  ///< Of adapters, added in this order.
+
+  WeightId matrix(ExpertPair::Of of) const noexcept {
+    return of == ExpertPair::Of::kGate ? gate : of == ExpertPair::Of::kUp ? up : down;
+  }
 };
 /// out[t] = factor[t] · x[t]; factor `[T, 1]`.
 struct ScaleRowsOp {

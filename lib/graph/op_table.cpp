@@ -253,6 +253,15 @@ Status check_expert_bias(const char* what, WeightId bias, const quant::TensorVie
   return same("experts", what, w.batch * w.rows, weight(graph, bias).cols);
 }
 
+Status check_expert_pair(const ExpertPair& pair, const quant::TensorView& w, const Graph& graph) {
+  const auto &a = weight(graph, pair.a), &b = weight(graph, pair.b);
+  QUERN_CHECK(same("experts", "experts of a pair's A", w.batch, a.batch));
+  QUERN_CHECK(same("experts", "experts of a pair's B", w.batch, b.batch));
+  QUERN_CHECK(same("experts", "columns of a pair's A", w.cols, a.cols));
+  QUERN_CHECK(same("experts", "rows of a pair's B", w.rows, b.rows));
+  return same("experts", "rank of a pair", a.rows, b.cols);
+}
+
 std::vector<ValueId> inputs(const ExpertsOp& op) { return {op.x, op.route}; }
 Result<Value> infer(const ExpertsOp& op, const Graph& graph) {
   const Value& x = value(graph, op.x);
@@ -268,6 +277,8 @@ Result<Value> infer(const ExpertsOp& op, const Graph& graph) {
   QUERN_CHECK(check_expert_bias("bias of gate", op.gate_bias, gate, graph));
   QUERN_CHECK(check_expert_bias("bias of up", op.up_bias, up, graph));
   QUERN_CHECK(check_expert_bias("bias of down", op.down_bias, down, graph));
+  for (const ExpertPair& pair : op.pairs)
+    QUERN_CHECK(check_expert_pair(pair, weight(graph, op.matrix(pair.of)), graph));
   return shaped(x, x.cols);
 }
 

@@ -73,6 +73,10 @@ struct WeightsOf {
   void operator()(const ExpertsOp& op) const {
     for (const WeightId id : {op.gate, op.gate_bias, op.up, op.up_bias, op.down, op.down_bias})
       append_weight(text, graph, id);
+    for (const ExpertPair& pair : op.pairs) {
+      append_weight(text, graph, pair.a);
+      append_weight(text, graph, pair.b);
+    }
   }
   void operator()(const ScaleColumnsOp& op) const { append_weight(text, graph, op.weight); }
   void operator()(const CausalConvOp& op) const {

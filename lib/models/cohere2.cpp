@@ -10,7 +10,8 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "cohere2";
-constexpr std::int64_t kPattern = 4;  // Every fourth layer is full.
+constexpr std::int64_t kPattern = 4;    // Every fourth layer is full.
+constexpr std::int64_t kWindow = 4096;  // Where a configuration is silent.
 
 const DecoderSpelling& spelling() {
   static const DecoderSpelling kSpelling{
@@ -28,7 +29,7 @@ const DecoderSpelling& spelling() {
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
   QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
-  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config));
+  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config, kWindow));
   config.set("architecture", std::string("cohere2"));
   return config;
 }

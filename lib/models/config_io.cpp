@@ -173,6 +173,23 @@ Status set_kv_group(Config& config) {
   return {};
 }
 
+Result<double> optional_number(const Config& source, std::string_view key, double absent) {
+  return source.number_or(key, source.find(key) != nullptr ? 0.0 : absent);
+}
+
+Result<std::int64_t> optional_integer(const Config& source, std::string_view key,
+                                      std::int64_t absent) {
+  return source.integer_or(key, source.find(key) != nullptr ? 0 : absent);
+}
+
+bool is_class(const Config& source, std::string_view prefix) {
+  for (const ConfigValue& value : source.list("architectures")) {
+    const auto* name = std::get_if<std::string>(&value);
+    if (name != nullptr && name->starts_with(prefix)) return true;
+  }
+  return false;
+}
+
 Status expect_value(const Config& source, std::string_view key, const ConfigValue& only) {
   const ConfigValue* value = source.find(key);
   if (value == nullptr || value->is_null() || *value == only) return {};

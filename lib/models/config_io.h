@@ -45,6 +45,15 @@ Result<graph::Activation> parse_activation(const std::string& canonical);
 /// Sets `kv_group`, the number of query heads per KV head, for fused projections.
 Status set_kv_group(Config& config);
 
+/// A number that may be none: 0 where it is null, `absent` where the configuration does not have
+/// the key, which is what transformers' class takes then.
+Result<double> optional_number(const Config& source, std::string_view key, double absent);
+Result<std::int64_t> optional_integer(const Config& source, std::string_view key,
+                                      std::int64_t absent);
+
+/// Whether the configuration names a class that begins so.
+bool is_class(const Config& source, std::string_view prefix);
+
 /// Names, where `key` is set, a value other than `only` in a kUnsupported error.
 Status expect_value(const Config& source, std::string_view key, const ConfigValue& only);
 

@@ -16,6 +16,7 @@ Result<Config> read_config(const Config& source, SourceKind) {
         .want("greedy or group_limited_greedy")
         .got(method);
   }
+  QUERN_CHECK(refuse(source, "mlp_bias", "biases of the shared experts are not implemented"));
   config.set("normalise_experts", false);  // V2 ignores the key.
   if (method == "group_limited_greedy") {
     QUERN_TRY(groups, source.integer("n_group"));

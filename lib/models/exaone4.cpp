@@ -10,12 +10,13 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "exaone4";
-constexpr std::int64_t kPattern = 4;  // Every fourth layer is full.
+constexpr std::int64_t kPattern = 4;    // Every fourth layer is full.
+constexpr std::int64_t kWindow = 4096;  // Where a configuration is silent.
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, {kGguf}));
   QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
-  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config));
+  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config, kWindow));
   config.set("architecture", std::string("exaone4"));
   return config;
 }

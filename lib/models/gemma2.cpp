@@ -12,7 +12,8 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "gemma2";
-constexpr std::int64_t kPattern = 2;  // Every second layer is full.
+constexpr std::int64_t kPattern = 2;    // Every second layer is full.
+constexpr std::int64_t kWindow = 4096;  // Where a configuration is silent.
 constexpr std::int64_t kLayersOf27B = 46;
 
 const DecoderSpelling& spelling() {
@@ -20,11 +21,21 @@ const DecoderSpelling& spelling() {
       kGguf,
       "gelu_tanh",
       "hidden_activation",
-      {{"attention_softcap", "attn_logit_softcapping", "attn_logit_softcapping", false},
-       {"logit_softcap", "final_logit_softcapping", "final_logit_softcapping", false},
+      {{"attention_softcap", "", "attn_logit_softcapping", false},
+       {"logit_softcap", "", "final_logit_softcapping", false},
        {"bias.qkv", "attention_bias", "", false, ConfigValue(false)},
        {"bias.wo", "attention_bias", "", false, ConfigValue(false)}}};
   return kSpelling;
+}
+
+/// Both sources of a configuration mean these where they are silent; null is no cap.
+Status read_softcaps(const Config& source, SourceKind kind, Config& config) {
+  const std::string prefix = kind == SourceKind::kGguf ? std::string(kGguf) + "." : "";
+  QUERN_TRY(attention, optional_number(source, prefix + "attn_logit_softcapping", 50.0));
+  QUERN_TRY(logits, optional_number(source, prefix + "final_logit_softcapping", 30.0));
+  config.set("attention_softcap", attention);
+  config.set("logit_softcap", logits);
+  return {};
 }
 
 /// The width whose root divides the scores.
@@ -39,7 +50,8 @@ Result<double> score_width(const Config& source, SourceKind kind, const Config& 
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
   QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
-  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config));
+  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config, kWindow));
+  QUERN_CHECK(read_softcaps(source, kind, config));
   QUERN_CHECK(refuse(source, "use_bidirectional_attention",
                      "bidirectional attention is not implemented for Gemma 2"));
   QUERN_TRY(width, score_width(source, kind, config));

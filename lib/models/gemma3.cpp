@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view kGguf = "gemma3";
 const DecoderSpelling kSpelling{kGguf, "gelu_tanh", "hidden_activation"};
 constexpr std::int64_t kDefaultPattern = 6;  // Every sixth layer is full.
+constexpr std::int64_t kDefaultWindow = 4096;
 constexpr double kDefaultTheta = 1000000.0;
 constexpr double kDefaultLocalTheta = 10000.0;
 constexpr std::int64_t kLayersOf27B = 62;
@@ -23,6 +24,8 @@ Status read_hf(const Config& source, Config& config) {
   QUERN_TRY(old_local, source.number_or("rope_local_base_freq", kDefaultLocalTheta));
   QUERN_TRY(local, source.number_or("rope_parameters.sliding_attention.rope_theta", old_local));
   config.set("rope.local_theta", local);
+  QUERN_CHECK(
+      expect_value(source, "rope_parameters.sliding_attention.rope_type", std::string("default")));
   QUERN_TRY(scalar, source.number("query_pre_attn_scalar"));
   if (!(scalar > 0))
     return Error(ErrorCode::kOutOfRange, "a scale is not positive").of("query_pre_attn_scalar");
@@ -54,7 +57,7 @@ Status read_gguf(const Config& source, Config& config) {
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, kSpelling));
   QUERN_CHECK(read_rope(source, kind, {kGguf, "full_attention", kDefaultTheta}, config));
-  QUERN_CHECK(read_windows(source, kind, kGguf, kDefaultPattern, config));
+  QUERN_CHECK(read_windows(source, kind, kGguf, kDefaultPattern, config, kDefaultWindow));
   QUERN_CHECK(kind == SourceKind::kHuggingFace ? read_hf(source, config)
                                                : read_gguf(source, config));
   config.set("architecture", std::string("gemma3"));

@@ -9,7 +9,8 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "gpt-oss";
-constexpr std::int64_t kPattern = 2;  // Every second layer is full.
+constexpr std::int64_t kPattern = 2;   // Every second layer is full.
+constexpr std::int64_t kWindow = 128;  // Where a configuration is silent.
 
 const DecoderSpelling& spelling() {
   static const DecoderSpelling kSpelling{
@@ -26,14 +27,28 @@ const DecoderSpelling& spelling() {
   return kSpelling;
 }
 
-Result<Config> read_config(const Config& source, SourceKind kind) {
+/// What a configuration without any scaling means.
+void set_default_scaling(Config& source) {
+  const std::string prefix = "rope_parameters.";
+  for (const char* key : {"rope_scaling.factor", "rope_scaling.type", "rope_scaling.rope_type",
+                          "rope_parameters.rope_theta", "rope_parameters.rope_type"})
+    if (source.has(key)) return;
+  source.set(prefix + "rope_type", std::string("yarn"));
+  source.set(prefix + "factor", 32.0);
+  source.set(prefix + "original_max_position_embeddings", 4096.0);
+  source.set(prefix + "truncate", false);
+}
+
+Result<Config> read_config(const Config& given, SourceKind kind) {
+  Config source = given;
+  if (kind == SourceKind::kHuggingFace) set_default_scaling(source);
   QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
   QUERN_CHECK(expect_value(source, "hidden_act", std::string("silu")));
   QUERN_CHECK(expect_value(source, "quantization_config.quant_method", std::string("mxfp4")));
   QUERN_CHECK(read_rope(source, kind, {kGguf, "", 150000.0}, config));
   // GGUF does not say that this model's bounds are not rounded.
   if (kind == SourceKind::kGguf) config.set("rope.truncate", false);
-  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config));
+  QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config, kWindow));
   if (!config.has("expert_ffn_dim")) config.set("expert_ffn_dim", *config.find("ffn_dim"));
   config.set("architecture", std::string("gpt_oss"));
   return config;

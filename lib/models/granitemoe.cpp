@@ -41,6 +41,8 @@ const std::vector<TensorRule>& tensors() {
     mixture.gate = mixture.up = "layers.{}.block_sparse_moe.input_linear";
     mixture.down = "layers.{}.block_sparse_moe.output_linear";
     mixture.fused_gate_up = true;
+    mixture.newer_router = "layers.{}.block_sparse_moe.router";
+    mixture.newer_experts = "layers.{}.block_sparse_moe.experts";
     return decoder_tensors(
         {.w_gate = "", .w_up = "", .w_down = "", .gguf_qk = Transform::kRopeRows},
         mixture_tensors(mixture));

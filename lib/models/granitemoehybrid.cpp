@@ -16,8 +16,8 @@ const DecoderSpelling& spelling() {
     const std::vector<ConfigKey> own = {
         {"ffn_dim", "shared_intermediate_size", ""},
         {"expert_ffn_dim", "intermediate_size", ""},
-        {"n_experts", "num_local_experts", "", false, ConfigValue(std::int64_t{0})},
-        {"n_experts_used", "num_experts_per_tok", "", false, ConfigValue(std::int64_t{0})},
+        {"n_experts", "num_local_experts", "", false, ConfigValue(std::int64_t{8})},
+        {"n_experts_used", "num_experts_per_tok", "", false, ConfigValue(std::int64_t{2})},
         {"ssm.heads", "mamba_n_heads", ""},
         {"ssm.head_dim", "mamba_d_head", ""},
         {"ssm.state_dim", "mamba_d_state", ""},
@@ -67,6 +67,8 @@ const std::vector<TensorRule>& tensors() {
     mixture.gate = mixture.up = "layers.{}.block_sparse_moe.input_linear";
     mixture.down = "layers.{}.block_sparse_moe.output_linear";
     mixture.fused_gate_up = true;
+    mixture.newer_router = "layers.{}.block_sparse_moe.router";
+    mixture.newer_experts = "layers.{}.block_sparse_moe.experts";
     mixture.shared = "layers.{}.shared_mlp";
     std::vector<TensorRule> rules =
         sparse_decoder_tensors({}, mixture, mamba2_tensors("layers.{}.mamba", "!attention_layers"));

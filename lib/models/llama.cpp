@@ -9,13 +9,17 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "llama";
+constexpr std::int64_t kMistralWindow = 4096;  // Where a configuration is silent.
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, {kGguf}));
   QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
   const bool hf = kind == SourceKind::kHuggingFace;
-  QUERN_TRY(window, source.integer_or(hf ? "sliding_window" : "llama.attention.sliding_window", 0));
-  if (window > 0) config.set("window", window);
+  const std::int64_t absent = hf && is_class(source, "Mistral") ? kMistralWindow : 0;
+  QUERN_TRY(window, optional_integer(
+                        source, hf ? "sliding_window" : "llama.attention.sliding_window", absent));
+  // The class of Llama has no windows, whatever its configuration says.
+  if (window > 0 && !(hf && is_class(source, "Llama"))) config.set("window", window);
   config.set("architecture", std::string("llama"));
   return config;
 }

@@ -41,6 +41,8 @@ const std::vector<TensorRule>& tensors() {
     mixture.gate = "layers.{}.block_sparse_moe.experts.{e}.w1";
     mixture.up = "layers.{}.block_sparse_moe.experts.{e}.w3";
     mixture.down = "layers.{}.block_sparse_moe.experts.{e}.w2";
+    mixture.newer_router = "layers.{}.mlp.gate";
+    mixture.newer_experts = "layers.{}.mlp.experts";
     return decoder_tensors(
         {.w_gate = "", .w_up = "", .w_down = "", .gguf_qk = Transform::kRopeRows},
         mixture_tensors(mixture));

@@ -74,6 +74,14 @@ std::vector<TensorRule> mixture_tensors(const MixtureTable& table) {
   }
   rules.push_back(experts_rule("layers.{}.experts_down", table.down, "blk.{}.ffn_down_exps.weight",
                                "dim", "expert_ffn_dim"));
+  if (!table.newer_router.empty()) rules[0].hf.push_back(table.newer_router + ".weight");
+  if (!table.newer_experts.empty()) {
+    const bool fused = table.fused_gate_up;
+    rules[1].hf.push_back(table.newer_experts +
+                          (fused ? ".gate_up_proj" : ".{e}.gate_proj.weight"));
+    rules[2].hf.push_back(table.newer_experts + (fused ? ".gate_up_proj" : ".{e}.up_proj.weight"));
+    rules[3].hf.push_back(table.newer_experts + (fused ? ".down_proj" : ".{e}.down_proj.weight"));
+  }
   if (table.shared.empty()) return rules;
   rules.push_back(shared_rule("layers.{}.shared_gate", table.shared + ".gate_proj",
                               "blk.{}.ffn_gate_shexp.weight", "shared_ffn_dim", "dim"));

@@ -28,6 +28,9 @@ struct MixtureTable {
   std::string shared = "";  ///< Stem of the shared expert's "gate_proj" and so on; empty: none.
   std::string shared_gate = "";  ///< Empty: the shared expert counts in full.
   bool fused_gate_up = false;    ///< Gate rows, then up rows, under the name of `up`.
+  /// What transformers 5 calls the router and the module over the experts, where that is another
+  /// name: adapters made with it use them. Empty: the same.
+  std::string newer_router = "", newer_experts = "";
 };
 std::vector<TensorRule> mixture_tensors(const MixtureTable& table);
 

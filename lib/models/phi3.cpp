@@ -10,6 +10,7 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "phi3";
+constexpr std::int64_t kOriginalLength = 4096;  // Where a configuration is silent.
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, {kGguf}));
@@ -20,6 +21,8 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
     QUERN_TRY(type, source.string_or(key, ""));
     if (type == "yarn") meant.set(key, std::string("longrope"));
   }
+  if (!source.has("original_max_position_embeddings"))
+    meant.set("original_max_position_embeddings", kOriginalLength);
   QUERN_CHECK(read_rope(meant, kind, {kGguf}, config));
   QUERN_CHECK(read_windows(source, kind, kGguf, 0, config));
   config.set("architecture", std::string("phi3"));

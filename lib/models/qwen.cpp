@@ -7,14 +7,17 @@
 namespace quern::models {
 namespace {
 
+// Where a configuration is silent.
+constexpr std::int64_t kWindow = 4096, kWindowLayers = 28;
+
 Status read_window(const Config& source, Config& config) {
   QUERN_TRY(use_window, source.boolean_or("use_sliding_window", false));
-  QUERN_TRY(window, source.integer_or("sliding_window", 0));
+  QUERN_TRY(window, optional_integer(source, "sliding_window", kWindow));
   if (!use_window || window <= 0) return {};
   QUERN_CHECK(read_layer_types(source, window, config));
   if (config.has("layer_windows")) return {};
   QUERN_TRY(n_layers, config.integer("n_layers"));
-  QUERN_TRY(first, source.integer_or("max_window_layers", n_layers));
+  QUERN_TRY(first, source.integer_or("max_window_layers", kWindowLayers));
   if (n_layers < 1 || n_layers > 4096) return {};  // Refused where dimensions are checked.
   ConfigList windows;
   for (std::int64_t layer = 0; layer < n_layers; ++layer) {
@@ -52,12 +55,12 @@ Result<Config> write_gguf_qwen_config(const Config& config, std::string_view ggu
 Status read_qwen_moe_windows(const Config& source, SourceKind kind, bool alternating,
                              Config& config) {
   QUERN_TRY(use_window, source.boolean_or("use_sliding_window", false));
-  QUERN_TRY(window, source.integer_or("sliding_window", 0));
+  QUERN_TRY(window, optional_integer(source, "sliding_window", kWindow));
   if (kind == SourceKind::kGguf || !use_window || window <= 0) return {};
   QUERN_CHECK(read_layer_types(source, window, config));
   QUERN_TRY(n_layers, config.integer("n_layers"));
   if (config.has("layer_windows") || n_layers < 1 || n_layers > 4096) return {};
-  QUERN_TRY(last, source.integer_or("max_window_layers", 28));
+  QUERN_TRY(last, source.integer_or("max_window_layers", kWindowLayers));
   ConfigList windows;
   for (std::int64_t i = 0; i < n_layers; ++i) {
     const bool slides = !alternating || (i % 2 == 0 && i < last);

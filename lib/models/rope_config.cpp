@@ -32,11 +32,13 @@ constexpr std::array<ScalingKey, 8> kScalingKeys = {{
 }};
 
 /// Where Hugging Face keeps the scaling values: rope_parameters.<section>., rope_parameters. or
-/// rope_scaling.
+/// rope_scaling., which transformers takes where a configuration has both.
 std::string scaling_prefix(const Config& source, std::string_view section) {
   const std::string nested = "rope_parameters." + std::string(section) + ".";
   if (!section.empty() && (source.has(nested + "rope_theta") || source.has(nested + "rope_type")))
     return nested;
+  if (source.has("rope_scaling.rope_type") || source.has("rope_scaling.type"))
+    return "rope_scaling.";
   if (source.has("rope_parameters.rope_theta") || source.has("rope_parameters.rope_type"))
     return "rope_parameters.";
   return "rope_scaling.";

@@ -43,12 +43,24 @@ Status read_rotary_layers(const Config& source, SourceKind kind, Config& config)
   return {};
 }
 
+/// Without a list of layer types the window is that of the layers that do not rotate.
+Status read_smollm3_windows(const Config& source, SourceKind kind, Config& config) {
+  if (kind == SourceKind::kGguf || !source.list("layer_types").empty())
+    return read_windows(source, kind, kGguf, 0, config);
+  QUERN_TRY(window, source.integer_or("sliding_window", 0));
+  ConfigList windows;
+  for (const ConfigValue& rotates : config.list("rotary_layers"))
+    windows.emplace_back(rotates == ConfigValue(true) ? std::int64_t{0} : window);
+  if (window > 0) config.set("layer_windows", std::move(windows));
+  return {};
+}
+
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
-  QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
+  QUERN_CHECK(read_rope(source, kind, {kGguf, "", 2000000.0}, config));
   QUERN_CHECK(read_rotary_layers(source, kind, config));
   QUERN_TRY(slides, source.boolean_or("use_sliding_window", kind == SourceKind::kGguf));
-  if (slides) QUERN_CHECK(read_windows(source, kind, kGguf, 0, config));
+  if (slides) QUERN_CHECK(read_smollm3_windows(source, kind, config));
   config.set("architecture", std::string("smollm3"));
   return config;
 }

@@ -51,15 +51,6 @@ Status read_mlp(const Config& source, SourceKind kind, std::string_view fallback
   return {};
 }
 
-/// The class that the configuration names, of those that this family has.
-bool is_class(const Config& source, std::string_view prefix) {
-  for (const ConfigValue& value : source.list("architectures")) {
-    const auto* name = std::get_if<std::string>(&value);
-    if (name != nullptr && name->starts_with(prefix)) return true;
-  }
-  return false;
-}
-
 /// The first T5 divides the decoder's output by √dim, and transformers does it for UMT5 whatever
 /// its configuration says. Configurations of T5 that do not say so say that the output matrix is
 /// tied, which later versions' do not; GGUF's do not say that either, but those versions have

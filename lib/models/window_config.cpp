@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "models/config_io.h"
+
 namespace quern::models {
 namespace {
 
@@ -57,11 +59,11 @@ Status set_periodic_windows(std::int64_t window, std::int64_t pattern, Config& c
 }
 
 Status read_windows(const Config& source, SourceKind kind, std::string_view gguf_arch,
-                    std::int64_t pattern, Config& config) {
+                    std::int64_t pattern, Config& config, std::int64_t absent) {
   const bool hf = kind == SourceKind::kHuggingFace;
   const std::string key =
       hf ? "sliding_window" : std::string(gguf_arch) + ".attention.sliding_window";
-  QUERN_TRY(window, source.integer_or(key, 0));
+  QUERN_TRY(window, optional_integer(source, key, hf ? absent : 0));
   if (window <= 0) return {};
   if (hf) {
     QUERN_CHECK(read_layer_types(source, window, config));

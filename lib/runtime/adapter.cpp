@@ -34,10 +34,20 @@ bool is_float_vector(const TensorEntry& entry) {
   return entry.encoding == Encoding::kF32 && entry.layout == Layout::kPlain && entry.n_dims == 1;
 }
 
-/// Whether the tensor is a float32 matrix in panels.
+/// Whether the tensor is a float32 matrix in panels, or one for every expert.
 bool is_float_matrix(const TensorEntry& entry) {
-  return entry.encoding == Encoding::kF32 && entry.layout == Layout::kPanel16 && entry.n_dims == 2;
+  return entry.encoding == Encoding::kF32 && entry.layout == Layout::kPanel16 &&
+         (entry.n_dims == 2 || entry.n_dims == 3);
 }
+
+/// Number of matrices, and rows of each. \pre 2 or 3 dimensions
+std::uint64_t matrices_of(const TensorEntry& entry) {
+  return entry.n_dims == 3 ? entry.dims[0] : 1;
+}
+std::uint64_t rows_of(const TensorEntry& entry) {
+  return entry.dims[static_cast<std::size_t>(entry.n_dims - 2)];
+}
+bool is_matrix(const TensorEntry& entry) { return entry.n_dims == 2 || entry.n_dims == 3; }
 
 Status check_parts(Adapter::State& state) {
   const std::string& path = state.file.path();
@@ -46,7 +56,7 @@ Status check_parts(Adapter::State& state) {
       const std::string matrix(entry.name.substr(0, entry.name.size() - runtime::kLoraA.size()));
       const TensorEntry* b = state.file.find(matrix + std::string(runtime::kLoraB));
       const bool pair = b != nullptr && is_float_matrix(entry) && is_float_matrix(*b) &&
-                        b->dims[1] == entry.dims[0];
+                        matrices_of(*b) == matrices_of(entry) && b->cols() == rows_of(entry);
       if (!pair) return misfit(path, entry.name, "the two matrices of a pair do not fit together");
       ++state.pairs;
     } else if (!entry.name.ends_with(runtime::kLoraB)) {
@@ -65,6 +75,12 @@ Status check_parts(Adapter::State& state) {
       .in_file(path);
 }
 
+/// Whether half of a low-rank pair is for matrices like `changed`.
+bool fits_half(const TensorEntry& half, bool is_b, const TensorEntry& changed) {
+  return is_matrix(changed) && matrices_of(half) == matrices_of(changed) &&
+         (is_b ? rows_of(half) == rows_of(changed) : half.cols() == changed.cols());
+}
+
 /// Checks that every tensor of an adapter changes one of `base`'s, of the same shape.
 Status check_against(const Adapter::State& adapter, const formats::QuernFile& base) {
   for (const TensorEntry& entry : adapter.file.tensors()) {
@@ -76,8 +92,7 @@ Status check_against(const Adapter::State& adapter, const formats::QuernFile& ba
     const TensorEntry* changed = base.find(name);
     if (changed == nullptr)
       return misfit(adapter.file.path(), name, "the adapter changes a tensor that the model lacks");
-    const bool fits = is_a   ? changed->n_dims == 2 && changed->cols() == entry.cols()
-                      : is_b ? changed->n_dims == 2 && changed->rows() == entry.rows()
+    const bool fits = is_a || is_b ? fits_half(entry, is_b, *changed)
                       : scale == graph::kInputScale
                           ? changed->n_dims == 2 && changed->cols() == entry.cols()
                       : !scale.empty() ? changed->n_dims == 2 && changed->rows() == entry.cols()

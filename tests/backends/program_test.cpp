@@ -107,6 +107,32 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("attention to a source without rows is zero in steps of few and of many rows") {
+  const ToyModel model({.cross = true});
+  REQUIRE(model.graph() != nullptr);
+  for (const KvType kv : kAllKvTypes) {
+    CAPTURE(static_cast<int>(kv));
+    backends::CompileOptions options = options_for(32, 64, kv);
+    options.max_source = 8;
+    std::vector<float> many;
+    for (const std::int64_t chunk : {32, 3, 1}) {
+      CAPTURE(chunk);
+      Bench bench(model, options, 2);
+      Sequence sequence{std::move(bench.program().new_sequence({64, 8})).value()};
+      sequence.state->set_source_rows(0);
+      std::vector<float> all;
+      for (std::int64_t i = 0; i < 32;) {
+        for (const std::int64_t end = std::min<std::int64_t>(32, i + chunk); i < end; ++i)
+          bench.add(sequence, token_at(i));
+        const std::vector<float> part = bench.run();
+        all.insert(all.end(), part.begin(), part.end());
+      }
+      if (many.empty()) many = all;
+      CHECK(same_bits(all, many));
+    }
+  }
+}
+
 TEST_CASE("a narrower cache type stays near the float32 one, and no nearer than it can") {
   const ToyModel model({});
   const std::vector<float> exact = logits_of(model, KvType::kF32, 1, 300, 64);

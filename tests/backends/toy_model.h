@@ -20,6 +20,7 @@ struct ToyShape {
   std::int64_t vocab = 40, dim = 48, n_heads = 6, n_kv_heads = 2, head_dim = 8, ffn = 80,
                window = 0;
   Encoding encoding = Encoding::kF32;
+  bool cross = false;  ///< Attends to a source in the place of itself.
 };
 
 /// Owns its weights; `graph` views them.
@@ -40,8 +41,10 @@ class ToyModel {
     const auto wq = rope(g.linear(h, matrix(g, "wq", q, shape.dim), "q"), "q_rope");
     const auto wk = rope(g.linear(h, matrix(g, "wk", kv, shape.dim), "k"), "k_rope");
     const auto wv = g.linear(h, matrix(g, "wv", kv, shape.dim), "v");
-    const auto state = g.kv_state({shape.n_kv_heads, shape.head_dim, shape.head_dim, shape.window});
-    h = g.attention({wq, wk, wv, state, shape.n_heads, 0.35F}, "attention");
+    const auto state =
+        g.kv_state({shape.n_kv_heads, shape.head_dim, shape.head_dim, shape.window, shape.cross});
+    h = shape.cross ? g.cross_attention({wq, state, shape.n_heads, 0.35F}, "attention")
+                    : g.attention({wq, wk, wv, state, shape.n_heads, 0.35F}, "attention");
     x = g.linear(h, matrix(g, "wo", shape.dim, q), "o", graph::kNone, x);
     const auto gate = g.linear(x, matrix(g, "gate", shape.ffn, shape.dim), "gate");
     const auto up = g.linear(x, matrix(g, "up", shape.ffn, shape.dim), "up");

@@ -254,6 +254,7 @@ class MergeStep final : public Step {
   explicit MergeStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
+    if (shape_.source) zero_unseeing(context);
     auto* total = reinterpret_cast<float*>(context.scratch);
     for_each_partial(
         shape_, context, [&](const QueryTile& tile, std::int64_t span, const float* state) {
@@ -268,6 +269,18 @@ class MergeStep final : public Step {
   }
 
  private:
+  /// Rows whose source has none have no spans either: nothing else writes what they see.
+  void zero_unseeing(const StepContext& context) const {
+    const Items items{shape_, context};
+    for (std::int64_t item = 0; item < items.count(); ++item) {
+      items.for_each_tile(item, [&](const QueryTile& tile) {
+        if (tile.first_span() < tile.last_span()) return;
+        for (std::int64_t i = 0; i < tile.queries; ++i)
+          std::fill_n(tile.out[static_cast<std::size_t>(i)], shape_.value_dim, 0.0F);
+      });
+    }
+  }
+
   AttentionShape shape_;
 };
 

@@ -45,21 +45,20 @@ class SortSlotsStep final : public Step {
 
 class PackSlotsStep final : public Step {
  public:
-  PackSlotsStep(const ExpertsShape& shape, RowFormat format, bool gathers)
-      : shape_(shape), format_(format), gathers_(gathers) {}
+  PackSlotsStep(const ExpertsShape& shape, const SlotPack& pack) : shape_(shape), pack_(pack) {}
 
   void run(const StepContext& context) const override {
     const SlotTable table = shape_.slot_table(context);
-    const std::int64_t cols = gathers_ ? shape_.dim : shape_.ffn_dim;
-    float* from = context.floats(gathers_ ? shape_.sorted : shape_.gate);
-    std::byte* to = context.bytes(gathers_ ? shape_.packed_x : shape_.packed_h);
+    const std::int64_t cols = pack_.cols;
+    float* from = context.floats(pack_.rows);
+    std::byte* to = context.bytes(pack_.packed);
     for (std::int64_t e = context.thread; e < shape_.n_experts; e += context.threads) {
       const std::int64_t begin = table.begin[e], n = table.begin[e + 1] - begin;
       if (n == 0) continue;
-      if (gathers_) gather(context, table, begin, n);
-      context.kernels.pack_rows[static_cast<std::size_t>(format_)](
+      if (pack_.gathers) gather(context, table, begin, n);
+      context.kernels.pack_rows[static_cast<std::size_t>(pack_.format)](
           {from + begin * cols, cols, n, cols, 0, (n + kernels::kRowTile - 1) / kernels::kRowTile,
-           to + table.tile[e] * tile_bytes(format_, cols)});
+           to + table.tile[e] * tile_bytes(pack_.format, cols)});
     }
   }
 
@@ -67,15 +66,14 @@ class PackSlotsStep final : public Step {
   void gather(const StepContext& context, const SlotTable& table, std::int64_t begin,
               std::int64_t n) const {
     for (std::int64_t i = begin; i < begin + n; ++i) {
-      std::memcpy(context.floats(shape_.sorted) + i * shape_.dim,
-                  context.floats(shape_.x) + table.row[i] * shape_.dim,
-                  static_cast<std::size_t>(shape_.dim) * sizeof(float));
+      std::memcpy(context.floats(pack_.rows) + i * pack_.cols,
+                  context.floats(shape_.x) + table.row[i] * pack_.cols,
+                  static_cast<std::size_t>(pack_.cols) * sizeof(float));
     }
   }
 
   ExpertsShape shape_;
-  RowFormat format_;
-  bool gathers_;
+  SlotPack pack_;
 };
 
 class ObserveSlotsStep final : public Step {
@@ -129,8 +127,8 @@ class CombineStep final : public Step {
 std::unique_ptr<Step> make_sort_slots(const ExpertsShape& shape) {
   return std::make_unique<SortSlotsStep>(shape);
 }
-std::unique_ptr<Step> make_pack_slots(const ExpertsShape& shape, RowFormat format, bool gathers) {
-  return std::make_unique<PackSlotsStep>(shape, format, gathers);
+std::unique_ptr<Step> make_pack_slots(const ExpertsShape& shape, const SlotPack& pack) {
+  return std::make_unique<PackSlotsStep>(shape, pack);
 }
 std::unique_ptr<Step> make_observe_slots(const ExpertsShape& shape, LinearObserver& observer,
                                          std::string_view weight, BufferId rows,

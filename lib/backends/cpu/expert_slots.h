@@ -32,7 +32,7 @@ struct SlotTable {
 
 struct ExpertsShape {
   std::int64_t n_experts, n_used, dim, ffn_dim;
-  BufferId x, route, table, sorted, packed_x, gate, up, packed_h, down, out;
+  BufferId x, route, table, sorted, packed_x, gate, up, down, out;
 
   std::int64_t slots(std::int64_t rows) const noexcept { return rows * n_used; }
   SlotTable slot_table(const StepContext& context) const {
@@ -51,9 +51,16 @@ inline std::int64_t tile_bytes(RowFormat format, std::int64_t cols) {
 
 /// Sorts the slots by expert: `route` → `table`. One thread: there are few.
 std::unique_ptr<Step> make_sort_slots(const ExpertsShape& shape);
-/// Packs every expert's rows; threads take experts. Where it `gathers`, the rows of `x` (through
-/// `sorted`, into `packed_x`); else those of `gate`, which are sorted, into `packed_h`.
-std::unique_ptr<Step> make_pack_slots(const ExpertsShape& shape, RowFormat format, bool gathers);
+/// Which rows are packed where.
+struct SlotPack {
+  BufferId rows;    ///< Sorted float32 `[slots, cols]`.
+  BufferId packed;  ///< Tiles in `format`.
+  std::int64_t cols;
+  RowFormat format;
+  bool gathers = false;  ///< `rows` is filled from x first.
+};
+/// Packs every expert's rows; threads take experts.
+std::unique_ptr<Step> make_pack_slots(const ExpertsShape& shape, const SlotPack& pack);
 /// Shows the sorted rows that every expert is about to be multiplied by.
 std::unique_ptr<Step> make_observe_slots(const ExpertsShape& shape, LinearObserver& observer,
                                          std::string_view weight, BufferId rows, std::int64_t cols);

@@ -15,6 +15,7 @@ class ExpertLinearStep final : public Step {
     quant::TensorView weight;
     const float* bias;  ///< `[n_experts, rows]` or nullptr.
     BufferId packed, out;
+    bool adds = false;  ///< To what lies in `out`.
   };
   ExpertLinearStep(const ExpertsShape& shape, const Matrices& matrices)
       : shape_(shape),
@@ -37,7 +38,7 @@ class ExpertLinearStep final : public Step {
       linear({m_.weight.data + static_cast<std::uint64_t>(e) * matrix_bytes_, rows, cols, begin,
               end, context.bytes(m_.packed) + table.tile[e] * tile_bytes(info_.rows, cols), n,
               m_.bias == nullptr ? nullptr : m_.bias + e * rows,
-              context.floats(m_.out) + first * rows, rows, false, context.scratch});
+              context.floats(m_.out) + first * rows, rows, m_.adds, context.scratch});
     }
   }
 
@@ -104,7 +105,6 @@ class ExpertsLowering {
     shape_.up = floats(shape_.ffn_dim);
     shape_.down = floats(shape_.dim);
     shape_.packed_x = packed(format(op.gate), shape_.dim);
-    shape_.packed_h = packed(format(op.down), shape_.ffn_dim);
     shape_.out = lowering.allocate(out);
   }
 
@@ -113,25 +113,56 @@ class ExpertsLowering {
       return StepInfo{Split::kOther, std::move(reads), std::move(writes)};
     };
     lowering_.add(make_sort_slots(shape_), other({shape_.route}, {shape_.table}));
-    lowering_.add(make_pack_slots(shape_, format(op_.gate), true),
+    Input x{shape_.sorted, shape_.dim, {{format(op_.gate), shape_.packed_x}}};
+    lowering_.add(make_pack_slots(
+                      shape_, {shape_.sorted, shape_.packed_x, shape_.dim, format(op_.gate), true}),
                   other({shape_.x, shape_.table}, {shape_.sorted, shape_.packed_x}));
     observe(op_.gate, shape_.sorted, shape_.dim);
     observe(op_.up, shape_.sorted, shape_.dim);
-    linear(op_.gate, op_.gate_bias, shape_.packed_x, shape_.gate);
-    linear(op_.up, op_.up_bias, shape_.packed_x, shape_.up);
+    product(Of::kGate, op_.gate_bias, x, shape_.gate);
+    product(Of::kUp, op_.up_bias, x, shape_.up);
     lowering_.add(std::make_unique<ExpertGluStep>(shape_, op_),
                   other({shape_.gate, shape_.up}, {shape_.gate}));
-    lowering_.add(make_pack_slots(shape_, format(op_.down), false),
-                  other({shape_.gate, shape_.table}, {shape_.packed_h}));
+    Input h{shape_.gate, shape_.ffn_dim, {}};
     observe(op_.down, shape_.gate, shape_.ffn_dim);
-    linear(op_.down, op_.down_bias, shape_.packed_h, shape_.down);
+    product(Of::kDown, op_.down_bias, h, shape_.down);
     lowering_.add(make_combine_slots(shape_),
                   other({shape_.down, shape_.table, shape_.route}, {shape_.out}));
   }
 
  private:
+  using Of = graph::ExpertPair::Of;
   const quant::TensorView& view(graph::WeightId id) const { return lowering_.weight(id).view; }
   RowFormat format(graph::WeightId id) const { return find_encoding(view(id).encoding)->rows; }
+
+  /// Sorted rows and the forms in which they were packed.
+  struct Input {
+    BufferId rows;
+    std::int64_t cols;
+    std::vector<std::pair<RowFormat, BufferId>> packed;
+  };
+
+  BufferId packed_in(Input& input, RowFormat format) {
+    for (const auto& [its, buffer] : input.packed)
+      if (its == format) return buffer;
+    const BufferId out = packed(format, input.cols);
+    lowering_.add(make_pack_slots(shape_, {input.rows, out, input.cols, format}),
+                  {Split::kOther, {input.rows, shape_.table}, {out}});
+    input.packed.emplace_back(format, out);
+    return out;
+  }
+
+  /// The product of one of the three matrices, and what adapters add to it.
+  void product(Of of, graph::WeightId bias, Input& input, BufferId out) {
+    const graph::WeightId matrix = op_.matrix(of);
+    linear(matrix, bias, packed_in(input, format(matrix)), out, false);
+    for (const graph::ExpertPair& pair : op_.pairs) {
+      if (pair.of != of) continue;
+      Input low{floats(view(pair.a).rows), view(pair.a).rows, {}};
+      linear(pair.a, graph::kNone, packed_in(input, format(pair.a)), low.rows, false);
+      linear(pair.b, graph::kNone, packed_in(low, format(pair.b)), out, true);
+    }
+  }
 
   template <class Bytes>
   BufferId buffer(Bytes bytes) {
@@ -156,14 +187,17 @@ class ExpertsLowering {
                   std::move(info));
   }
 
-  void linear(graph::WeightId weight, graph::WeightId bias, BufferId packed, BufferId out) {
+  void linear(graph::WeightId weight, graph::WeightId bias, BufferId packed, BufferId out,
+              bool adds) {
     const float* values = bias == graph::kNone ? nullptr : view(bias).f32();
+    StepInfo info{Split::kOther,
+                  {packed, shape_.table},
+                  {out},
+                  kernels::linear_scratch_bytes(view(weight).encoding, view(weight).cols)};
+    if (adds) info.reads.push_back(out);
     lowering_.add(std::make_unique<ExpertLinearStep>(
-                      shape_, ExpertLinearStep::Matrices{view(weight), values, packed, out}),
-                  {Split::kOther,
-                   {packed, shape_.table},
-                   {out},
-                   kernels::linear_scratch_bytes(view(weight).encoding, view(weight).cols)});
+                      shape_, ExpertLinearStep::Matrices{view(weight), values, packed, out, adds}),
+                  std::move(info));
   }
 
   Lowering& lowering_;
@@ -175,7 +209,12 @@ class ExpertsLowering {
 
 Status lower_experts(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& experts = *std::get_if<graph::ExpertsOp>(&op);
-  for (const graph::WeightId id : {experts.gate, experts.up, experts.down}) {
+  std::vector<graph::WeightId> matrices{experts.gate, experts.up, experts.down};
+  for (const graph::ExpertPair& pair : experts.pairs) {
+    matrices.push_back(pair.a);
+    matrices.push_back(pair.b);
+  }
+  for (const graph::WeightId id : matrices) {
     const graph::Weight& weight = lowering.weight(id);
     const auto slot = static_cast<std::size_t>(weight.view.encoding);
     if (find_encoding(weight.view.encoding) == nullptr || slot >= kernels::kEncodingSlots ||

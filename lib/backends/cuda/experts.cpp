@@ -1,4 +1,6 @@
 // A mixture's router and its experts: rows sorted by expert, so that every expert is one product.
+#include <map>
+
 #include "backends/cuda/kernels/mixture_args.h"
 #include "backends/cuda/linear.h"
 #include "backends/cuda/ops.h"
@@ -19,26 +21,29 @@ class ExpertsLowering {
         max_slots_(lowering.max_rows(lowering.value(op.x)) * used_) {}
 
   Status lower(graph::ValueId out) {
-    QUERN_TRY(gate, LinearCall::create(lowering_, op_.gate, op_.gate_bias, "experts"));
-    QUERN_TRY(up, LinearCall::create(lowering_, op_.up, op_.up_bias, "experts"));
-    QUERN_TRY(down, LinearCall::create(lowering_, op_.down, op_.down_bias, "experts"));
     const BufferId sorted = floats(dim_), gated = floats(ffn_dim_), upper = floats(ffn_dim_);
     const BufferId results = floats(dim_), y = lowering_.allocate(out);
     table_ = lowering_.new_buffer(table_words(max_slots_) * 4);
     sort();
     gather(sorted);
-    const BufferId gate_rows = packed(sorted, gate.format(), dim_);
-    const BufferId up_rows =
-        up.format() == gate.format() ? gate_rows : packed(sorted, up.format(), dim_);
-    multiply(gate, gate_rows, gated);
-    multiply(up, up_rows, upper);
+    Input x{sorted, dim_, {}}, h{gated, ffn_dim_, {}};
+    QUERN_CHECK(product(Of::kGate, op_.gate_bias, x, gated));
+    QUERN_CHECK(product(Of::kUp, op_.up_bias, x, upper));
     glu(gated, upper);
-    multiply(down, packed(gated, down.format(), ffn_dim_), results);
+    QUERN_CHECK(product(Of::kDown, op_.down_bias, h, results));
     combine(results, y);
     return {};
   }
 
  private:
+  using Of = graph::ExpertPair::Of;
+  /// Sorted rows and the forms in which they were packed.
+  struct Input {
+    BufferId rows;
+    std::int64_t cols;
+    std::map<RowFormat, BufferId> packed;
+  };
+
   std::int64_t table_words(std::int64_t slots) const { return 2 * n_experts_ + 1 + 2 * slots; }
   /// Where the table's parts lie in a step.
   static SlotTable table_at(std::byte* memory, std::int64_t n_experts, std::int64_t slots) {
@@ -92,18 +97,41 @@ class ExpertsLowering {
     return out;
   }
 
-  void multiply(const LinearCall& call, BufferId rows, BufferId out) {
-    const BufferId table = table_;
+  /// The product of one of the three matrices, and what adapters add to it.
+  Status product(Of of, graph::WeightId bias, Input& input, BufferId out) {
+    QUERN_CHECK(multiply(op_.matrix(of), bias, input, out, false));
+    for (const graph::ExpertPair& pair : op_.pairs) {
+      if (pair.of != of) continue;
+      const std::int64_t rank = lowering_.weight(pair.a).view.rows;
+      Input low{floats(rank), rank, {}};
+      QUERN_CHECK(multiply(pair.a, graph::kNone, input, low.rows, false));
+      QUERN_CHECK(multiply(pair.b, graph::kNone, low, out, true));
+    }
+    return {};
+  }
+
+  Status multiply(graph::WeightId weight, graph::WeightId bias, Input& input, BufferId out,
+                  bool adds) {
+    QUERN_TRY(call, LinearCall::create(lowering_, weight, bias, "experts"));
+    auto found = input.packed.find(call.format());
+    if (found == input.packed.end())
+      found =
+          input.packed.emplace(call.format(), packed(input.rows, call.format(), input.cols)).first;
+    const BufferId rows = found->second, table = table_;
     const std::int64_t n = n_experts_, used = used_;
-    lowering_.add(nullptr, {rows, table}, {out}, [=](const LaunchContext& context) {
+    std::vector<BufferId> reads{rows, table};
+    if (adds) reads.push_back(out);
+    lowering_.add(nullptr, reads, {out}, [=](const LaunchContext& context) {
       const std::int64_t slots = context.rows * used;
       const SlotTable sorted = table_at(context.bytes(table), n, slots);
       LinearCall::Rows its{context.bytes(rows)};
       its.y = context.floats(out);
+      its.residual = adds ? its.y : nullptr;
       its.count = slots;
       its.segments = {sorted.begin, sorted.tile, n};
       return call.issue(context, its);
     });
+    return {};
   }
 
   void glu(BufferId gate, BufferId up) {
