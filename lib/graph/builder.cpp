@@ -265,8 +265,12 @@ ValueId GraphBuilder::causal_conv(CausalConvOp op, std::string_view name) {
   return append(op, name);
 }
 ValueId GraphBuilder::scan(ScanOp op, std::string_view name) {
-  if (status_.ok() && op.groups > 0)
-    op.state = rolling_state(cols(op.x) * (cols(op.b) / op.groups));
+  if (status_.ok() && op.groups > 0) {
+    const bool one_rate = graph_.weights[static_cast<std::size_t>(op.a)].view.cols == cols(op.dt);
+    const std::int64_t numbers = cols(op.b) / op.groups + (one_rate ? 1 : 0);
+    const std::int64_t blocks = (cols(op.x) / op.groups + kScanBlock - 1) / kScanBlock;
+    op.state = rolling_state(op.groups * blocks * kScanBlock * numbers);
+  }
   return append(op, name);
 }
 ValueId GraphBuilder::clamp(ValueId x, float limit, std::string_view name) {

@@ -306,8 +306,10 @@ struct CausalConvOp {
 /// State-space scan (Gu and Dao 2023, "Mamba"; Dao and Gu 2024, "Transformers are SSMs"), for heads
 /// of `head_dim` columns and `state_dim` numbers for each: d = clamp(softplus(dt + dt_bias)),
 /// s ← exp(d·a)·s + (d·b)·x, out = Σ s·c + skip·x. x `[T, heads·head_dim]`, dt `[T, heads]`, b and
-/// c
-/// `[T, groups·state_dim]`, a `[heads]` or `[heads·state_dim]`, skip `[heads]`.
+/// c `[T, groups·state_dim]`, a `[heads]` or `[heads·state_dim]`, skip `[heads]`. The state holds
+/// blocks of kScanBlock columns of a group, the last one padded; one number more for every column
+/// where a head has one rate a.
+inline constexpr std::int64_t kScanBlock = 16;
 struct ScanOp {
   ValueId x, dt, b, c;
   WeightId a, skip;

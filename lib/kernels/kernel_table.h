@@ -136,24 +136,35 @@ struct AttentionArgs {
 };
 
 /// Columns [begin, end) of a causal convolution: `rows` of one sequence, every column with its own
-/// `kernel` numbers. out[t, c] = ((0 + w[c, 0]·in) + w[c, 1]·in) + …, oldest input first, every
+/// `kernel` numbers. out[t, c] = ((0 + w[0, c]·in) + w[1, c]·in) + …, oldest input first, every
 /// product rounded; then + bias[c]. The past becomes the last kernel − 1 inputs.
 struct ConvArgs {
   std::int64_t rows, cols, kernel, begin, end;
-  const float* weight;  ///< `[cols, kernel]`
+  const float* weight;  ///< `[kernel, cols]`
   const float* bias;    ///< `[cols]` or nullptr.
   const float* x;       ///< `[rows, cols]`
   float* out;           ///< `[rows, cols]`
-  float* past;          ///< `[cols, kernel − 1]`, oldest first.
+  float* past;          ///< `[kernel − 1, cols]`, oldest first.
 };
 
-/// A state-space scan: `rows` of one sequence through heads of one group. For every head h and row
-/// in order, with d = step[h] and r = d·log2e (log2e = 1.44269504f): for every column p of the head
-/// and every number j of its state, s_j ← fma(exp2_of(r·a_j), s_j, (d·x_p)·b_j); then out_p =
-/// fma(skip[h], x_p, Σ fma(s_j, c_j)), the sum by 16 virtual lanes and the tree. Rates a are at
-/// most 0: what r·a_j above 127 gives is some number.
+/// A state-space scan: columns of one group, `rows` of one sequence. Column p belongs to head h =
+/// (offset + p)/head_dim. For every row in order, with d = step[h] and decay(a) =
+/// exp2_decay((d·log2e)·a), log2e = 1.44269504f, for every number j of the column's state:
+/// - own rates: s_j ← fma(decay(a_j), s_j, (d·x_p)·b_j); y = Σ.
+/// - one rate: the state has a scale P, s_j·P is what it stands for. P ← P·decay(a); where that is
+///   less than kScanLeastScale, s_j ← s_j·P and P ← 1; then s_j ← fma((d/P)·x_p, b_j, s_j);
+///   y = P·Σ.
+/// out_p = fma(skip[h], x_p, y). Σ: 0 plus, in order, the sums of every kScanSum numbers, each from
+/// 0 by fma(s_j, c_j, sum) in order of j. Rates are at most 0: what others give is some number.
+///
+/// State: blocks of kScanColumns columns, the last one padded: `[scales and numbers,
+/// kScanColumns]`. First the scale of each column where there is one rate, then numbers 0, 1, …, n
+/// − 1. A state of zeros is the start.
 struct ScanArgs {
-  std::int64_t rows, heads, head_dim, n;
+  std::int64_t rows;     ///< At most kScanRows.
+  std::int64_t columns;  ///< Of at most kScanHeads heads.
+  std::int64_t offset;   ///< Columns of head 0 that lie before column 0; less than head_dim.
+  std::int64_t head_dim, n;
   const float* a;      ///< `[heads, rates]`
   std::int64_t rates;  ///< n, or 1: one rate for all numbers of a head.
   const float* skip;   ///< `[heads]`
@@ -162,11 +173,13 @@ struct ScanArgs {
   const float* b;  ///< `[rows, n]`, row t at b + t·b_stride.
   const float* c;  ///< The same.
   std::int64_t b_stride;
-  const float* x;  ///< `[rows, heads · head_dim]`, row t at x + t·x_stride.
+  const float* x;  ///< `[rows, columns]`, row t at x + t·x_stride.
   float* out;      ///< The same.
   std::int64_t x_stride;
-  float* state;  ///< `[heads · head_dim, n]`
+  float* state;
 };
+inline constexpr std::int64_t kScanColumns = 16, kScanRows = 32, kScanHeads = 64, kScanSum = 8;
+inline constexpr float kScanLeastScale = 2.3283064e-10f;  ///< 2⁻³²
 
 /// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma
 /// for squares), then the tree l[i] += l[i+w] for w = 8, 4, 2, 1.

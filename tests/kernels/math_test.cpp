@@ -49,8 +49,10 @@ float exp_lane(float x) { return exp_of(Lane{x}).v; }
 float tanh_lane(float x) { return tanh_of(Lane{x}).v; }
 float erf_lane(float x) { return erf_of(Lane{x}).v; }
 float softplus_lane(float x) { return softplus_of(Lane{x}).v; }
+float decay_lane(float x) { return exp2_decay(Lane{x}).v; }
 
 long double exp_long(long double x) { return std::exp(x); }
+long double exp2_long(long double x) { return std::exp2(x); }
 long double tanh_long(long double x) { return std::tanh(x); }
 long double erf_long(long double x) { return std::erf(x); }
 long double softplus_long(long double x) { return std::log1p(std::exp(x)); }
@@ -73,6 +75,17 @@ TEST_CASE("exp, tanh, erf and softplus are within their units in the last place"
   CHECK(worst_ulp(softplus_lane, softplus_long, -103.0f, 40.0f) <= 4.0);
   CHECK(worst_ulp(softplus_lane, softplus_long, -20.0f, 0.0f) <= 4.0);
   CHECK(worst_ulp(softplus_lane, softplus_long, -1.0f, 1.0f) <= 4.0);
+}
+
+TEST_CASE("decays are within two and a half units in the last place, and behave at the ends") {
+  CHECK(worst_ulp(decay_lane, exp2_long, -126.0f, 0.0f) <= 2.5);
+  CHECK(worst_ulp(decay_lane, exp2_long, -1.0f, 0.0f) <= 2.5);
+  CHECK(decay_lane(0.0f) == 1.0f);
+  CHECK(decay_lane(-0.0f) == 1.0f);
+  CHECK(decay_lane(-126.0f) == std::ldexp(1.0f, -126));
+  CHECK(decay_lane(-1e30f) == std::ldexp(1.0f, -126));
+  CHECK(decay_lane(-kInfinity) == std::ldexp(1.0f, -126));
+  CHECK(std::isnan(decay_lane(kNan)));
 }
 
 TEST_CASE("exp, tanh, erf and softplus behave at the ends of their ranges") {

@@ -2,6 +2,7 @@
 // threads take columns or heads: the bits do not depend on who takes which, nor on where a step
 // ends.
 #include <algorithm>
+#include <vector>
 
 #include "backends/cpu/kv_cache.h"
 #include "backends/cpu/ops.h"
@@ -26,24 +27,31 @@ class CausalConvStep final : public Step {
  public:
   struct Shape {
     BufferId x, out;
-    const float* weight;
-    const float* bias;  ///< Or nullptr.
+    const float* weight;  ///< `[cols, kernel]`
+    const float* bias;    ///< Or nullptr.
     graph::StateId state;
     std::int64_t cols, kernel;
   };
-  explicit CausalConvStep(const Shape& shape) : s_(shape) {}
+  explicit CausalConvStep(const Shape& shape)
+      : s_(shape), weight_(static_cast<std::size_t>(shape.cols * shape.kernel)) {
+    for (std::int64_t c = 0; c < s_.cols; ++c) {
+      for (std::int64_t k = 0; k < s_.kernel; ++k)
+        weight_[static_cast<std::size_t>(k * s_.cols + c)] = s_.weight[c * s_.kernel + k];
+    }
+  }
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] = context.share(s_.cols);
-    for_each_sequence(context, [&, begin = begin, end = end](
-                                   const KvCache& cache, std::int64_t first, std::int64_t last) {
+    const auto [first_block, last_block] = context.share((s_.cols + kColumns - 1) / kColumns);
+    const std::int64_t begin = first_block * kColumns,
+                       end = std::min(last_block * kColumns, s_.cols);
+    for_each_sequence(context, [&](const KvCache& cache, std::int64_t first, std::int64_t last) {
       kernels::ConvArgs args{};
       args.rows = last - first;
       args.cols = s_.cols;
       args.kernel = s_.kernel;
       args.begin = begin;
       args.end = end;
-      args.weight = s_.weight;
+      args.weight = weight_.data();
       args.bias = s_.bias;
       args.x = context.floats(s_.x) + first * s_.cols;
       args.out = context.floats(s_.out) + first * s_.cols;
@@ -53,7 +61,10 @@ class CausalConvStep final : public Step {
   }
 
  private:
+  static constexpr std::int64_t kColumns = 16;  ///< What a kernel does at once.
+
   Shape s_;
+  std::vector<float> weight_;  ///< `[kernel, cols]`
 };
 
 class ScanStep final : public Step {
@@ -70,62 +81,81 @@ class ScanStep final : public Step {
   explicit ScanStep(const Shape& shape) : s_(shape) {}
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] = context.share(s_.heads);
-    const std::int64_t in_group = s_.heads / s_.groups;
+    const std::int64_t columns = s_.heads * s_.head_dim / s_.groups;  // Of a group.
+    const std::int64_t blocks = (columns + kColumns - 1) / kColumns;
+    const auto [begin, end] = context.share(blocks * s_.groups);
     for_each_sequence(context, [&, begin = begin, end = end](
                                    const KvCache& cache, std::int64_t first, std::int64_t last) {
-      Heads heads{context, cache.rolling(s_.state), begin, 0};
-      while (heads.begin < end) {
-        const std::int64_t group_end = (heads.begin / in_group + 1) * in_group;
-        heads.count = std::min({kHeads, end - heads.begin, group_end - heads.begin});
-        for (std::int64_t row = first; row < last; row += kRows)
-          scan(heads, row, std::min(kRows, last - row));
-        heads.begin += heads.count;
+      for (std::int64_t block = begin; block < end;) {
+        const std::int64_t group = block / blocks, in_group = block % blocks;
+        Columns some{context, group, in_group * kColumns, columns};
+        some.end = std::min(some.end, (in_group + end - block) * kColumns);
+        some.end = std::min(some.end, last_column(some.begin));
+        some.state = cache.rolling(s_.state) + block * kColumns * state_numbers();
+        for (std::int64_t row = first; row < last; row += kernels::kScanRows)
+          scan(some, row, std::min(kernels::kScanRows, last - row));
+        block += (some.end - some.begin + kColumns - 1) / kColumns;
       }
     });
   }
 
  private:
-  /// Heads and rows of one call of the kernel: those whose step sizes a thread's stack holds.
-  static constexpr std::int64_t kHeads = 16, kRows = 32;
+  static constexpr std::int64_t kColumns = kernels::kScanColumns, kHeads = kernels::kScanHeads;
+  static_assert(kColumns == graph::kScanBlock);
 
-  /// Heads of one group.
-  struct Heads {
+  /// Columns [begin, end) of a group, which begin with a block.
+  struct Columns {
     const StepContext& context;
-    float* state;  ///< Of all heads.
-    std::int64_t begin, count;
+    std::int64_t group, begin, end;
+    float* state = nullptr;  ///< Of column `begin`.
   };
+  std::int64_t state_numbers() const noexcept {
+    return s_.state_dim + (s_.a_per_head == 1 ? 1 : 0);
+  }
+  /// Where a call of the kernel ends that begins with column `begin`: with a block, and after as
+  /// many heads as a call may have.
+  std::int64_t last_column(std::int64_t begin) const noexcept {
+    const std::int64_t most = (begin / s_.head_dim + kHeads) * s_.head_dim;
+    return begin + (most - begin) / kColumns * kColumns;
+  }
 
-  /// log(1 + e^x) of a row, clamped.
-  void step_sizes(const Heads& heads, std::int64_t row, float* sizes) const {
-    const kernels::KernelTable& kernels = heads.context.kernels;
-    const float* dt = heads.context.floats(s_.dt) + row * s_.heads + heads.begin;
+  /// log(1 + e^x) of heads of a row, clamped.
+  void step_sizes(const StepContext& context, std::int64_t row, std::int64_t head,
+                  std::int64_t count, float* sizes) const {
+    const kernels::KernelTable& kernels = context.kernels;
+    const float* dt = context.floats(s_.dt) + row * s_.heads + head;
     if (s_.dt_bias == nullptr) {
-      kernels.softplus(dt, heads.count, sizes);
+      kernels.softplus(dt, count, sizes);
     } else {
-      kernels.add(dt, s_.dt_bias + heads.begin, heads.count, sizes);
-      kernels.softplus(sizes, heads.count, sizes);
+      kernels.add(dt, s_.dt_bias + head, count, sizes);
+      kernels.softplus(sizes, count, sizes);
     }
     if (s_.dt_min == s_.dt_max) return;
-    for (std::int64_t i = 0; i < heads.count; ++i)
+    for (std::int64_t i = 0; i < count; ++i)
       sizes[i] = std::min(std::max(sizes[i], s_.dt_min), s_.dt_max);
   }
 
-  void scan(const Heads& heads, std::int64_t row, std::int64_t rows) const {
-    const StepContext& context = heads.context;
-    float sizes[kRows * kHeads];
-    for (std::int64_t i = 0; i < rows; ++i) step_sizes(heads, row + i, sizes + i * kHeads);
-    const std::int64_t group = heads.begin / (s_.heads / s_.groups);
-    const std::int64_t at = (row * s_.groups + group) * s_.state_dim;
-    const std::int64_t column = (row * s_.heads + heads.begin) * s_.head_dim;
+  void scan(const Columns& columns, std::int64_t row, std::int64_t rows) const {
+    const StepContext& context = columns.context;
+    const std::int64_t heads = s_.heads / s_.groups;  // Of a group.
+    const std::int64_t begin = columns.begin / s_.head_dim;
+    const std::int64_t head = columns.group * heads + begin;
+    const std::int64_t count = (columns.end - 1) / s_.head_dim + 1 - begin;
+    float sizes[kernels::kScanRows * kHeads];
+    for (std::int64_t i = 0; i < rows; ++i)
+      step_sizes(context, row + i, head, count, sizes + i * kHeads);
+    const std::int64_t at = (row * s_.groups + columns.group) * s_.state_dim;
+    const std::int64_t column =
+        row * s_.heads * s_.head_dim + columns.group * heads * s_.head_dim + columns.begin;
     kernels::ScanArgs args{};
     args.rows = rows;
-    args.heads = heads.count;
+    args.columns = columns.end - columns.begin;
+    args.offset = columns.begin % s_.head_dim;
     args.head_dim = s_.head_dim;
     args.n = s_.state_dim;
-    args.a = s_.a + heads.begin * s_.a_per_head;
+    args.a = s_.a + head * s_.a_per_head;
     args.rates = s_.a_per_head;
-    args.skip = s_.skip + heads.begin;
+    args.skip = s_.skip + head;
     args.step = sizes;
     args.step_stride = kHeads;
     args.b = context.floats(s_.b) + at;
@@ -134,7 +164,7 @@ class ScanStep final : public Step {
     args.x = context.floats(s_.x) + column;
     args.out = context.floats(s_.out) + column;
     args.x_stride = s_.heads * s_.head_dim;
-    args.state = heads.state + heads.begin * s_.head_dim * s_.state_dim;
+    args.state = columns.state;
     context.kernels.scan(args);
   }
 

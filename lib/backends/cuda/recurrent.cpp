@@ -6,6 +6,9 @@
 namespace quern::backends::cuda {
 namespace {
 
+static_assert(kScanBlock == kernels::kScanColumns && kScanBlock == graph::kScanBlock);
+static_assert(kScanSum == kernels::kScanSum);
+
 RollingArgs rolling_args(const Lowering& lowering, graph::StateId state) {
   const SequenceLayout layout(lowering.graph(), lowering.kv(), {});
   return {layout.block_bytes(), static_cast<std::int64_t>(layout.rolling_offset(state))};
@@ -78,10 +81,12 @@ Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
     own.skip = context.vector(skip);
     own.dt_bias = context.vector(dt_bias);
     own.out = context.floats(y);
-    const std::int64_t columns = ceil_div(16LL * own.heads * own.head_dim, kScanThreads);
-    return context.launch(
-        kernel, {static_cast<std::uint32_t>(columns), static_cast<std::uint32_t>(context.rows), 1},
-        {kScanThreads, 1, 1}, own);
+    const std::int64_t columns = own.heads / own.groups * own.head_dim;  // Of a group.
+    const auto blocks = static_cast<std::uint32_t>(ceil_div(columns, kScanBlock) * own.groups);
+    const std::uint32_t threads = static_cast<std::uint32_t>(own.eights() * kScanBlock);
+    const std::uint32_t shared = threads * kScanRows * static_cast<std::uint32_t>(sizeof(float));
+    return context.launch(kernel, {blocks, static_cast<std::uint32_t>(context.rows), 1},
+                          {threads, 1, 1}, own, shared);
   });
   return {};
 }

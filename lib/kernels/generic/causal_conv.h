@@ -14,72 +14,96 @@ namespace {
 template <class V>
 struct CausalConv {
   static constexpr std::int64_t kColumns = 16;
-  static constexpr std::int64_t kTaps = 8;  ///< Weights that a pass holds at once.
+  /// Blocks of columns that go through the rows together: a cache line of each row is a slow read.
+  static constexpr int kTogether = V::kCount == 1 ? 4 : 1;
 
   /// Up to kColumns columns from number `first`.
   struct Block {
     const ConvArgs& args;
     std::int64_t first, count;
+
+    QUERN_INLINE V load(const float* rows, std::int64_t row) const {
+      const float* p = rows + row * args.cols + first;
+      return count == kColumns ? V::load(p) : V::load_first(p, count);
+    }
+    QUERN_INLINE void store(const V& v, float* rows, std::int64_t row) const {
+      float* p = rows + row * args.cols + first;
+      if (count == kColumns) {
+        v.store(p);
+      } else {
+        v.store_first(p, count);
+      }
+    }
   };
 
-  static QUERN_INLINE V lanes(const float* p, std::int64_t count) {
-    return count == kColumns ? V::load(p) : V::load_first(p, count);
-  }
-  /// Number `i` of every column's `stride` numbers at p.
-  static QUERN_INLINE V across(const Block& block, const float* p, std::int64_t stride,
-                               std::int64_t i) {
-    float numbers[kColumns] = {};
-    for (std::int64_t k = 0; k < block.count; ++k) numbers[k] = p[(block.first + k) * stride + i];
-    return V::load(numbers);
-  }
-  /// What row `row` of the step was given; rows before it are the past.
-  static QUERN_INLINE V input(const Block& block, std::int64_t row) {
-    const ConvArgs& args = block.args;
-    if (row >= 0) return lanes(args.x + row * args.cols + block.first, block.count);
-    return across(block, args.past, args.kernel - 1, row + args.kernel - 1);
-  }
-
-  /// Adds taps [begin, end) of all rows.
-  static QUERN_INLINE void add_taps(const Block& block, std::int64_t begin, std::int64_t end) {
-    const ConvArgs& args = block.args;
-    V weight[kTaps];
-    for (std::int64_t k = begin; k < end; ++k)
-      weight[k - begin] = across(block, args.weight, args.kernel, k);
-    const bool biased = end == args.kernel && args.bias != nullptr;
-    const V bias = biased ? lanes(args.bias + block.first, block.count) : V::all(0.0f);
+  /// All rows of `blocks` whole blocks, the weights and the last inputs in registers.
+  template <int taps, int blocks>
+  static QUERN_INLINE void run_blocks(const ConvArgs& args, std::int64_t first) {
+    const std::int64_t cols = args.cols;
+    V weight[taps * blocks], input[taps * blocks], bias[blocks];
+    each<taps * blocks>([&](auto i) QUERN_INLINE_LAMBDA {
+      weight[i] = V::load(args.weight + i / blocks * cols + first + i % blocks * kColumns);
+    });
+    each<(taps - 1) * blocks>([&](auto i) QUERN_INLINE_LAMBDA {
+      input[i] = V::load(args.past + i / blocks * cols + first + i % blocks * kColumns);
+    });
+    each<blocks>([&](auto i) QUERN_INLINE_LAMBDA {
+      bias[i] = args.bias == nullptr ? V::all(0.0f) : V::load(args.bias + first + i * kColumns);
+    });
     for (std::int64_t t = 0; t < args.rows; ++t) {
-      float* out = args.out + t * args.cols + block.first;
-      V sum = begin == 0 ? V::all(0.0f) : lanes(out, block.count);
-      for (std::int64_t k = begin; k < end; ++k)
-        sum = sum + weight[k - begin] * input(block, t + k + 1 - args.kernel);
-      if (biased) sum = sum + bias;
-      if (block.count == kColumns) {
-        sum.store(out);
-      } else {
-        sum.store_first(out, block.count);
-      }
+      const std::int64_t at = t * cols + first;
+      each<blocks>([&](auto i) QUERN_INLINE_LAMBDA {
+        input[(taps - 1) * blocks + i] = V::load(args.x + at + i * kColumns);
+        V sum = V::all(0.0f);
+        each<taps>([&](auto k) QUERN_INLINE_LAMBDA {
+          sum = sum + weight[k * blocks + i] * input[k * blocks + i];
+        });
+        if (args.bias != nullptr) sum = sum + bias[i];
+        sum.store(args.out + at + i * kColumns);
+        each<taps - 1>([&](auto k) QUERN_INLINE_LAMBDA {
+          input[k * blocks + i] = input[(k + 1) * blocks + i];
+        });
+      });
     }
+    each<(taps - 1) * blocks>([&](auto i) QUERN_INLINE_LAMBDA {
+      input[i].store(args.past + i / blocks * cols + first + i % blocks * kColumns);
+    });
   }
 
-  static QUERN_INLINE void remember(const Block& block) {
+  /// One block with any number of weights; rows before the first are the past.
+  static void run_block(const Block& block) {
     const ConvArgs& args = block.args;
     const std::int64_t n = args.kernel - 1;
-    for (std::int64_t c = block.first; c < block.first + block.count; ++c) {
-      float* past = args.past + c * n;
-      for (std::int64_t i = 0; i < n; ++i) {
-        const std::int64_t row = args.rows - n + i;
-        past[i] = row < 0 ? past[i + args.rows] : args.x[row * args.cols + c];
+    for (std::int64_t t = 0; t < args.rows; ++t) {
+      V sum = V::all(0.0f);
+      for (std::int64_t k = 0; k <= n; ++k) {
+        const std::int64_t row = t + k - n;
+        const V input = row < 0 ? block.load(args.past, row + n) : block.load(args.x, row);
+        sum = sum + block.load(args.weight, k) * input;
       }
+      if (args.bias != nullptr) sum = sum + block.load(args.bias, 0);
+      block.store(sum, args.out, t);
     }
+    for (std::int64_t k = 0; k < n; ++k) {
+      const std::int64_t row = args.rows + k - n;
+      block.store(row < 0 ? block.load(args.past, row + n) : block.load(args.x, row), args.past, k);
+    }
+  }
+
+  template <int taps>
+  static void run_whole(const ConvArgs& args) {
+    constexpr std::int64_t kWide = kTogether * kColumns;
+    std::int64_t first = args.begin;
+    for (; first + kWide <= args.end; first += kWide) run_blocks<taps, kTogether>(args, first);
+    for (; first + kColumns <= args.end; first += kColumns) run_blocks<taps, 1>(args, first);
+    if (first < args.end) run_block({args, first, args.end - first});
   }
 
   static void run(const ConvArgs& args) {
-    for (std::int64_t first = args.begin; first < args.end; first += kColumns) {
-      const Block block{args, first, std::min(kColumns, args.end - first)};
-      for (std::int64_t tap = 0; tap < args.kernel; tap += kTaps)
-        add_taps(block, tap, std::min(tap + kTaps, args.kernel));
-      remember(block);
-    }
+    if (args.kernel == 3) return run_whole<3>(args);
+    if (args.kernel == 4) return run_whole<4>(args);
+    for (std::int64_t first = args.begin; first < args.end; first += kColumns)
+      run_block({args, first, std::min(kColumns, args.end - first)});
   }
 };
 

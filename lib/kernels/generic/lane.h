@@ -35,6 +35,7 @@ struct Lane {
   friend Lane operator*(Lane a, Lane b) { return {a.v * b.v}; }
   friend Lane operator/(Lane a, Lane b) { return {a.v / b.v}; }
   friend Lane fma(Lane a, Lane b, Lane c) { return {std::fma(a.v, b.v, c.v)}; }
+  friend Lane larger_of(Lane a, Lane b) { return a.v < b.v ? b : a; }
   friend bool less(Lane a, Lane b) { return a.v < b.v; }
   friend Lane select(bool m, Lane a, Lane b) { return m ? a : b; }
   friend Int bits(Lane a) { return {std::bit_cast<std::uint32_t>(a.v)}; }

@@ -2,8 +2,8 @@
 /// exp, tanh, erf and what is made of them: one body for every vector type V, the scalar one
 /// included.
 ///
-/// V has: V::all(float), + − × ÷, fma(a, b, c), less(a, b), select(mask, a, b), bits(v),
-/// from_bits(i); its integer type has all(int32), + − & |, shift_left<n>, shift_right<n>
+/// V has: V::all(float), + − × ÷, fma(a, b, c), larger_of(a, b), less(a, b), select(mask, a, b),
+/// bits(v), from_bits(i); its integer type has all(int32), + − & |, shift_left<n>, shift_right<n>
 /// (arithmetic). Only IEEE operations are used, so all V agree to the bit. Polynomials: Chebyshev
 /// fits of our own.
 #pragma once
@@ -70,6 +70,19 @@ QUERN_INLINE V exp2_short(V x) {
   const V t = x + magic;
   const V r = x - (t - magic);
   const V p = horner(r, 1.0f, 0.693282927602f, 0.24221096006f, 0.055008928583f);
+  return from_bits(bits(p) + bits(t).template shift_left<23>());
+}
+
+/// 2^x for −∞ ≤ x ≤ 0 with a relative error of at most 1.8e-7: exactly 1 at 0, 2^−126 below −126,
+/// NaN for NaN.
+template <class V>
+QUERN_INLINE V exp2_decay(V x) {
+  const V magic = V::all(12582912.0f);
+  const V y = larger_of(x, V::all(-126.0f));
+  const V t = y + magic;
+  const V r = y - (t - magic);
+  const V p = horner(r, 1.0f, 0.693147003651f, 0.240222424269f, 0.0555073358119f, 0.00967151299119f,
+                     0.00132647273131f);
   return from_bits(bits(p) + bits(t).template shift_left<23>());
 }
 

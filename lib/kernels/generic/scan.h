@@ -1,7 +1,7 @@
 /// \file
 /// State-space scans: a body over V = Vec16 of any ISA, in the order of kernel_table.h. `Isa` has V
-/// and swap<distance>(V). Lanes are numbers of a column's state. Sixteen columns go through all
-/// rows together, so that their states stay in the cache and their sums share one tree.
+/// and swap<distance>(V). Lanes are columns, so that sums need no tree; the states of a few numbers
+/// stay in registers while all rows go by.
 #pragma once
 
 #include <algorithm>
@@ -15,143 +15,181 @@ namespace {
 template <class Isa>
 struct Scan {
   using V = typename Isa::V;
-  static constexpr int kColumns = 16;
-  /// Columns whose sums the registers hold at once.
-  static constexpr int kTogether = V::kCount == 1 ? 4 : 2;
+  static constexpr int kColumns = static_cast<int>(kScanColumns);
+  static constexpr int kRows = static_cast<int>(kScanRows);
+  /// Numbers whose states the registers hold, and blocks of columns that share what is read of b
+  /// and c where a head has one rate.
+  static constexpr int kNumbers = V::kCount == 1 ? 8 : 4;
+  static constexpr int kBlocks = V::kCount == 1 ? 2 : 1;
+  /// Blocks whose rows are read and written together: a cache line of each row is a slow read.
+  static constexpr int kTogether = 4;
+  static_assert(kScanSum % kNumbers == 0);
 
-  /// What a row gives the columns of a block.
-  struct Row {
-    const float *b, *c;
-    float u[kColumns];      ///< step · x
-    float power[kColumns];  ///< step · log2 e
-    float decay[kColumns];  ///< Where a head has one rate.
+  /// What the rows give heads of one rate.
+  struct Heads {
+    float weight[kRows][kScanHeads];  ///< What x is multiplied by.
+    float shrink[kRows][kScanHeads];  ///< What a state is multiplied by before.
+    float scale[kRows][kScanHeads];   ///< What a state stands for is this times the state.
+    bool shrinks[kRows];              ///< Whether any head's state is multiplied.
   };
-  /// Up to kColumns columns from number `first`.
+
+  /// Sixteen columns from number `first`, `count` of them real, and what the rows give them.
   struct Block {
-    const ScanArgs& args;
     std::int64_t first, count;
+    float* state;  ///< Of number 0.
     std::int64_t head[kColumns];
-    V rate, skip;  ///< Per column; `rate` where a head has one.
+    V skip;
+    V u[kRows];       ///< What b is multiplied by.
+    V factor[kRows];  ///< What a rate is multiplied by, where a head has its own for each number.
+    V part[kRows];    ///< The sum of the numbers that are being added.
+    V sum[kRows];     ///< Of those before.
+    bool shrinks[kRows];
+
+    bool one_head() const { return head[0] == head[count - 1]; }
   };
 
-  template <bool whole>
   static QUERN_INLINE V lanes(const float* p, std::int64_t count) {
-    return whole ? V::load(p) : V::load_first(p, count);
-  }
-  static QUERN_INLINE V first_lanes(const float* p, std::int64_t count) {
     return count == kColumns ? V::load(p) : V::load_first(p, count);
   }
-
-  /// Calls f(head) for the column of each lane; 0 beyond.
-  template <class F>
-  static QUERN_INLINE V by_head(const Block& block, F f) {
+  /// by_head[head] for the column of each lane; 0 beyond.
+  static QUERN_INLINE V spread(const Block& block, const float* by_head) {
+    if (block.one_head()) return V::all(by_head[block.head[0]]);
     float values[kColumns] = {};
-    for (std::int64_t i = 0; i < block.count; ++i) values[i] = f(block.head[i]);
+    for (std::int64_t i = 0; i < block.count; ++i) values[i] = by_head[block.head[i]];
     return V::load(values);
   }
 
-  static QUERN_INLINE V steps(const Block& block, const float* step) {
-    if (block.args.head_dim == 1) return first_lanes(step + block.first, block.count);
-    if (block.head[0] == block.head[block.count - 1]) return V::all(step[block.head[0]]);
-    return by_head(block, [&](std::int64_t head) { return step[head]; });
+  /// The rows' decays of heads [first, first + count) of one rate, gathered in a scale that the
+  /// states share.
+  static void gather_decays(const ScanArgs& args, std::int64_t first, std::int64_t count,
+                            Heads& heads) {
+    float numbers[kColumns] = {};
+    for (std::int64_t h = 0; h < count; ++h) {
+      const std::int64_t column =
+          std::max<std::int64_t>((first + h) * args.head_dim - args.offset, 0);
+      numbers[h] = args.state[column / kColumns * kColumns * (args.n + 1) + column % kColumns];
+    }
+    V scale = V::load(numbers);
+    const V rate = lanes(args.a + first, count), one = V::all(1.0f);
+    for (std::int64_t t = 0; t < args.rows; ++t) {
+      const V d = lanes(args.step + t * args.step_stride + first, count);
+      const V next = scale * exp2_decay((d * V::all(1.44269504f)) * rate);
+      const auto low = less(next, V::all(kScanLeastScale));
+      const V shrink = select(low, next, one);
+      scale = select(low, one, next);
+      shrink.store(heads.shrink[t] + first);
+      scale.store(heads.scale[t] + first);
+      (d / scale).store(heads.weight[t] + first);
+      for (std::int64_t h = 0; h < count; ++h)
+        heads.shrinks[t] |= heads.shrink[t][first + h] != 1.0f;
+    }
   }
-
-  /// Columns whose numbers go through the registers together. Local, so that no store can change
-  /// where they lie.
-  template <int N>
-  struct Group {
-    float* state[N];
-    const float* rates[N];
-    V u[N];
-    V factor[N];  ///< The decay where a head has one rate, else what a rate is multiplied by.
-    V sum[N];
-  };
-
-  /// Numbers [i, i + 16) of the states, `rest` of them: what they add to the sums.
-  template <int N, bool one_rate, bool whole>
-  static QUERN_INLINE void advance(Group<N>& group, const float* b_row, const float* c_row,
-                                   std::int64_t i, std::int64_t rest) {
-    const V b = lanes<whole>(b_row + i, rest), c = lanes<whole>(c_row + i, rest);
-    each<N>([&](auto k) QUERN_INLINE_LAMBDA {
-      V decay = group.factor[k];
-      if constexpr (!one_rate) decay = exp2_of(decay * lanes<whole>(group.rates[k] + i, rest));
-      float* state = group.state[k] + i;
-      const V s = fma(decay, lanes<whole>(state, rest), group.u[k] * b);
-      const V more = fma(s, c, group.sum[k]);
-      if constexpr (whole) {
-        s.store(state);
-        group.sum[k] = more;
-      } else {  // Lanes beyond may be NaN, as the row's numbers are.
-        s.store_first(state, rest);
-        const auto inside = less(lane_numbers<V>(), V::all(static_cast<float>(rest)));
-        group.sum[k] = select(inside, more, group.sum[k]);
-      }
-    });
-  }
-
-  template <int N, bool one_rate>
-  static QUERN_INLINE void columns(const Block& block, const Row& row, std::int64_t column,
-                                   V* sums) {
-    const ScanArgs& args = block.args;
-    const std::int64_t n = args.n;
-    const float *b = row.b, *c = row.c;
-    Group<N> group;
-    each<N>([&](auto k) QUERN_INLINE_LAMBDA {
-      const std::int64_t at = column + k;
-      group.state[k] = args.state + (block.first + at) * n;
-      group.rates[k] = args.a + block.head[at] * args.rates;
-      group.u[k] = V::all(row.u[at]);
-      group.factor[k] = V::all(one_rate ? row.decay[at] : row.power[at]);
-      group.sum[k] = V::all(0.0f);
-    });
-    std::int64_t i = 0;
-    for (; i + 16 <= n; i += 16) advance<N, one_rate, true>(group, b, c, i, 16);
-    if (i < n) advance<N, one_rate, false>(group, b, c, i, n - i);
-    each<N>([&](auto k) QUERN_INLINE_LAMBDA { sums[column + k] = group.sum[k]; });
-  }
-
-  /// One step of the trees of two vectors: lanes without bit w hold a's, the others b's.
-  template <int w>
-  static QUERN_INLINE V join(const V& a, const V& b) {
-    float number[16];
-    for (int i = 0; i < 16; ++i) number[i] = (i & w) == 0 ? 0.0f : 1.0f;
-    const auto first = less(V::load(number), V::all(0.5f));
-    return select(first, a, b) + Isa::template swap<w>(select(first, b, a));
-  }
-  template <int w>
-  static QUERN_INLINE void join_half(V* v) {
-    each<w>([&](auto i) QUERN_INLINE_LAMBDA { v[i] = join<w>(v[i], v[i + w]); });
-  }
-  /// Lane i: the tree's sum of v[i].
-  static QUERN_INLINE V tree_sums(V (&v)[kColumns]) {
-    join_half<8>(v);
-    join_half<4>(v);
-    join_half<2>(v);
-    join_half<1>(v);
-    return v[0];
+  static void gather_decays(const ScanArgs& args, Heads& heads) {
+    const std::int64_t count = (args.offset + args.columns - 1) / args.head_dim + 1;
+    for (std::int64_t t = 0; t < args.rows; ++t) heads.shrinks[t] = false;
+    for (std::int64_t first = 0; first < count; first += kColumns)
+      gather_decays(args, first, std::min<std::int64_t>(count - first, kColumns), heads);
   }
 
   template <bool one_rate>
-  static QUERN_INLINE void step(const Block& block, std::int64_t t) {
-    const ScanArgs& args = block.args;
-    const std::int64_t at = t * args.x_stride + block.first;
-    const V d = steps(block, args.step + t * args.step_stride);
-    const V x = first_lanes(args.x + at, block.count);
-    const V power = d * V::all(1.44269504f);
-    Row row;
-    row.b = args.b + t * args.b_stride;
-    row.c = args.c + t * args.b_stride;
-    (d * x).store(row.u);
-    power.store(row.power);
-    if constexpr (one_rate) exp2_of(power * block.rate).store(row.decay);
+  static QUERN_INLINE void place(const ScanArgs& args, std::int64_t first, Block& block) {
+    constexpr std::int64_t kScales = one_rate ? 1 : 0;
+    block.first = first;
+    block.count = std::min<std::int64_t>(kColumns, args.columns - first);
+    block.state = args.state + first * (args.n + kScales) + kScales * kColumns;
+    for (std::int64_t i = 0; i < block.count; ++i)
+      block.head[i] = (args.offset + first + i) / args.head_dim;
+  }
 
-    V sums[kColumns];
-    std::int64_t column = 0;
-    for (; column + kTogether <= block.count; column += kTogether)
-      columns<kTogether, one_rate>(block, row, column, sums);
-    for (; column < block.count; ++column) columns<1, one_rate>(block, row, column, sums);
-    for (; column < kColumns; ++column) sums[column] = V::all(0.0f);
-    const V y = fma(block.skip, x, tree_sums(sums));
+  /// What row `t` gives a block.
+  template <bool one_rate>
+  static QUERN_INLINE void read(const ScanArgs& args, const Heads& heads, std::int64_t t,
+                                Block& block) {
+    const V x = lanes(args.x + t * args.x_stride + block.first, block.count);
+    block.sum[t] = V::all(0.0f);
+    if constexpr (one_rate) {
+      block.u[t] = spread(block, heads.weight[t]) * x;
+      block.shrinks[t] =
+          block.one_head() ? heads.shrink[t][block.head[0]] != 1.0f : heads.shrinks[t];
+    } else {
+      const float* step = args.step + t * args.step_stride;
+      const V d =
+          args.head_dim == 1 ? lanes(step + block.head[0], block.count) : spread(block, step);
+      block.u[t] = d * x;
+      block.factor[t] = d * V::all(1.44269504f);
+    }
+  }
+
+  /// One row is over too soon for the hardware's prefetchers, which see short streams: brings what
+  /// a pass some blocks later reads into the second-level cache.
+  template <int N, int B>
+  static QUERN_INLINE void fetch_ahead(const Block* blocks, std::int64_t j, std::int64_t n) {
+    const std::int64_t distance = 2 * kColumns * (n + 1);
+    each<N * B>([&](auto i) QUERN_INLINE_LAMBDA {
+      __builtin_prefetch(blocks[i % B].state + (j + i / B) * kColumns + distance, 0, 1);
+    });
+  }
+
+  /// Takes numbers [j, j + N) of the states of B blocks through all rows. `rates` `[N]` of number j
+  /// where a head has its own.
+  template <int N, int B, bool one_rate>
+  static QUERN_INLINE void pass(const ScanArgs& args, const Heads& heads, std::int64_t j,
+                                const V* rates, Block* blocks) {
+    const bool starts = j % kScanSum == 0;
+    const bool ends = (j + N) % kScanSum == 0 || j + N == args.n;
+    V state[N * B];
+    each<N * B>([&](auto i) QUERN_INLINE_LAMBDA {
+      state[i] = V::load(blocks[i % B].state + (j + i / B) * kColumns);
+    });
+    if (args.rows == 1) fetch_ahead<N, B>(blocks, j, args.n);
+    for (std::int64_t t = 0; t < args.rows; ++t) {
+      const float* b = args.b + t * args.b_stride + j;
+      const float* c = args.c + t * args.b_stride + j;
+      V u[B], sum[B];
+      each<B>([&](auto i) QUERN_INLINE_LAMBDA {
+        u[i] = blocks[i].u[t];
+        sum[i] = starts ? V::all(0.0f) : blocks[i].part[t];
+        if constexpr (one_rate) {
+          if (blocks[i].shrinks[t]) {
+            const V shrink = spread(blocks[i], heads.shrink[t]);
+            each<N>([&](auto k)
+                        QUERN_INLINE_LAMBDA { state[k * B + i] = state[k * B + i] * shrink; });
+          }
+        }
+      });
+      each<N>([&](auto k) QUERN_INLINE_LAMBDA {
+        const V bk = V::all(b[k]), ck = V::all(c[k]);
+        each<B>([&](auto i) QUERN_INLINE_LAMBDA {
+          V& s = state[k * B + i];
+          if constexpr (one_rate) {
+            s = fma(u[i], bk, s);
+          } else {
+            s = fma(exp2_decay(blocks[i].factor[t] * rates[k]), s, u[i] * bk);
+          }
+          sum[i] = fma(s, ck, sum[i]);
+        });
+      });
+      each<B>([&](auto i) QUERN_INLINE_LAMBDA {
+        if (ends) {
+          blocks[i].sum[t] = blocks[i].sum[t] + sum[i];
+        } else {
+          blocks[i].part[t] = sum[i];
+        }
+      });
+    }
+    each<N * B>([&](auto i) QUERN_INLINE_LAMBDA {
+      state[i].store(blocks[i % B].state + (j + i / B) * kColumns);
+    });
+  }
+
+  /// out = fma(skip, x, sum) of row `t`; heads of one rate multiply the sum by their scale first.
+  template <bool one_rate>
+  static QUERN_INLINE void write(const ScanArgs& args, const Heads& heads, std::int64_t t,
+                                 const Block& block) {
+    const std::int64_t at = t * args.x_stride + block.first;
+    V sum = block.sum[t];
+    if constexpr (one_rate) sum = spread(block, heads.scale[t]) * sum;
+    const V y = fma(block.skip, lanes(args.x + at, block.count), sum);
     if (block.count == kColumns) {
       y.store(args.out + at);
     } else {
@@ -159,19 +197,90 @@ struct Scan {
     }
   }
 
+  template <int B>
+  static void run_one_rate(const ScanArgs& args, const Heads& heads, Block* blocks) {
+    std::int64_t j = 0;
+    for (; j + kNumbers <= args.n; j += kNumbers)
+      pass<kNumbers, B, true>(args, heads, j, nullptr, blocks);
+    for (; j < args.n; ++j) pass<1, B, true>(args, heads, j, nullptr, blocks);
+    for (int i = 0; i < B; ++i) {
+      const V scale = spread(blocks[i], heads.scale[args.rows - 1]);
+      scale.store(blocks[i].state - kColumns);
+    }
+  }
+
+  /// One step of a transposition: rows i and i + w exchange the quarters that differ in bit w.
+  template <int w>
+  static QUERN_INLINE void exchange(V (&v)[kColumns]) {
+    float number[kColumns];
+    for (int i = 0; i < kColumns; ++i) number[i] = (i & w) == 0 ? 0.0f : 1.0f;
+    const auto low = less(V::load(number), V::all(0.5f));
+    each<kColumns / 2>([&](auto i) QUERN_INLINE_LAMBDA {
+      constexpr int kFirst = i.value / w * 2 * w + i.value % w;
+      const V a = v[kFirst], b = v[kFirst + w];
+      v[kFirst] = select(low, a, Isa::template swap<w>(b));
+      v[kFirst + w] = select(low, Isa::template swap<w>(a), b);
+    });
+  }
+  /// Rates of numbers [j, j + 16) by column.
+  static QUERN_INLINE void load_rates(const ScanArgs& args, const Block& block, std::int64_t j,
+                                      V (&rates)[kColumns]) {
+    const std::int64_t rest = std::min<std::int64_t>(args.n - j, kColumns);
+    each<kColumns>([&](auto i) QUERN_INLINE_LAMBDA {
+      const bool real = i < block.count;
+      rates[i] = real ? lanes(args.a + block.head[i] * args.n + j, rest) : V::all(0.0f);
+    });
+    exchange<8>(rates);
+    exchange<4>(rates);
+    exchange<2>(rates);
+    exchange<1>(rates);
+  }
+
+  static void run_own_rates(const ScanArgs& args, const Heads& heads, Block& block) {
+    V rates[kColumns];
+    for (std::int64_t j = 0; j < args.n;) {
+      const std::int64_t at = j % kColumns;
+      if (at == 0) load_rates(args, block, j, rates);
+      if (j + kNumbers <= args.n) {
+        pass<kNumbers, 1, false>(args, heads, j, rates + at, &block);
+        j += kNumbers;
+      } else {
+        pass<1, 1, false>(args, heads, j, rates + at, &block);
+        ++j;
+      }
+    }
+  }
+
   template <bool one_rate>
   static void run_all(const ScanArgs& args) {
-    const std::int64_t all = args.heads * args.head_dim;
-    for (std::int64_t first = 0; first < all; first += kColumns) {
-      Block block{args, first, std::min<std::int64_t>(kColumns, all - first), {}, {}, {}};
-      for (std::int64_t i = 0; i < block.count; ++i) block.head[i] = (first + i) / args.head_dim;
-      block.rate = by_head(block, [&](std::int64_t head) { return args.a[head * args.rates]; });
-      block.skip = by_head(block, [&](std::int64_t head) { return args.skip[head]; });
-      for (std::int64_t t = 0; t < args.rows; ++t) step<one_rate>(block, t);
+    Heads heads;
+    Block blocks[kTogether];
+    if constexpr (one_rate) gather_decays(args, heads);
+    for (std::int64_t first = 0; first < args.columns; first += kTogether * kColumns) {
+      const std::int64_t rest = (args.columns - first + kColumns - 1) / kColumns;
+      const int count = static_cast<int>(std::min<std::int64_t>(rest, kTogether));
+      for (int i = 0; i < count; ++i) {
+        place<one_rate>(args, first + i * kColumns, blocks[i]);
+        blocks[i].skip = spread(blocks[i], args.skip);
+      }
+      for (std::int64_t t = 0; t < args.rows; ++t) {
+        for (int i = 0; i < count; ++i) read<one_rate>(args, heads, t, blocks[i]);
+      }
+      int i = 0;
+      if constexpr (one_rate) {
+        for (; i + kBlocks <= count; i += kBlocks) run_one_rate<kBlocks>(args, heads, blocks + i);
+        for (; i < count; ++i) run_one_rate<1>(args, heads, blocks + i);
+      } else {
+        for (; i < count; ++i) run_own_rates(args, heads, blocks[i]);
+      }
+      for (std::int64_t t = 0; t < args.rows; ++t) {
+        for (int k = 0; k < count; ++k) write<one_rate>(args, heads, t, blocks[k]);
+      }
     }
   }
 
   static void run(const ScanArgs& args) {
+    if (args.rows == 0 || args.columns == 0) return;
     args.rates == 1 ? run_all<true>(args) : run_all<false>(args);
   }
 };

@@ -133,45 +133,78 @@ float dot(const float* a, const float* b, std::int64_t n) {
 }
 
 void causal_conv(const ConvArgs& args) {
-  const std::int64_t n = args.kernel - 1;
+  const std::int64_t n = args.kernel - 1, cols = args.cols;
   for (std::int64_t t = 0; t < args.rows; ++t) {
     for (std::int64_t c = args.begin; c < args.end; ++c) {
-      const float* w = args.weight + c * args.kernel;
-      const float x = args.x[t * args.cols + c];
-      float* past = args.past + c * n;
+      const float x = args.x[t * cols + c];
       float sum = 0.0f;
-      for (std::int64_t j = 0; j < n; ++j) sum += w[j] * past[j];
-      sum += w[n] * x;
-      args.out[t * args.cols + c] = args.bias == nullptr ? sum : sum + args.bias[c];
-      if (n == 0) continue;
-      for (std::int64_t j = 0; j + 1 < n; ++j) past[j] = past[j + 1];
-      past[n - 1] = x;
+      for (std::int64_t j = 0; j < n; ++j)
+        sum += args.weight[j * cols + c] * args.past[j * cols + c];
+      sum += args.weight[n * cols + c] * x;
+      args.out[t * cols + c] = args.bias == nullptr ? sum : sum + args.bias[c];
+      for (std::int64_t j = 0; j < n; ++j)
+        args.past[j * cols + c] = j + 1 < n ? args.past[(j + 1) * cols + c] : x;
     }
   }
 }
 
-/// One row of one column.
-float scan_column(const ScanArgs& args, std::int64_t row, std::int64_t head, std::int64_t column) {
-  const float d = args.step[row * args.step_stride + head];
-  const float r = d * 1.44269504f;
-  const float x = args.x[row * args.x_stride + column];
-  const float* rates = args.a + head * args.rates;
-  float decay = exp2_scalar(r * rates[0]);
-  float lanes[16] = {};
-  for (std::int64_t j = 0; j < args.n; ++j) {
-    if (j > 0 && args.rates > 1) decay = exp2_scalar(r * rates[j]);
-    float& s = args.state[column * args.n + j];
-    s = std::fma(decay, s, (d * x) * args.b[row * args.b_stride + j]);
-    lanes[j % 16] = std::fma(s, args.c[row * args.b_stride + j], lanes[j % 16]);
+/// One row of one column of a scan.
+struct ScanColumn {
+  const ScanArgs& args;
+  std::int64_t row, column, head;
+
+  float step() const { return args.step[row * args.step_stride + head]; }
+  float decay(std::int64_t j) const {
+    const float rate = args.a[head * args.rates + j];
+    return exp2_decay(Lane{(step() * 1.44269504f) * rate}).v;
   }
-  return std::fma(args.skip[head], x, tree_sum(lanes));
-}
+  float& number(std::int64_t i) const {
+    const std::int64_t numbers = args.rates == 1 ? args.n + 1 : args.n;
+    const std::int64_t block = column / kScanColumns, lane = column % kScanColumns;
+    return args.state[(block * numbers + i) * kScanColumns + lane];
+  }
+  float b(std::int64_t j) const { return args.b[row * args.b_stride + j]; }
+
+  void advance(float x) const {
+    for (std::int64_t j = 0; j < args.n; ++j)
+      number(j) = std::fma(decay(j), number(j), (step() * x) * b(j));
+  }
+  void advance_scaled(float x) const {
+    float& scale = number(0);
+    scale = scale * decay(0);
+    if (scale < kScanLeastScale) {
+      for (std::int64_t j = 1; j <= args.n; ++j) number(j) *= scale;
+      scale = 1.0f;
+    }
+    const float weight = (step() / scale) * x;
+    for (std::int64_t j = 0; j < args.n; ++j) number(1 + j) = std::fma(weight, b(j), number(1 + j));
+  }
+  float sum(std::int64_t first_number) const {
+    float sum = 0.0f, part = 0.0f;
+    for (std::int64_t j = 0; j < args.n; ++j) {
+      part = std::fma(number(first_number + j), args.c[row * args.b_stride + j], part);
+      if ((j + 1) % kScanSum != 0 && j + 1 != args.n) continue;
+      sum += part;
+      part = 0.0f;
+    }
+    return sum;
+  }
+  float run(float x) const {
+    if (args.rates == 1) {
+      advance_scaled(x);
+      return std::fma(args.skip[head], x, number(0) * sum(1));
+    }
+    advance(x);
+    return std::fma(args.skip[head], x, sum(0));
+  }
+};
 
 void scan(const ScanArgs& args) {
   for (std::int64_t row = 0; row < args.rows; ++row) {
-    for (std::int64_t column = 0; column < args.heads * args.head_dim; ++column)
-      args.out[row * args.x_stride + column] =
-          scan_column(args, row, column / args.head_dim, column);
+    for (std::int64_t p = 0; p < args.columns; ++p) {
+      const ScanColumn column{args, row, p, (args.offset + p) / args.head_dim};
+      args.out[row * args.x_stride + p] = column.run(args.x[row * args.x_stride + p]);
+    }
   }
 }
 

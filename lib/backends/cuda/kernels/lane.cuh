@@ -32,6 +32,7 @@ struct Lane {
   friend QUERN_DEVICE_MEMBER Lane operator*(Lane a, Lane b) { return {a.v * b.v}; }
   friend QUERN_DEVICE_MEMBER Lane operator/(Lane a, Lane b) { return {a.v / b.v}; }
   friend QUERN_DEVICE_MEMBER Lane fma(Lane a, Lane b, Lane c) { return {__fmaf_rn(a.v, b.v, c.v)}; }
+  friend QUERN_DEVICE_MEMBER Lane larger_of(Lane a, Lane b) { return a.v < b.v ? b : a; }
   friend QUERN_DEVICE_MEMBER bool less(Lane a, Lane b) { return a.v < b.v; }
   friend QUERN_DEVICE_MEMBER Lane select(bool m, Lane a, Lane b) { return m ? a : b; }
   friend QUERN_DEVICE_MEMBER Int bits(Lane a) { return {__float_as_uint(a.v)}; }

@@ -29,7 +29,10 @@ struct CausalConvArgs {
   std::int32_t kernel;
 };
 
-/// graph::ScanOp: half a warp for every column of a sequence, row after row.
+inline constexpr std::int32_t kScanBlock = 16, kScanSum = 8;  ///< As ScanArgs of lib/kernels says.
+inline constexpr std::int32_t kScanRows = 8;  ///< Rows between two meetings of a block.
+
+/// graph::ScanOp: a block of threads for every kScanBlock columns of a sequence, row after row.
 struct ScanArgs {
   StepArrays arrays;
   RollingArgs state;
@@ -44,8 +47,10 @@ struct ScanArgs {
   std::int32_t heads, head_dim, n, groups;
   std::int32_t rates;  ///< 1: one for all of a head's state; else n.
   float dt_min, dt_max;
+
+  constexpr std::int32_t eights() const { return (n + kScanSum - 1) / kScanSum; }
 };
-inline constexpr std::uint32_t kScanThreads = 128;
-inline constexpr std::int32_t kMostStateDim = 256;  ///< As many as half a warp's registers keep.
+inline constexpr std::int32_t kMostStateDim = 256;
+inline constexpr std::uint32_t kMostScanThreads = kMostStateDim / kScanSum * kScanBlock;
 
 }  // namespace quern::backends::cuda
