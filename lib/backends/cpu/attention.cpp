@@ -196,12 +196,14 @@ class AttendStep final : public Step {
     auto* state = reinterpret_cast<float*>(context.scratch);
     auto* scratch = reinterpret_cast<std::byte*>(state + shape_.state_floats(kernels::kMaxQueries));
     // Later rows see more: the heavy items first, so that the last ones are light.
-    for (std::int64_t i = context.thread; i < items.count(); i += context.threads) {
-      items.for_each_tile(items.count() - 1 - i, [&](const QueryTile& tile) {
-        attend(shape_, context, tile, tile.first_block, tile.last_block, state, scratch);
-        context.kernels.attention_finish(tile.queries, shape_.value_dim, state, tile.out.data());
-      });
-    }
+    context.hand_out(items.count(), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        items.for_each_tile(items.count() - 1 - i, [&](const QueryTile& tile) {
+          attend(shape_, context, tile, tile.first_block, tile.last_block, state, scratch);
+          context.kernels.attention_finish(tile.queries, shape_.value_dim, state, tile.out.data());
+        });
+      }
+    });
   }
 
  private:

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "backends/cpu/observe.h"
@@ -10,7 +11,8 @@
 namespace quern::backends::cpu {
 namespace {
 
-/// One matrix product; threads take ranges of weight panels and all rows.
+/// One matrix product; threads take ranges of weight panels and all rows. In steps of few rows the
+/// ranges are fixed, so that each thread knows what it will read next.
 class LinearStep final : public Step {
  public:
   struct Buffers {
@@ -28,20 +30,30 @@ class LinearStep final : public Step {
   }
 
   void run(const StepContext& context) const override {
-    const auto [begin, end] = context.share(panels());
+    if (context.count(rows_) == 0) return;
+    context.hand_out(panels(), panels_at_once(context.threads),
+                     [&](std::int64_t begin, std::int64_t end) { multiply(context, begin, end); });
+  }
+
+ private:
+  std::int64_t panels() const noexcept {
+    return (weight_.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
+  }
+
+  /// Some parts for each thread, of pairs of panels, which kernels like to read together.
+  std::int64_t panels_at_once(int threads) const noexcept {
+    constexpr std::int64_t kPartsOfThread = 8;
+    return std::max<std::int64_t>(panels() / (threads * kPartsOfThread) / 2 * 2, 2);
+  }
+
+  void multiply(const StepContext& context, std::int64_t begin, std::int64_t end) const {
     const std::int64_t n = context.count(rows_);
-    if (begin == end || n == 0) return;
     if (buffers_.residual >= 0 && context.floats(buffers_.residual) != context.floats(buffers_.out))
       copy_residual(context, begin, end, n);
     context.kernels.linear[static_cast<std::size_t>(weight_.encoding)](
         {weight_.data, weight_.rows, weight_.cols, begin, end, context.bytes(buffers_.packed), n,
          bias_, context.floats(buffers_.out), weight_.rows, buffers_.residual >= 0,
          context.scratch});
-  }
-
- private:
-  std::int64_t panels() const noexcept {
-    return (weight_.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
   }
 
   void copy_residual(const StepContext& context, std::int64_t begin, std::int64_t end,

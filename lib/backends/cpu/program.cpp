@@ -59,6 +59,7 @@ CpuProgram::CpuProgram(std::shared_ptr<const graph::Graph> graph, const CompileO
       memory_(std::move(memory)),
       recorder_(std::move(recorder)),
       scratch_(memory_.data() + arena_bytes(lowered_, options.executor->threads())),
+      next_items_(lowered_.steps.size()),
       barrier_(options.executor->threads()),
       pace_(options.executor->threads()) {
   for (int thread = 0; thread < executor_->threads(); ++thread) {
@@ -122,13 +123,18 @@ void CpuProgram::run_thread(int thread) noexcept {
       run_rows(run, mine, context);
       continue;
     }
-    for (std::size_t i = run.begin; i < run.end; ++i) run_step(plan.steps[i], context);
+    for (std::size_t i = run.begin; i < run.end; ++i) {
+      context.next_item = few_ ? nullptr : &next_items_[static_cast<std::size_t>(plan.steps[i])];
+      run_step(plan.steps[i], context);
+    }
+    context.next_item = nullptr;
   }
 }
 
 Status CpuProgram::run(const StepBinding& step) {
   step_ = &step;
   few_ = static_cast<std::int64_t>(step.tokens.size()) <= kFewRows;
+  for (auto& next : next_items_) next.store(0, std::memory_order_relaxed);
   barrier_.start(pace_.threads());
   if (recorder_) recorder_->begin(static_cast<std::int64_t>(step.tokens.size()), pace_.threads());
   const auto start = std::chrono::steady_clock::now();

@@ -2,6 +2,7 @@
 /// A compiled graph with its memory.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -55,6 +56,8 @@ class CpuProgram final : public Program {
   std::vector<std::byte*> many_buffers_, few_buffers_;  ///< `[threads][BufferId]`
   std::vector<std::vector<WeightPart>> weights_;  ///< By thread: what the schedule for few reads.
   std::byte* scratch_;
+  /// StepContext::next_item of every step, for the schedule for many rows.
+  std::vector<std::atomic<std::int64_t>> next_items_;
   base::Barrier barrier_;
   base::ThreadPace pace_;
   const StepBinding* step_ = nullptr;

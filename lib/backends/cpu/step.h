@@ -2,6 +2,8 @@
 /// The unit of a compiled program: one kernel call per thread.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,6 +55,8 @@ struct StepContext {
   /// What a step that goes by rows is to do now: rows [begin, end), whole row tiles but for the
   /// last row.
   std::int64_t row_begin = 0, row_end = 0;
+  /// The first item of the step that no thread has taken; nullptr: each has its fixed share.
+  std::atomic<std::int64_t>* next_item = nullptr;
 
   std::int64_t rows() const noexcept { return static_cast<std::int64_t>(step.tokens.size()); }
   std::int64_t outputs() const noexcept {
@@ -83,6 +87,22 @@ struct StepContext {
   /// This thread's part [first, second) of `n` equal items.
   std::pair<std::int64_t, std::int64_t> share(std::int64_t n) const noexcept {
     return share_of(n, thread, threads);
+  }
+  /// Calls visit(begin, end) for runs of `n` items of which no two depend on each other, `at_once`
+  /// long. Threads take them as they come to them, so that one which the system holds up, or whose
+  /// core is a slow one, does less. Not for steps that go by rows: later ones count on the shares.
+  template <class Visit>
+  void hand_out(std::int64_t n, std::int64_t at_once, Visit visit) const {
+    if (next_item == nullptr) {
+      const auto [begin, end] = share(n);
+      if (begin < end) visit(begin, end);
+      return;
+    }
+    for (;;) {
+      const std::int64_t begin = next_item->fetch_add(at_once, std::memory_order_relaxed);
+      if (begin >= n) return;
+      visit(begin, std::min(begin + at_once, n));
+    }
   }
 };
 
