@@ -14,6 +14,7 @@ namespace {
 
 using formats::GgufWriter;
 
+constexpr std::uint64_t kZeroBlock = 1u << 20;    ///< Bytes of zeros written at once.
 constexpr std::int64_t kQuantizationVersion = 2;  ///< Of ggml's block formats.
 
 /// Keys that are made anew, or that describe the source file and not the model.
@@ -130,6 +131,15 @@ Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPl
       if (!is_regenerated(key) && metadata.find(key) == nullptr) metadata.set(key, value);
     }
   }
+  QUERN_TRY(zeros, models::gguf_zero_tensors(architecture, source.config()));
+  for (const models::ExpectedTensor& tensor : zeros) {
+    const auto rows = static_cast<std::uint64_t>(tensor.rows);
+    const auto cols = static_cast<std::uint64_t>(tensor.cols);
+    if (tensor.rule->role == models::Role::kVector)
+      sections.zeros.push_back({tensor.gguf_name, {cols}, Encoding::kF32});
+    else
+      sections.zeros.push_back({tensor.gguf_name, {cols, rows}, Encoding::kF16});
+  }
   if (!metadata.has("general.name")) metadata.set("general.name", ConfigValue(model_name(source)));
   metadata.set("general.type", ConfigValue(std::string("model")));
   metadata.set("general.file_type", file_type(kept, plan));
@@ -166,6 +176,9 @@ Result<GgufWriter> prepare_gguf(const GgufSections& sections, const ModelPlan& p
     const std::uint64_t ne[] = {values.size()};
     QUERN_CHECK(writer.declare_tensor(name, ne, *formats::ggml_type_of(Encoding::kF32)));
   }
+  for (const GgufZeros& zeros : sections.zeros)
+    QUERN_CHECK(
+        writer.declare_tensor(zeros.name, zeros.ne, *formats::ggml_type_of(zeros.encoding)));
   for (const TensorJob& job : plan.jobs) {
     const std::vector<std::uint64_t> ne(job.dims.rbegin(), job.dims.rend());
     QUERN_CHECK(writer.declare_tensor(job.name, ne, *formats::ggml_type_of(job.to)));
@@ -178,6 +191,14 @@ Status write_gguf_factors(const GgufSections& sections, GgufWriter& writer) {
     std::string bytes;
     for (const float value : values) formats::append_le(bytes, value);
     QUERN_CHECK(writer.write(formats::as_bytes(bytes)));
+  }
+  for (const GgufZeros& zeros : sections.zeros) {
+    std::uint64_t bytes = zeros.encoding == Encoding::kF32 ? sizeof(float) : sizeof(float) / 2;
+    for (const std::uint64_t n : zeros.ne) bytes *= n;
+    const std::vector<std::byte> block(static_cast<std::size_t>(std::min(bytes, kZeroBlock)));
+    for (std::uint64_t done = 0; done < bytes; done += block.size())
+      QUERN_CHECK(writer.write(
+          std::span(block).first(static_cast<std::size_t>(std::min(bytes - done, kZeroBlock)))));
   }
   return {};
 }

@@ -39,11 +39,20 @@ Result<Model> open_in_memory(const SourceModel& source, const EncodingPolicy& po
 Result<formats::MemoryImage> write_into_memory(const SourceModel& source, const ModelPlan& plan,
                                                Executor& executor);
 
+/// A tensor of zeros.
+struct GgufZeros {
+  std::string name;
+  std::vector<std::uint64_t> ne;  ///< Row length first.
+  Encoding encoding;              ///< A float.
+};
+
 /// Everything of a GGUF file that is no weight: the configuration in GGUF's keys, the tokenizer.
 struct GgufSections {
   Config metadata;  ///< In the order of keys; lists are arrays.
   /// Tensors that stand in the configuration here (rotary factors), by name.
   std::vector<std::pair<std::string, std::vector<float>>> tensors;
+  /// Tensors of zeros that GGUF asks for and nothing reads.
+  std::vector<GgufZeros> zeros;
   std::optional<formats::TokenizerSpec> tokenizer;
   std::string chat_template;
   std::uint64_t report_room = 0;  ///< Bytes kept for the quality report; 0: there will be none.

@@ -54,6 +54,16 @@ class Planner {
     return append(expected, std::move(job));
   }
 
+  /// What GGUF files hold and no model reads is no surprise.
+  Status ignore_zero_tensors() {
+    if (source_.naming() != Naming::kGguf || source_.architecture() == nullptr) return {};
+    QUERN_TRY(unread, models::gguf_zero_tensors(*source_.architecture(), source_.config()));
+    for (const ExpectedTensor& expected : unread) {
+      if (const SourceTensor* tensor = find_tensor(source_, expected)) used_.insert(tensor);
+    }
+    return {};
+  }
+
   ModelPlan finish() && {
     warn_unused();
     std::uint64_t most = 0;
@@ -79,6 +89,10 @@ class Planner {
     matrix.cols = vector ? 1 : expected.cols;
     QUERN_TRY(change, change_of(expected, matrix.rows, *sources.front().tensor));
     matrix.change = std::move(change);
+    if (output_ == OutputFormat::kGguf && expected.gguf_filled_rows > 0) {
+      if (expected.gguf_filled_rows > matrix.rows) matrix.change.own_rows = matrix.rows;
+      matrix.rows = expected.gguf_filled_rows;
+    }
     matrix.from = *sources.front().tensor->encoding;
     matrix.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
     if (!vector) {
@@ -230,6 +244,7 @@ Result<ModelPlan> make_plan(const SourceModel& source, OutputFormat output,
   if (source.architecture() != nullptr) {
     QUERN_TRY(expected, models::expected_tensors(*source.architecture(), source.config()));
     for (const ExpectedTensor& tensor : expected) QUERN_CHECK(planner.add(tensor));
+    QUERN_CHECK(planner.ignore_zero_tensors());
   } else if (output == OutputFormat::kGguf) {
     return Error(ErrorCode::kMissing, "the source is a vocabulary without a model")
         .in_file(source.path())

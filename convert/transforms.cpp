@@ -21,7 +21,7 @@ Result<std::int64_t> rotary_head(std::int64_t rows, const Config& config) {
 
 bool TensorChange::moves_rows() const noexcept {
   // GGUF to GGUF permutes there and back again: nothing moves.
-  if (!slice.whole()) return true;
+  if (!slice.whole() || own_rows > 0) return true;
   if (first.identity() && second.identity()) return false;
   return first.identity() || second.identity();
 }
@@ -52,6 +52,7 @@ std::string describe_change(const TensorChange& change) {
   if (change.transpose) add("transpose");
   if (!change.slice.whole()) add("slice");
   if (change.first.identity() != change.second.identity()) add("rope permutation");
+  if (change.own_rows > 0) add("fill up");
   if (change.negate_exp) add("negate the exponential");
   if (change.add > 0) add("add one");
   if (change.add < 0) add("subtract one");

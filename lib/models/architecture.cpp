@@ -105,6 +105,10 @@ Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const 
                         false,
                         {},
                         {}};
+  if (!rule.gguf_filled_rows.empty()) {
+    QUERN_TRY(filled, evaluate_dimension(rule.gguf_filled_rows, config));
+    tensor.gguf_filled_rows = filled;
+  }
   if (!rule.count.empty()) {
     QUERN_TRY(count, evaluate_dimension(rule.count, config));
     tensor.count = count;
@@ -144,21 +148,17 @@ Result<std::int64_t> evaluate_dimension(std::string_view expression, const Confi
   return sum;
 }
 
-Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
-                                                     const Config& config) {
-  const std::vector<TensorRule>& rules = architecture.tensors();
-  std::vector<ExpectedTensor> tensors;
+namespace {
+
+/// Calls visit(rule, layer) for every tensor of the rules, there or not, in the order of use: what
+/// stands alone, and each stack layer by layer.
+template <class Visit>
+Status for_each_tensor(const std::vector<TensorRule>& rules, const Config& config,
+                       const Visit& visit) {
   const auto append = [&](std::size_t begin, std::size_t end, std::int32_t layer) -> Status {
-    for (std::size_t i = begin; i < end; ++i) {
-      QUERN_TRY(has, presence(rules[i], layer, config));
-      if (!has.first) continue;
-      QUERN_TRY(tensor, expect(rules[i], layer, config));
-      tensor.optional = has.second;
-      tensors.push_back(std::move(tensor));
-    }
+    for (std::size_t i = begin; i < end; ++i) QUERN_CHECK(visit(rules[i], layer));
     return {};
   };
-  // In the order of use: what stands alone, and each stack layer by layer.
   for (std::size_t first = 0; first < rules.size();) {
     std::size_t last = first + 1;
     if (!per_layer(rules[first])) {
@@ -174,6 +174,38 @@ Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& archite
     for (std::int32_t layer = 0; layer < n_layers; ++layer) QUERN_CHECK(append(first, last, layer));
     first = last;
   }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
+                                                     const Config& config) {
+  std::vector<ExpectedTensor> tensors;
+  QUERN_CHECK(for_each_tensor(architecture.tensors(), config,
+                              [&](const TensorRule& rule, std::int32_t layer) -> Status {
+                                QUERN_TRY(has, presence(rule, layer, config));
+                                if (!has.first) return {};
+                                QUERN_TRY(tensor, expect(rule, layer, config));
+                                tensor.optional = has.second;
+                                tensors.push_back(std::move(tensor));
+                                return {};
+                              }));
+  return tensors;
+}
+
+Result<std::vector<ExpectedTensor>> gguf_zero_tensors(const Architecture& architecture,
+                                                      const Config& config) {
+  std::vector<ExpectedTensor> tensors;
+  QUERN_CHECK(for_each_tensor(architecture.tensors(), config,
+                              [&](const TensorRule& rule, std::int32_t layer) -> Status {
+                                if (!rule.gguf_wants_all) return {};
+                                QUERN_TRY(has, presence(rule, layer, config));
+                                if (has.first) return {};
+                                QUERN_TRY(tensor, expect(rule, layer, config));
+                                tensors.push_back(std::move(tensor));
+                                return {};
+                              }));
   return tensors;
 }
 

@@ -80,6 +80,11 @@ struct TensorRule {
   std::string_view when = {};
   /// Number of equal matrices, one after the other (experts); empty: one.
   std::string_view count = {};
+  /// GGUF's number of rows where it is larger than ours: those behind are row 0 again.
+  std::string_view gguf_filled_rows = {};
+  /// GGUF asks for the tensor where `when` leaves it out, and nothing reads it: it is written as
+  /// zeros.
+  bool gguf_wants_all = false;
   /// The key that holds the number of layers. Rules of one stack of layers follow one another.
   std::string_view layers = "n_layers";
 };
@@ -135,6 +140,7 @@ struct ExpectedTensor {
   std::int64_t count;  ///< Matrices of that shape.
   bool optional;
   RowRuns hf_rows, gguf_rows;
+  std::int64_t gguf_filled_rows = 0;  ///< 0: as many as ours.
 };
 
 /// Every tensor that `config` asks for (a false `when` leaves one out), in the order of use.
@@ -142,6 +148,11 @@ struct ExpectedTensor {
 /// 4,096 layers).
 Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
                                                      const Config& config);
+
+/// The tensors that `config` leaves out and GGUF asks for all the same
+/// (TensorRule::gguf_wants_all). Errors: expected_tensors's.
+Result<std::vector<ExpectedTensor>> gguf_zero_tensors(const Architecture& architecture,
+                                                      const Config& config);
 
 /// "a*b+c*2" over integer configuration keys; checked arithmetic.
 Result<std::int64_t> evaluate_dimension(std::string_view expression, const Config& config);

@@ -30,9 +30,8 @@ Status read_hf(const Config& source, Config& config) {
   if (!(scalar > 0))
     return Error(ErrorCode::kOutOfRange, "a scale is not positive").of("query_pre_attn_scalar");
   config.set("attention_scale", 1.0 / std::sqrt(scalar));
-  QUERN_TRY(softcap, source.number_or("attn_logit_softcapping", 0.0));
+  // transformers reads attn_logit_softcapping, and its attention does not use it.
   QUERN_TRY(logit_softcap, source.number_or("final_logit_softcapping", 0.0));
-  config.set("attention_softcap", softcap);
   config.set("logit_softcap", logit_softcap);
   return refuse(source, "use_bidirectional_attention",
                 "bidirectional attention is not implemented for Gemma 3");
@@ -92,13 +91,10 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
   QUERN_TRY(global, rope_angles(config, dims.head_dim));
   QUERN_TRY(local_theta, config.number("rope.local_theta"));
   QUERN_TRY(scale, config.number("attention_scale"));
-  QUERN_TRY(softcap, config.number_or("attention_softcap", 0.0));
   QUERN_TRY(logit_softcap, config.number_or("logit_softcap", 0.0));
   if (!(local_theta > 0))
     return Error(ErrorCode::kOutOfRange, "rope theta is not positive").of("rope.local_theta");
-  const AttentionOptions attention{.scale = static_cast<float>(scale),
-                                   .softcap = static_cast<float>(softcap),
-                                   .qk_norm = QkNorm::kHeads};
+  const AttentionOptions attention{.scale = static_cast<float>(scale), .qk_norm = QkNorm::kHeads};
 
   graph::GraphBuilder g(weights, dims.vocab_size);
   const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.dim);

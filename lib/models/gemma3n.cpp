@@ -30,6 +30,7 @@ std::vector<TensorRule> layer_tensors() {
   const std::string altup = "layers.{}.altup.", laurel = "layers.{}.laurel.";
   std::vector<TensorRule> rules = qk_norm_tensors();
   rules.back().when = "own_kv";
+  rules.back().gguf_wants_all = true;
   const std::vector<TensorRule> own = {
       norm_rule("layers.{}.altup_router_norm", altup + "router_norm.weight",
                 "blk.{}.altup_router_norm.weight", "dim"),
@@ -64,6 +65,7 @@ std::vector<TensorRule> first_tensors() {
       matrix_rule("per_layer_embed", "embed_tokens_per_layer.weight", "per_layer_token_embd.weight",
                   "per_layer_vocab", "n_layers*per_layer_dim");
   table.role = Role::kEmbedding;
+  table.gguf_filled_rows = "vocab_size";
   return {std::move(table),
           matrix_rule("per_layer_model_proj", "per_layer_model_projection.weight",
                       "per_layer_model_proj.weight", "n_layers*per_layer_dim", "dim"),
@@ -79,7 +81,10 @@ const std::vector<TensorRule>& tensors() {
                          .ffn_norm = "layers.{}.pre_feedforward_layernorm",
                          .ffn_post_norm = "layers.{}.post_feedforward_layernorm"},
                         layer_tensors());
-    for (const char* name : {"layers.{}.wk", "layers.{}.wv"}) rule_of(rules, name).when = "own_kv";
+    for (const char* name : {"layers.{}.wk", "layers.{}.wv"}) {
+      rule_of(rules, name).when = "own_kv";
+      rule_of(rules, name).gguf_wants_all = true;
+    }
     for (const char* name : {"layers.{}.wk.bias", "layers.{}.wv.bias"})
       rule_of(rules, name).when = "bias.kv";
     const std::vector<TensorRule> first = first_tensors();

@@ -236,6 +236,8 @@ Result<Config> write_gemma3n_gguf_config(const Config& config) {
   if (local != kDefaultLocalTheta) out.set("gemma3n.rope.freq_base_swa", local);
   QUERN_TRY(softcap, config.number("logit_softcap"));
   out.set("gemma3n.final_logit_softcapping", softcap);
+  // The table is filled up for the tokens beyond it.
+  out.set("gemma3n.vocab_size_per_layer_input", *config.find("vocab_size"));
   const ConfigList sparse = config.list("sparse_layers");
   ConfigList scales = config.list("sparse_deviations");
   if (sparse.size() != scales.size())

@@ -51,19 +51,18 @@ Status read_mlp(const Config& source, SourceKind kind, std::string_view fallback
   return {};
 }
 
-/// The first T5 divides the decoder's output by √dim, and transformers does it for UMT5 whatever
-/// its configuration says. Configurations of T5 that do not say so say that the output matrix is
-/// tied, which later versions' do not; GGUF's do not say that either, but those versions have
-/// gates.
+/// The first T5 divides the decoder's output by √dim. Configurations of T5 and UMT5 that do not say
+/// so say that the output matrix is tied, which those of later versions do not; GGUF's do not say
+/// that either, but those versions have gates.
 Status read_logit_scale(const Config& source, SourceKind kind, Config& config) {
   if (config.has("logit_scale")) return {};
   QUERN_TRY(dim, config.integer("dim"));
   QUERN_TRY(gated, config.boolean("gated"));
   QUERN_TRY(tied, source.boolean_or("tie_word_embeddings", true));
-  const bool first = kind == SourceKind::kGguf ? !gated : tied && is_class(source, "T5");
+  const bool scales = is_class(source, "T5") || is_class(source, "UMT5");
+  const bool first = kind == SourceKind::kGguf ? !gated : tied && scales;
   QUERN_TRY(scaled, source.boolean_or("scale_decoder_outputs", first));
-  if ((scaled || is_class(source, "UMT5")) && dim > 0)
-    config.set("logit_scale", 1.0 / std::sqrt(static_cast<double>(dim)));
+  if (scaled && dim > 0) config.set("logit_scale", 1.0 / std::sqrt(static_cast<double>(dim)));
   return {};
 }
 

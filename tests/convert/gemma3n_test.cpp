@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "fixtures.h"
+#include "formats/gguf_reader.h"
 #include "formats/safetensors_reader.h"
 #include "formats/safetensors_writer.h"
 #include "quern/model.h"
@@ -64,6 +65,66 @@ TEST_CASE(
   CHECK(warnings.find("text alone") != std::string::npos);
   CHECK(warnings.find("vision_tower") != std::string::npos);
   CHECK(warnings.find("k_norm") != std::string::npos);
+}
+
+/// The golden with an embedding per layer for the first `rows` tokens alone.
+void write_narrow(const std::string& golden_folder, const TempFolder& to, std::uint64_t rows) {
+  const auto file = must(formats::SafetensorsFile::open(golden_folder + "/model.safetensors"));
+  auto writer = must(formats::SafetensorsWriter::create(to.file("model.safetensors")));
+  const auto is_table = [](const formats::SafeTensor& tensor) {
+    return tensor.name.find("embed_tokens_per_layer") != std::string::npos;
+  };
+  for (const formats::SafeTensor& tensor : file.tensors()) {
+    auto shape = tensor.shape;
+    if (is_table(tensor)) shape[0] = rows;
+    REQUIRE(writer.declare_tensor(tensor.name, *tensor.dtype, shape).ok());
+  }
+  REQUIRE(writer.begin().ok());
+  for (const formats::SafeTensor& tensor : file.tensors()) {
+    const std::size_t row = tensor.data.size() / tensor.shape[0];
+    const auto data = is_table(tensor) ? tensor.data.first(rows * row) : tensor.data;
+    REQUIRE(writer.write(data).ok());
+  }
+  REQUIRE(writer.finish().ok());
+  write_bytes(
+      to.file("config.json"),
+      replaced(read_bytes(golden_folder + "/config.json"), "\"vocab_size_per_layer_input\": 259",
+               "\"vocab_size_per_layer_input\": " + std::to_string(rows)));
+}
+
+TEST_CASE("Gemma 3n's GGUF has the tensors that llama.cpp asks for, and the same logits") {
+  const auto folder = golden("gemma3n_text");
+  if (!folder) return;
+  const TempFolder source, temp;
+  write_narrow(*folder, source, 200);
+  must(convert(source.path(), temp.file("a.quern"), plain_options()));
+  must(convert(temp.file("a.quern"), temp.file("a.gguf"), plain_options()));
+  const auto report = must(convert(temp.file("a.gguf"), temp.file("b.quern"), plain_options()));
+  for (const std::string& warning : report.plan.warnings)
+    CHECK(warning.find("not used") == std::string::npos);
+  // Tokens from 200 on have the embedding of token 0 there.
+  const std::vector<TokenId> ids = {1, 5, 199, 200, 258, 7, 201, 0};
+  const auto expected = logits_of(must(Model::open(temp.file("a.quern"))), ids);
+  CHECK(logits_of(must(Model::open(temp.file("b.quern"))), ids) == expected);
+  CHECK(logits_of(must(open_any(source.path())), ids) == expected);
+
+  const auto gguf = must(formats::GgufFile::open(temp.file("a.gguf")));
+  const auto shape_of = [&](const std::string& name) {
+    const formats::GgufTensor* tensor = gguf.find_tensor(name);
+    std::vector<std::uint64_t> shape;
+    if (tensor != nullptr) shape.assign(tensor->ne.begin(), tensor->ne.begin() + tensor->n_dims);
+    return shape;
+  };
+  using Shape = std::vector<std::uint64_t>;
+  for (int layer = 0; layer < 4; ++layer) {
+    const std::string block = "blk." + std::to_string(layer) + ".";
+    CHECK(shape_of(block + "attn_k.weight") == Shape{64, 32});
+    CHECK(shape_of(block + "attn_v.weight") == Shape{64, 32});
+    CHECK(shape_of(block + "attn_k_norm.weight") == Shape{16});
+  }
+  CHECK(shape_of("per_layer_token_embd.weight") == Shape{48, 259});
+  CHECK(shape_of("altup_proj.weight") == Shape{64, 64, 2});
+  CHECK(shape_of("altup_unembd_proj.weight") == Shape{64, 64, 2});
 }
 
 TEST_CASE("what Gemma 3n's configuration may not say is refused by name") {

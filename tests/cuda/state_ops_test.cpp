@@ -87,6 +87,18 @@ TEST_CASE("experts have the processor's bits") {
       if (limited) {
         op.limit = 4.0F;
         op.alpha = 1.7F;
+        // Adapters' pairs, two of them for one matrix.
+        using Of = graph::ExpertPair::Of;
+        constexpr std::int64_t kRank = 5;
+        const auto pair = [&](Of of, const std::string& name, std::int64_t rows,
+                              std::int64_t cols) {
+          op.pairs.push_back({of, g.matrix(name + ".a", kRank, cols, Encoding::kF32, kExperts),
+                              g.matrix(name + ".b", rows, kRank, Encoding::kF32, kExperts)});
+        };
+        pair(Of::kGate, "gate0", kFfn, kDim);
+        pair(Of::kDown, "down0", kDim, kFfn);
+        pair(Of::kGate, "gate1", kFfn, kDim);
+        pair(Of::kUp, "up0", kFfn, kDim);
       }
       TwinPrograms twins(g.finish(g.builder().experts(op, "experts")), options_for(128));
       for (const std::int64_t rows : {1, 5, 120, 33, 2}) {

@@ -81,7 +81,6 @@ TEST_CASE("numbers that are not given are the class's own, and null is none") {
       {"Gemma2ForCausalLM", "", "logit_softcap", 30},
       {"Gemma2ForCausalLM", "\"attn_logit_softcapping\": null", "attention_softcap", 0},
       {"Gemma2ForCausalLM", "\"final_logit_softcapping\": 5.5", "logit_softcap", 5.5},
-      {"Gemma3ForCausalLM", "", "attention_softcap", 0},
       {"Gemma3ForCausalLM", "", "rope.theta", 1e6},
       {"SmolLM3ForCausalLM", "", "rope.theta", 2e6},
       {"CohereForCausalLM", "", "rope.theta", 5e5},
