@@ -24,7 +24,8 @@ using Clock = std::chrono::steady_clock;
 struct BenchOptions {
   ModelFlags model;
   TraceFlags trace;
-  std::int64_t prefill_tokens = 512, decode_tokens = 128, depth = 0, batch_rows = 512;
+  std::int64_t prefill_tokens = 512, decode_tokens = 128, depth = 0;
+  std::int64_t batch_rows = SessionOptions().batch_rows;
   int repeats = 5;
   bool json = false;
 };

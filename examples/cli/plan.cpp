@@ -14,7 +14,7 @@ namespace {
 
 struct PlanOptions {
   ModelFlags model;
-  std::int64_t context = 0, batch_rows = 512;
+  std::int64_t context = 0, batch_rows = SessionOptions().batch_rows;
   int parallel = 1;
   bool json = false;
 };
