@@ -14,14 +14,14 @@ constexpr std::size_t kWindows = 40;
 constexpr std::uint64_t kBudgetBytes = 192u << 20;
 
 bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
+bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
+
 /// The source in 8 bits: `soft`, or made anew.
 Result<Model> soft_model(const SourceModel& source, const std::shared_ptr<Executor>& executor,
                          const Model* soft) {
   if (soft != nullptr) return *soft;
   return open_in_memory(source, {.keep = false, .target = Encoding::kQR8, .chosen = {}}, executor);
 }
-
-bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
 
 }  // namespace
 
