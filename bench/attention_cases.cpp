@@ -41,9 +41,11 @@ struct Cache {
     store(test::oracle());
   }
   void store(const KernelTable& table) {
+    test::Guarded scratch(kernels::kv_store_scratch_bytes(type, kDim));
     for (std::int64_t pos = 0; pos < kPositions; ++pos) {
       const float* vector = vectors.data() + pos * kDim;
-      table.kv_store[static_cast<std::size_t>(type)]({head, kDim, kDim, pos, vector, vector});
+      table.kv_store[static_cast<std::size_t>(type)](
+          {head, kDim, kDim, pos, vector, vector, scratch.data()});
     }
   }
   KvType type;

@@ -89,6 +89,7 @@ struct KvStoreArgs {
   std::int64_t pos;  ///< Absolute position ≥ 0.
   const float* key;  ///< `[head_dim]`, after rotary.
   const float* value;
+  std::byte* scratch;  ///< kv_store_scratch_bytes(), 64-byte aligned; of plain types none.
 };
 
 /// Attention of up to kMaxQueries query vectors over blocks [block_begin, block_end) of one KV
@@ -96,8 +97,9 @@ struct KvStoreArgs {
 ///
 /// Scores of a block, from the block alone. log2e = 1.44269504f.
 /// - f32, f16, bf16: s_j = (q · k_j)·scale, fma in order of d.
-/// - q8, q4: q is quantized to int8 per vector (scale sq = amax/127); t_j = float(exact sum)·sk_j;
-///   s_j = t_j·(sq·scale).
+/// - q8, q4: keys are stored, and queries taken, behind quant::hadamard_vector, which spreads
+///   outliers (Ashkboos et al. 2024); q is quantized to int8 per vector (scale sq = amax/127); t_j
+///   = float(exact sum)·sk_j; s_j = t_j·(sq·scale).
 /// - s = softcap·tanh(s/softcap) where softcap > 0; s += alibi_slope[i]·(j − (end−1)), then s +=
 ///   bias[i][j], where given.
 /// - x_j = s_j·log2e; coded: x_j = fma(s_j, log2e, λ_j), λ_j = log2 of the scale of value j; where
@@ -251,6 +253,7 @@ std::int64_t attention_scratch_bytes(KvType type, std::int64_t head_dim,
 /// Bytes of one 64-position block of keys (or of values) of one head.
 std::int64_t kv_key_block_bytes(KvType type, std::int64_t head_dim) noexcept;
 std::int64_t kv_value_block_bytes(KvType type, std::int64_t value_dim) noexcept;
+std::int64_t kv_store_scratch_bytes(KvType type, std::int64_t head_dim) noexcept;
 
 /// cos and sin of pos·inv_freq[i] (float32 product, as PyTorch), times `factor`; double inside.
 /// Baseline code.

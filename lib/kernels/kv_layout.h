@@ -19,8 +19,9 @@
 namespace quern::kernels {
 namespace {
 
+inline constexpr bool is_coded(KvType type) { return type == KvType::kQ8 || type == KvType::kQ4; }
 template <KvType type>
-inline constexpr bool kCoded = type == KvType::kQ8 || type == KvType::kQ4;
+inline constexpr bool kCoded = is_coded(type);
 
 /// Bytes of the codes (or floats) of one block of keys; the scales follow where there are some.
 template <KvType type>

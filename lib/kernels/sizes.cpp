@@ -15,13 +15,11 @@ constexpr std::int64_t kPanelsTogether = 3;
 
 template <KvType type>
 std::int64_t key_bytes(std::int64_t hd) {
-  const bool scales = type == KvType::kQ8 || type == KvType::kQ4;
-  return round_up(key_code_bytes<type>(hd) + (scales ? 256 : 0), 64);
+  return round_up(key_code_bytes<type>(hd) + (kCoded<type> ? 256 : 0), 64);
 }
 template <KvType type>
 std::int64_t value_bytes(std::int64_t hd) {
-  const bool scales = type == KvType::kQ8 || type == KvType::kQ4;
-  return round_up(64 * value_row_bytes<type>(hd) + (scales ? 256 : 0), 64);
+  return round_up(64 * value_row_bytes<type>(hd) + (kCoded<type> ? 256 : 0), 64);
 }
 
 }  // namespace
@@ -58,11 +56,12 @@ std::int64_t attention_state_floats(std::int64_t n_queries, std::int64_t value_d
 std::int64_t attention_scratch_bytes(KvType, std::int64_t head_dim,
                                      std::int64_t value_dim) noexcept {
   // Queries packed, scores, codes of weights, numbers per query; numbers per position; a block of
-  // keys and of values as float32; the state of a span.
+  // keys and of values as float32; the state of a span; a rotated query.
   const std::int64_t per_query = 4 * (round_up(head_dim, 16) + 64 + 16 + 16);
   const std::int64_t per_position = 4 * (8 + round_up(head_dim, 16) + round_up(value_dim, 32));
   return round_up(kMaxQueries * per_query + 64 * per_position +
-                      4 * attention_state_floats(kMaxQueries, value_dim),
+                      4 * attention_state_floats(kMaxQueries, value_dim) +
+                      4 * round_up(head_dim, 16),
                   64);
 }
 
@@ -98,6 +97,10 @@ std::int64_t kv_value_block_bytes(KvType type, std::int64_t value_dim) noexcept 
       break;
   }
   return value_bytes<KvType::kF32>(value_dim);
+}
+
+std::int64_t kv_store_scratch_bytes(KvType type, std::int64_t head_dim) noexcept {
+  return is_coded(type) ? round_up(4 * head_dim, 64) : 0;
 }
 
 void rope_angles(std::int64_t pos, const float* inv_freq, std::int64_t n, float factor, float* cos,

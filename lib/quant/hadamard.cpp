@@ -44,6 +44,19 @@ void first_butterflies(float* block) {
   }
 }
 
+/// A block of fewer than 64.
+void rotate_small(float* block, int n, float factor) {
+  for (int stride = 1; stride < n; stride *= 2) {
+    for (int i = 0; i < n; ++i) {
+      if ((i & stride) != 0) continue;
+      const float a = block[i], b = block[i + stride];
+      block[i] = a + b;
+      block[i + stride] = a - b;
+    }
+  }
+  for (int i = 0; i < n; ++i) block[i] *= factor;
+}
+
 }  // namespace
 
 void hadamard64(float* x, std::int64_t n) noexcept {
@@ -55,6 +68,14 @@ void hadamard64(float* x, std::int64_t n) noexcept {
     butterflies<32>(block);
     for (int i = 0; i < 64; ++i) block[i] *= 0.125f;
   }
+}
+
+void hadamard_vector(float* x, std::int64_t n) noexcept {
+  const std::int64_t whole = n / 64 * 64, rest = n - whole;
+  hadamard64(x, whole);
+  x += whole;
+  if (rest >= 32) rotate_small(x, 32, 0.17677670f);
+  if (rest % 32 >= 16) rotate_small(x + rest / 32 * 32, 16, 0.25f);
 }
 
 }  // namespace quern::quant

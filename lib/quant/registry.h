@@ -52,6 +52,11 @@ std::span<const EncodingOps> all_ops() noexcept;
 /// stages (stride 1, 2, 4, … 32; (a+b, a−b); the factor 1/8 last) is part of the numerics law.
 void hadamard64(float* x, std::int64_t n) noexcept;
 
+/// The same of a vector of any n: hadamard64 of its blocks of 64; of the rest a block of 32 and one
+/// of 16 where they fit (stages up to stride 16 or 8, factors 32^−½ and 1/4); the last n mod 16
+/// elements stay as they are.
+void hadamard_vector(float* x, std::int64_t n) noexcept;
+
 // Scalar conversions, IEEE round to nearest even; NaN stays NaN.
 float f16_to_f32(std::uint16_t bits) noexcept;
 std::uint16_t f32_to_f16(float value) noexcept;

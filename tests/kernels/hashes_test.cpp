@@ -89,9 +89,11 @@ std::uint64_t hash_attention(KvType type) {
     const std::vector<float> x = numbers(positions * (hd + vd) + hd, 71, wild);
     Guarded k(2 * kv_key_block_bytes(type, hd)), v(2 * kv_value_block_bytes(type, vd));
     const KvHead head{k.data(), v.data(), k.size() / 2, v.size() / 2};
+    Guarded rotated(kv_store_scratch_bytes(type, hd));
     const float* at = x.data() + hd;
     for (std::int64_t pos = 0; pos < positions; ++pos, at += hd + vd) {
-      oracle().kv_store[static_cast<std::size_t>(type)]({head, hd, vd, pos, at, at + hd});
+      oracle().kv_store[static_cast<std::size_t>(type)](
+          {head, hd, vd, pos, at, at + hd, rotated.data()});
     }
     const float* q = x.data();
     const std::int64_t begin = 3, end = positions;
@@ -173,8 +175,8 @@ std::vector<Recorded> recorded() {
       {"attention f32", attention(KvType::kF32), 0x4659bbbe5a004277u},
       {"attention f16", attention(KvType::kF16), 0x6cfb6fb451a2ac1au},
       {"attention bf16", attention(KvType::kBF16), 0xd3766630432439fbu},
-      {"attention q8", attention(KvType::kQ8), 0xf08a5bfea06a9743u},
-      {"attention q4", attention(KvType::kQ4), 0x98c87dce162e9a2bu},
+      {"attention q8", attention(KvType::kQ8), 0x80eaeb08ce1817aau},
+      {"attention q4", attention(KvType::kQ4), 0x437cd61920bf1bdau},
       {"rows", hash_rows, 0x6dc6336cf5227e5cu},
       {"doubles", hash_doubles, 0x5c785a3f550c538du},
   };

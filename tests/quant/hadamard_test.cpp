@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <bit>
+#include <cmath>
 
 #include "panel_support.h"
 
@@ -31,6 +32,32 @@ TEST_CASE("the Hadamard rotation is its own inverse and keeps the length of a ve
   CHECK(after == doctest::Approx(before).epsilon(1e-6));
   hadamard64(y.data(), 64 * 9);
   CHECK(test::relative_rmse(x, y) < 2e-7);
+}
+
+TEST_CASE("a vector of any length is rotated by blocks of 64, 32 and 16") {
+  for (const std::int64_t n : {0, 7, 16, 24, 40, 48, 63, 64, 80, 112, 120, 200}) {
+    CAPTURE(n);
+    const auto x = test::gaussian(static_cast<std::size_t>(n), 3);
+    auto y = x;
+    hadamard_vector(y.data(), n);
+    std::int64_t at = 0;
+    for (const std::int64_t size : {64, 64, 64, 32, 16}) {
+      if (at + size > n) continue;
+      for (std::int64_t row = 0; row < size; ++row) {
+        double sum = 0;
+        for (std::int64_t column = 0; column < size; ++column) {
+          const int odd = std::popcount(static_cast<unsigned>(row & column)) % 2;
+          sum += (odd != 0 ? -1.0 : 1.0) *
+                 static_cast<double>(x[static_cast<std::size_t>(at + column)]);
+        }
+        REQUIRE(static_cast<double>(y[static_cast<std::size_t>(at + row)]) ==
+                doctest::Approx(sum / std::sqrt(static_cast<double>(size))).epsilon(1e-4));
+      }
+      at += size;
+    }
+    for (; at < n; ++at)
+      REQUIRE(y[static_cast<std::size_t>(at)] == x[static_cast<std::size_t>(at)]);
+  }
 }
 
 TEST_CASE("integers survive the Hadamard rotation exactly") {

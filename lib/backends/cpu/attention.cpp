@@ -159,6 +159,7 @@ struct StoredShape {
     head_dim = its.head_dim;
     value_dim = its.value_dim;
   }
+  std::int64_t scratch() const noexcept { return kernels::kv_store_scratch_bytes(kv, head_dim); }
 };
 
 /// Writes keys and values of all rows; threads take KV heads, so no two touch one byte.
@@ -178,7 +179,7 @@ class KvStoreStep final : public Step {
       store({cache->head(shape_.state, head), shape_.head_dim, shape_.value_dim,
              context.step.positions[static_cast<std::size_t>(row)],
              context.floats(shape_.k) + at * shape_.head_dim,
-             context.floats(shape_.v) + at * shape_.value_dim});
+             context.floats(shape_.v) + at * shape_.value_dim, context.scratch});
     }
   }
 
@@ -350,8 +351,9 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   const BufferId mark = lowering.mark_of(attention.state);
   if (attention.k != graph::kNone) {
     const StoredShape stored(lowering, attention.k, attention.v, attention.state);
-    lowering.add(std::make_unique<KvStoreStep>(stored),
-                 {Split::kOther, {stored.k, stored.v}, {mark}, 0, When::kAlways, "kv_store"});
+    lowering.add(
+        std::make_unique<KvStoreStep>(stored),
+        {Split::kOther, {stored.k, stored.v}, {mark}, stored.scratch(), When::kAlways, "kv_store"});
   }
   add_attend_steps(lowering, shape, {shape.q, mark});
   return {};
@@ -370,7 +372,8 @@ Status lower_store_source(Lowering& lowering, const graph::Op& op, graph::ValueI
   const auto& store = *std::get_if<graph::StoreSourceOp>(&op);
   QUERN_CHECK(check_cache(lowering, "store_source"));
   const StoredShape stored(lowering, store.k, store.v, store.state);
-  lowering.add(std::make_unique<KvStoreStep>(stored), {Split::kOther, {stored.k, stored.v}, {}});
+  lowering.add(std::make_unique<KvStoreStep>(stored),
+               {Split::kOther, {stored.k, stored.v}, {}, stored.scratch()});
   return {};
 }
 

@@ -91,7 +91,7 @@ class EncoderAttentionStep final : public Step {
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
       context.kernels.kv_store[kF32]({head, shape_.head_dim, shape_.head_dim, row - rows.begin,
                                       at(context, shape_.k, row, rows.head),
-                                      at(context, shape_.v, row, rows.head)});
+                                      at(context, shape_.v, row, rows.head), nullptr});
     }
     return head;
   }

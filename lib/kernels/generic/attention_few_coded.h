@@ -20,6 +20,7 @@ class CodedBlockOfFew {
   CodedBlockOfFew(const AttentionArgs& args, std::int64_t first, Carver& memory)
       : args_(args), first_(first), steps_(key_steps<type>(args.head_dim)) {
     query_ = memory.take<std::byte>(round_up(steps_, 4) * 4 * W);
+    rotated_ = memory.take<float>(round_up(args.head_dim, 16));
     if constexpr (type == KvType::kQ4) {
       keys_ = memory.take<std::byte>(256 * steps_);
       values_ = memory.take<std::byte>(64 * value_columns<type>(args.value_dim));
@@ -67,12 +68,12 @@ class CodedBlockOfFew {
 
  private:
   void pack_query(int i) {
-    const float* q = args_.q[first_ + i];
-    const CodeFactor rule = vector_factor<Isa>(q, args_.head_dim, 127.0f);
+    Pack<Isa>::rotated_vector(args_.q[first_ + i], args_.head_dim, rotated_);
+    const CodeFactor rule = vector_factor<Isa>(rotated_, args_.head_dim, 127.0f);
     std::int32_t sum = 0;
     for (std::int64_t u = 0; u < steps_; u += 4) {
       alignas(16) std::byte codes[16];
-      vector_codes<Isa>(q, 4 * u, args_.head_dim, rule.factor, codes);
+      vector_codes<Isa>(rotated_, 4 * u, args_.head_dim, rule.factor, codes);
       for (int k = 0; k < 4; ++k) std::memcpy(query_ + ((u + k) * W + i) * 4, codes + 4 * k, 4);
       for (const std::byte code : codes) sum += static_cast<std::int8_t>(code);
     }
@@ -171,6 +172,7 @@ class CodedBlockOfFew {
   const AttentionArgs& args_;
   std::int64_t first_, steps_;
   std::byte* query_;  ///< Codes `[steps][W][4]`.
+  float* rotated_;    ///< A query on its way there.
   std::byte* keys_ = nullptr;
   std::byte* values_ = nullptr;
   float unit_[W];  ///< Scale of the query's codes times the attention's scale.

@@ -31,6 +31,7 @@ struct TileWork {
   std::byte* keys;        ///< A block laid out anew.
   std::byte* values;      ///< As `keys`.
   float* span;            ///< State of the present span.
+  float* rotated;         ///< A query on its way into codes.
 
   template <class T>
   T* m(T* state) const {
@@ -136,6 +137,7 @@ struct AttentionTile {
     work.keys = memory.take<std::byte>(64 * 4 * round_up(args.head_dim, 16));
     work.values = memory.take<std::byte>(64 * 4 * round_up(args.value_dim, 32));
     work.span = memory.take<float>((2 + round_up(args.value_dim, 16)) * width);
+    work.rotated = memory.take<float>(round_up(args.head_dim, 16));
     for (std::int64_t i = 0; i < width; ++i) {
       const std::int64_t like = i < args.n_queries ? i : 0;
       work.last[i] = static_cast<float>(args.end[like] - 1);

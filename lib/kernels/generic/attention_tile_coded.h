@@ -22,12 +22,12 @@ struct CodedProducts {
   static void pack_queries(const AttentionArgs& args, const TileWork& work) {
     const std::int64_t steps = key_steps<type>(args.head_dim);
     for (std::int64_t i = 0; i < work.width; ++i) {
-      const float* q = args.q[i < args.n_queries ? i : 0];
-      const CodeFactor rule = vector_factor<Isa>(q, args.head_dim, 127.0f);
+      Pack<Isa>::rotated_vector(args.q[i < args.n_queries ? i : 0], args.head_dim, work.rotated);
+      const CodeFactor rule = vector_factor<Isa>(work.rotated, args.head_dim, 127.0f);
       for (std::int64_t u = 0; u < steps; ++u) {
         alignas(16) std::byte codes[16];
         if (u % 4 == 0) {
-          vector_codes<Isa>(q, 4 * u, args.head_dim, rule.factor, codes);
+          vector_codes<Isa>(work.rotated, 4 * u, args.head_dim, rule.factor, codes);
           for (std::byte& code : codes) code ^= std::byte{128};
         }
         std::memcpy(work.query + 4 * (u * work.width + i), codes + 4 * (u % 4), 4);

@@ -95,13 +95,21 @@ struct KvStore {
     }
   }
 
+  /// The key as its codes have it.
+  static const float* rotated_key(const KvStoreArgs& args) {
+    auto* rotated = reinterpret_cast<float*>(args.scratch);
+    Pack<Isa>::rotated_vector(args.key, args.head_dim, rotated);
+    return rotated;
+  }
+
   static void q8(const KvStoreArgs& args, std::byte* key, std::byte* value, std::int64_t j) {
     alignas(16) std::byte codes[16];
     const std::int64_t groups = round_up(args.head_dim, 4) / 4;
-    const CodeFactor k = vector_factor<Isa>(args.key, args.head_dim, 127.0f);
+    const float* rotated = rotated_key(args);
+    const CodeFactor k = vector_factor<Isa>(rotated, args.head_dim, 127.0f);
     std::byte* cell = key + (j / 16 * groups * 16 + j % 16) * 4;
     for (std::int64_t u = 0; u < groups; ++u) {
-      if (u % 4 == 0) vector_codes<Isa>(args.key, 4 * u, args.head_dim, k.factor, codes);
+      if (u % 4 == 0) vector_codes<Isa>(rotated, 4 * u, args.head_dim, k.factor, codes);
       std::memcpy(cell + 64 * u, codes + 4 * (u % 4), 4);
     }
     put_scale(key + key_code_bytes<type>(args.head_dim), j, k.scale);
@@ -125,10 +133,11 @@ struct KvStore {
   static void q4(const KvStoreArgs& args, std::byte* key, std::byte* value, std::int64_t j) {
     alignas(16) std::byte codes[32];
     const std::int64_t groups = round_up(args.head_dim, 8) / 8;
-    const CodeFactor k = vector_factor<Isa>(args.key, args.head_dim, 7.0f);
+    const float* rotated = rotated_key(args);
+    const CodeFactor k = vector_factor<Isa>(rotated, args.head_dim, 7.0f);
     std::byte* cell = key + (j / 16 * groups * 16 + j % 16) * 4;
     for (std::int64_t u = 0; u < groups; ++u) {
-      if (u % 2 == 0) vector_codes<Isa>(args.key, 8 * u, args.head_dim, k.factor, codes);
+      if (u % 2 == 0) vector_codes<Isa>(rotated, 8 * u, args.head_dim, k.factor, codes);
       const std::byte* eight = codes + 8 * (u % 2);
       for (int i = 0; i < 4; ++i) cell[64 * u + i] = nibbles(eight[i], eight[4 + i]);
     }

@@ -147,6 +147,35 @@ struct Pack {
     x[3] = (b - d) * eighth;
   }
 
+  /// The rest of a vector: `vectors` whole ones of 16, fewer than four.
+  static QUERN_INLINE void rotate_rest(V (&x)[4], std::int64_t vectors, const Signs& signs) {
+    if (vectors >= 2) {
+      const V a = within_lanes(x[0], signs), b = within_lanes(x[1], signs);
+      const V factor = V::all(0.17677670f);
+      x[0] = (a + b) * factor;
+      x[1] = (a - b) * factor;
+    }
+    if (vectors == 1) x[0] = within_lanes(x[0], signs) * V::all(0.25f);
+    if (vectors == 3) x[2] = within_lanes(x[2], signs) * V::all(0.25f);
+  }
+
+  /// quant::hadamard_vector of x into `out`, zeros up to a multiple of 16.
+  static void rotated_vector(const float* x, std::int64_t n, float* out) {
+    const Signs signs;
+    for (std::int64_t d = 0; d < n; d += 64) {
+      V v[4];
+      each<4>([&](auto i) QUERN_INLINE_LAMBDA { v[i] = padded(x, d + 16 * i, n); });
+      if (d + 64 <= n) {
+        rotate(v, signs);
+      } else {
+        rotate_rest(v, (n - d) / 16, signs);
+      }
+      each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+        if (d + 16 * i < n) v[i].store(out + d + 16 * i);
+      });
+    }
+  }
+
   static QUERN_INLINE void rotated_block(const float* x, std::int64_t k, std::int64_t cols,
                                          const Signs& signs, V (&out)[4]) {
     each<4>([&](auto i) QUERN_INLINE_LAMBDA { out[i] = padded(x, k + 16 * i, cols); });

@@ -93,16 +93,16 @@ float value_exponent(const AttentionArgs& args, const Block& block, std::int64_t
   return kv_scale(block.values, 64 * value_row_bytes<type>(args.value_dim), j);
 }
 
-/// x_j of all visible positions; returns M.
+/// x_j of all visible positions, q rotated where keys are; returns M.
 template <KvType type>
-float score_block(const AttentionArgs& args, std::int64_t i, Block& block) {
+float score_block(const AttentionArgs& args, std::int64_t i, const float* q, Block& block) {
   CodeScale rule{};
-  if constexpr (kCoded<type>) rule = code_scale(args.q[i], args.head_dim, 127.0f);
+  if constexpr (kCoded<type>) rule = code_scale(q, args.head_dim, 127.0f);
   const float unit = rule.scale * args.scale;
   const bool shaped = args.softcap > 0.0f || args.alibi_slope != nullptr || args.bias != nullptr;
   float top = kLowest;
   for (std::int64_t j = block.from; j < block.to; ++j) {
-    float s = product<type>(args, args.q[i], rule, block, j);
+    float s = product<type>(args, q, rule, block, j);
     float x = 0.0f;
     if (kCoded<type> && !shaped) {
       x = std::fma(s, unit * kLog2E, value_exponent<type>(args, block, j));
@@ -145,8 +145,8 @@ float weigh_block(const AttentionArgs& args, float m_b, Block& block) {
 }
 
 template <KvType type>
-void attend_block(const AttentionArgs& args, std::int64_t i, std::int64_t b, const State& state,
-                  float* o) {
+void attend_block(const AttentionArgs& args, std::int64_t i, const float* q, std::int64_t b,
+                  const State& state, float* o) {
   Block block{};
   block.first = b * kKvBlock;
   block.from = std::max<std::int64_t>(args.begin[i] - block.first, 0);
@@ -154,7 +154,7 @@ void attend_block(const AttentionArgs& args, std::int64_t i, std::int64_t b, con
   if (block.from >= block.to) return;
   block.keys = args.head.k + b * args.head.k_block_bytes;
   block.values = args.head.v + b * args.head.v_block_bytes;
-  const float m_b = score_block<type>(args, i, block);
+  const float m_b = score_block<type>(args, i, q, block);
   const float l_b = weigh_block<type>(args, m_b, block);
   for (std::int64_t d = 0; d < args.value_dim; ++d) {
     o[d] = 0.0f;
@@ -170,13 +170,16 @@ void attention(const AttentionArgs& args) {
   auto* o = reinterpret_cast<float*>(args.scratch);
   float m = 0.0f, l = 0.0f;
   const State span{&m, &l, o + round_up(args.value_dim, 16)};
+  float* rotated = o + 2 * round_up(args.value_dim, 16);
   for (std::int64_t i = 0; i < args.n_queries; ++i) {
+    if constexpr (kCoded<type>) rotated_vector(args.q[i], args.head_dim, rotated);
+    const float* q = kCoded<type> ? rotated : args.q[i];
     const State total = state_of(args.state, args.n_queries, args.value_dim, i);
     start(total, args.sink, i, args.value_dim);
     for (std::int64_t b = args.block_begin; b < args.block_end;) {
       start(span, nullptr, i, args.value_dim);
       const std::int64_t end = std::min((b / kSpanBlocks + 1) * kSpanBlocks, args.block_end);
-      for (; b < end; ++b) attend_block<type>(args, i, b, span, o);
+      for (; b < end; ++b) attend_block<type>(args, i, q, b, span, o);
       if (l != 0.0f) merge(total, m, l, span.acc, 1.0f, args.value_dim);
     }
   }

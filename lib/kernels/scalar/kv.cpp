@@ -42,13 +42,21 @@ CodeScale value_scale(const float* x, std::int64_t n, float limit) {
           log2_scalar(scale) + (scale - scale)};
 }
 
+/// The key as its codes have it.
+const float* rotated_key(const KvStoreArgs& args) {
+  auto* out = reinterpret_cast<float*>(args.scratch);
+  rotated_vector(args.key, args.head_dim, out);
+  return out;
+}
+
 void store_q8(const KvStoreArgs& args) {
   const std::int64_t block = args.pos / kKvBlock, j = args.pos % kKvBlock;
   std::byte* key = args.head.k + block * args.head.k_block_bytes;
-  const CodeScale k = code_scale(args.key, args.head_dim, 127.0f);
+  const float* rotated = rotated_key(args);
+  const CodeScale k = code_scale(rotated, args.head_dim, 127.0f);
   const std::int64_t groups = round_up(args.head_dim, 4) / 4;
   for (std::int64_t d = 0; d < 4 * groups; ++d) {
-    const int code = vector_code(args.key, d, args.head_dim, k.factor);
+    const int code = vector_code(rotated, d, args.head_dim, k.factor);
     key[((j / 16 * groups + d / 4) * 16 + j % 16) * 4 + d % 4] = static_cast<std::byte>(code & 255);
   }
   store(key + key_code_bytes<KvType::kQ8>(args.head_dim) + 4 * j, k.scale);
@@ -71,13 +79,14 @@ std::byte pack_pair(int low, int high) {
 void store_q4(const KvStoreArgs& args) {
   const std::int64_t block = args.pos / kKvBlock, j = args.pos % kKvBlock;
   std::byte* key = args.head.k + block * args.head.k_block_bytes;
-  const CodeScale k = code_scale(args.key, args.head_dim, 7.0f);
+  const float* rotated = rotated_key(args);
+  const CodeScale k = code_scale(rotated, args.head_dim, 7.0f);
   const std::int64_t groups = round_up(args.head_dim, 8) / 8;
   for (std::int64_t u = 0; u < groups; ++u) {
     for (std::int64_t i = 0; i < 4; ++i) {
       key[((j / 16 * groups + u) * 16 + j % 16) * 4 + i] =
-          pack_pair(vector_code(args.key, 8 * u + i, args.head_dim, k.factor),
-                    vector_code(args.key, 8 * u + 4 + i, args.head_dim, k.factor));
+          pack_pair(vector_code(rotated, 8 * u + i, args.head_dim, k.factor),
+                    vector_code(rotated, 8 * u + 4 + i, args.head_dim, k.factor));
     }
   }
   store(key + key_code_bytes<KvType::kQ4>(args.head_dim) + 4 * j, k.scale);

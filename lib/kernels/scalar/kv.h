@@ -2,11 +2,19 @@
 /// Reading and writing single numbers of a KV block, for the oracle.
 #pragma once
 
+#include <algorithm>
+
 #include "kernels/kv_layout.h"
 #include "kernels/scalar/parts.h"
 #include "quant/registry.h"
 
 namespace quern::kernels {
+
+/// quant::hadamard_vector of x into `out`.
+inline void rotated_vector(const float* x, std::int64_t n, float* out) {
+  std::copy_n(x, n, out);
+  quant::hadamard_vector(out, n);
+}
 
 /// Element d of the key at position j (0 … 63) of a block; for q8 and q4 its code.
 template <KvType type>

@@ -75,18 +75,17 @@ struct Attend {
   /// The codes of a query, by a warp.
   QUERN_DEVICE_MEMBER void code_query(int i, int lane) const {
     const float* from = q + at(i) * shape.head_dim;
-    const CodeRule rule = code_rule<32>(from, shape.head_dim, 127.0f, lane);
-    unsigned* words = reinterpret_cast<unsigned*>(tile.q) + i * query_stride();
+    const CodeRule rule = rotated_rule(from, shape.head_dim, 127.0f, lane);
+    auto* codes = reinterpret_cast<signed char*>(tile.q + i * query_stride());
     int sum = 0;
-    for (int w = lane; w < query_stride(); w += 32) {
-      unsigned word = 0;
-      for (int b = 0; b < 4; ++b) {
-        const int d = 4 * w + b;
-        const int code = d < shape.head_dim ? code_of(from[d], rule.factor) : 0;
-        word |= static_cast<unsigned>(code & 255) << (8 * b);
+    for (int b = 0; 64 * b < shape.head_dim; ++b) {
+      float v[2];
+      rotated_block(from, shape.head_dim, b, lane, v);
+      for (int h = 0; h < 2; ++h) {
+        const int d = 64 * b + 32 * h + lane, code = code_of(v[h], rule.factor);
+        if (d < 4 * query_stride()) codes[d] = static_cast<signed char>(code);
         sum += code;
       }
-      words[w] = word;
     }
     for (int w = 16; w >= 1; w /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, w);
     if (lane != 0) return;

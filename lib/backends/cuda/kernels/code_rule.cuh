@@ -2,7 +2,7 @@
 /// Numbers as whole codes under a scale (kernels/scalar/parts.h, CodeScale).
 #pragma once
 
-#include "backends/cuda/kernels/language.cuh"
+#include "backends/cuda/kernels/hadamard.cuh"
 
 namespace quern::backends::cuda {
 
@@ -37,6 +37,17 @@ QUERN_DEVICE CodeRule code_rule(const float* x, int n, float limit, int lane) {
   unsigned top = 0;
   for (int d = lane; d < n; d += lanes) top = max(top, magnitude_bits(x[d]));
   return rule_of(top_of_lanes<lanes>(top), limit);
+}
+
+/// The rule for quant::hadamard_vector of n numbers, by a warp.
+QUERN_DEVICE CodeRule rotated_rule(const float* x, int n, float limit, int lane) {
+  unsigned top = 0;
+  for (int b = 0; 64 * b < n; ++b) {
+    float v[2];
+    rotated_block(x, n, b, lane, v);
+    top = max(top, max(magnitude_bits(v[0]), magnitude_bits(v[1])));
+  }
+  return rule_of(top_of_lanes<32>(top), limit);
 }
 
 /// rint(x·factor), ties to even; 0 for a factor of 0.

@@ -45,13 +45,25 @@ QUERN_DEVICE std::byte pack_pair(int low, int high) {
   return static_cast<std::byte>(((low + 8) & 15) | (((high + 8) & 15) << 4));
 }
 
-QUERN_DEVICE void store_q8(const Entry& e) {
-  const CodeRule k = code_rule<32>(e.key, e.head_dim, 127.0f, e.lane);
-  const int words = key_words<KvType::kQ8>(e.head_dim);
-  for (int d = e.lane; d < 4 * words; d += 32) {
-    e.key_block[((e.j / 16 * words + d / 4) * 16 + e.j % 16) * 4 + d % 4] =
-        static_cast<std::byte>(padded_code(e.key, d, e.head_dim, k.factor) & 255);
+/// Calls use(d, code of the rotated key's element d) by all lanes; d goes beyond the key, with
+/// codes of 0.
+template <class Use>
+QUERN_DEVICE void for_rotated(const Entry& e, const CodeRule& rule, const Use& use) {
+  for (int b = 0; 64 * b < e.head_dim; ++b) {
+    float v[2];
+    rotated_block(e.key, e.head_dim, b, e.lane, v);
+    for (int h = 0; h < 2; ++h) use(64 * b + 32 * h + e.lane, code_of(v[h], rule.factor));
   }
+}
+
+QUERN_DEVICE void store_q8(const Entry& e) {
+  const CodeRule k = rotated_rule(e.key, e.head_dim, 127.0f, e.lane);
+  const int words = key_words<KvType::kQ8>(e.head_dim);
+  for_rotated(e, k, [&](int d, int code) {
+    if (d >= 4 * words) return;
+    e.key_block[((e.j / 16 * words + d / 4) * 16 + e.j % 16) * 4 + d % 4] =
+        static_cast<std::byte>(code & 255);
+  });
   const CodeRule v = value_rule(e, 127.0f);
   const int columns = value_columns<KvType::kQ8>(e.value_dim);
   for (int d = e.lane; d < columns; d += 32) {
@@ -65,14 +77,13 @@ QUERN_DEVICE void store_q8(const Entry& e) {
 }
 
 QUERN_DEVICE void store_q4(const Entry& e) {
-  const CodeRule k = code_rule<32>(e.key, e.head_dim, 7.0f, e.lane);
+  const CodeRule k = rotated_rule(e.key, e.head_dim, 7.0f, e.lane);
   const int words = key_words<KvType::kQ4>(e.head_dim);
-  for (int i = e.lane; i < 4 * words; i += 32) {
-    const int d = i / 4 * 8 + i % 4;
-    e.key_block[((e.j / 16 * words + i / 4) * 16 + e.j % 16) * 4 + i % 4] =
-        pack_pair(padded_code(e.key, d, e.head_dim, k.factor),
-                  padded_code(e.key, d + 4, e.head_dim, k.factor));
-  }
+  for_rotated(e, k, [&](int d, int code) {
+    const int high = __shfl_xor_sync(0xffffffffu, code, 4);
+    if (d % 8 >= 4 || d >= 8 * words) return;
+    e.key_block[((e.j / 16 * words + d / 8) * 16 + e.j % 16) * 4 + d % 4] = pack_pair(code, high);
+  });
   const CodeRule v = value_rule(e, 7.0f);
   const int cells = value_columns<KvType::kQ4>(e.value_dim) / 32;
   for (int i = e.lane; i < 16 * cells; i += 32) {
