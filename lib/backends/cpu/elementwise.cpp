@@ -1,3 +1,4 @@
+#include "backends/cpu/gated_linear.h"
 #include "backends/cpu/ops.h"
 
 namespace quern::backends::cpu {
@@ -41,6 +42,7 @@ Status lower_elementwise(Lowering& lowering, graph::ValueId a, graph::ValueId b,
 
 Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   const auto& glu = *std::get_if<graph::GluOp>(&op);
+  if (lower_gated_linear(lowering, glu, out)) return {};
   const auto kind = static_cast<std::size_t>(glu.activation);
   return lower_elementwise(lowering, glu.gate, glu.up, out,
                            [kind](const kernels::KernelTable& k, const float* gate, const float* up,

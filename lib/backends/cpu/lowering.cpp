@@ -43,11 +43,17 @@ Lowering::Lowering(const graph::Graph& graph, const CompileOptions& options, KvT
       kv_(kv),
       kernels_(kernels),
       last_reader_(graph.values.size(), -1),
+      readers_(graph.values.size(), 0),
+      producer_(graph.values.size(), -1),
       value_buffers_(graph.values.size(), -1) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    for (const graph::ValueId id : graph::inputs_of(graph.nodes[i].op)) {
+    const graph::Node& node = graph.nodes[i];
+    for (const graph::ValueId id : graph::inputs_of(node.op)) {
       last_reader_[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(i);
+      ++readers_[static_cast<std::size_t>(id)];
     }
+    if (node.out != graph::kNone)
+      producer_[static_cast<std::size_t>(node.out)] = static_cast<std::int32_t>(i);
   }
   for (const graph::Output& output : graph.outputs) {
     last_reader_[static_cast<std::size_t>(output.value)] = kForever;
@@ -63,6 +69,17 @@ std::int64_t Lowering::max_rows(const graph::Value& value) const noexcept {
     default:
       return options_.max_rows;  // At most as many sequences as rows.
   }
+}
+
+const graph::Node* Lowering::producer(graph::ValueId id) const {
+  const std::int32_t node = producer_[static_cast<std::size_t>(id)];
+  return node < 0 ? nullptr : &graph_.nodes[static_cast<std::size_t>(node)];
+}
+
+const graph::Node* Lowering::only_reader(graph::ValueId id) const {
+  const std::int32_t node = last_reader_[static_cast<std::size_t>(id)];
+  if (readers_[static_cast<std::size_t>(id)] != 1 || node == kForever) return nullptr;
+  return &graph_.nodes[static_cast<std::size_t>(node)];
 }
 
 BufferId Lowering::new_buffer(std::int64_t many_bytes, std::int64_t few_bytes) {

@@ -57,6 +57,10 @@ class Lowering {
     return graph_.weights[static_cast<std::size_t>(id)];
   }
 
+  /// The node that makes a value; nullptr: an input of the graph.
+  const graph::Node* producer(graph::ValueId id) const;
+  /// The only reader of a value; nullptr where there are none, more, or it is an output.
+  const graph::Node* only_reader(graph::ValueId id) const;
   /// Whether a later node or whoever runs the program reads a value.
   bool is_read(graph::ValueId id) const { return last_reader_[static_cast<std::size_t>(id)] >= 0; }
 
@@ -96,6 +100,8 @@ class Lowering {
   const KvType kv_;
   const kernels::KernelTable& kernels_;
   std::vector<std::int32_t> last_reader_;  ///< Node, by ValueId; outputs live for ever.
+  std::vector<std::int32_t> readers_;      ///< How often nodes read a value.
+  std::vector<std::int32_t> producer_;     ///< Node, by ValueId; −1: none.
   std::int32_t node_ = 0;
   std::vector<BufferId> value_buffers_;
   std::map<std::pair<graph::ValueId, RowFormat>, BufferId> packed_;

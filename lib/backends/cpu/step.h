@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -112,7 +113,9 @@ class Step {
   virtual ~Step() = default;
   virtual void run(const StepContext& context) const = 0;
   /// The weights that a thread will read, in the order of reading; empty where there are none.
-  virtual std::span<const std::byte> weights(int /*thread*/, int /*threads*/) const { return {}; }
+  virtual std::array<std::span<const std::byte>, 2> weights(int /*thread*/, int /*threads*/) const {
+    return {};
+  }
 };
 
 }  // namespace quern::backends::cpu

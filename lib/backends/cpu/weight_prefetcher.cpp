@@ -9,10 +9,11 @@ std::vector<WeightPart> weight_parts(std::span<const std::unique_ptr<Step>> step
   for (std::size_t run = 0; run < schedule.runs.size(); ++run) {
     for (std::size_t i = schedule.runs[run].begin; i < schedule.runs[run].end; ++i) {
       const auto step = static_cast<std::size_t>(schedule.steps[i]);
-      const std::span<const std::byte> bytes = steps[step]->weights(thread, threads);
-      if (bytes.empty()) continue;
-      parts.push_back({run, first, bytes});
-      first += bytes.size();
+      for (const std::span<const std::byte> bytes : steps[step]->weights(thread, threads)) {
+        if (bytes.empty()) continue;
+        parts.push_back({run, first, bytes});
+        first += bytes.size();
+      }
     }
   }
   return parts;

@@ -1,0 +1,118 @@
+#include "backends/cpu/gated_linear.h"
+
+#include <algorithm>
+
+#include "backends/cpu/observe.h"
+#include "backends/cpu/product.h"
+
+namespace quern::backends::cpu {
+namespace {
+
+/// Panels that one part of a step of many rows has at most: what they give of one product is kept
+/// by the thread.
+constexpr std::int64_t kMostPanels = 8;
+
+/// The product behind one side of a unit, where it can be joined; else nullptr.
+const graph::LinearOp* joinable(const Lowering& lowering, graph::ValueId side) {
+  const graph::Node* node = lowering.producer(side);
+  if (node == nullptr || lowering.only_reader(side) == nullptr) return nullptr;
+  const auto* linear = std::get_if<graph::LinearOp>(&node->op);
+  if (linear == nullptr || linear->residual != graph::kNone) return nullptr;
+  const graph::Weight& weight = lowering.weight(linear->weight);
+  return has_product(lowering, weight) && !is_observed(lowering, weight) ? linear : nullptr;
+}
+
+/// Both sides, or nullptr twice.
+struct Sides {
+  const graph::LinearOp* gate = nullptr;
+  const graph::LinearOp* up = nullptr;
+};
+
+Sides sides_of(const Lowering& lowering, const graph::GluOp& glu) {
+  if (lowering.options().fast) return {};
+  const Sides sides{joinable(lowering, glu.gate), joinable(lowering, glu.up)};
+  if (sides.gate == nullptr || sides.up == nullptr || sides.gate->x != sides.up->x) return {};
+  return sides;
+}
+
+class GatedLinearStep final : public Step {
+ public:
+  GatedLinearStep(const Product& gate, const Product& up, graph::Activation activation,
+                  BufferId out, RowKind rows, std::int64_t product_scratch)
+      : gate_(gate),
+        up_(up),
+        activation_(static_cast<std::size_t>(activation)),
+        out_(out),
+        rows_(rows),
+        product_scratch_(product_scratch) {}
+
+  std::array<std::span<const std::byte>, 2> weights(int thread, int threads) const override {
+    return {gate_.share(thread, threads), up_.share(thread, threads)};
+  }
+
+  void run(const StepContext& context) const override {
+    const std::int64_t n = context.count(rows_);
+    if (n == 0) return;
+    const std::int64_t most = n > kFewRows ? kMostPanels : gate_.panels();
+    context.hand_out(gate_.panels(), std::min(gate_.panels_at_once(context.threads), most),
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (; begin < end; begin += most)
+                         join(context, begin, std::min(begin + most, end), n);
+                     });
+  }
+
+ private:
+  void join(const StepContext& context, std::int64_t begin, std::int64_t end,
+            std::int64_t n) const {
+    const std::int64_t stride = gate_.weight.rows, first = begin * kernels::kPanelRows;
+    const std::int64_t width = std::min(end * kernels::kPanelRows, stride) - first;
+    float* out = context.floats(out_) + first;
+    auto* up = reinterpret_cast<float*>(context.scratch + product_scratch_);
+    gate_.multiply(context, begin, end, n, out, stride, false);
+    up_.multiply(context, begin, end, n, up, width, false);
+    for (std::int64_t row = 0; row < n; ++row, out += stride, up += width)
+      context.kernels.glu[activation_](out, up, width, out);
+  }
+
+  Product gate_, up_;
+  std::size_t activation_;
+  BufferId out_;
+  RowKind rows_;
+  std::int64_t product_scratch_;  ///< Of a thread's scratch; what `up_` gives lies behind it.
+};
+
+std::int64_t scratch_of(const Product& product) {
+  return (kernels::linear_scratch_bytes(product.weight.encoding, product.weight.cols) + 63) / 64 *
+         64;
+}
+
+}  // namespace
+
+bool is_of_gated_linear(const Lowering& lowering, graph::ValueId product) {
+  const graph::Node* reader = lowering.only_reader(product);
+  const auto* glu = reader == nullptr ? nullptr : std::get_if<graph::GluOp>(&reader->op);
+  return glu != nullptr && sides_of(lowering, *glu).gate != nullptr;
+}
+
+bool lower_gated_linear(Lowering& lowering, const graph::GluOp& glu, graph::ValueId out) {
+  const Sides sides = sides_of(lowering, glu);
+  if (sides.gate == nullptr) return false;
+  const Product gate = product_of(lowering, *sides.gate), up = product_of(lowering, *sides.up);
+  const graph::Value& value = lowering.value(out);
+  const BufferId result = lowering.allocate(out);
+  const std::int64_t scratch = std::max(scratch_of(gate), scratch_of(up));
+  const std::int64_t part = std::min(kMostPanels, gate.panels()) * lowering.max_rows(value);
+  const std::int64_t kept = std::max(part, gate.panels() * lowering.few_rows(value)) *
+                            kernels::kPanelRows * static_cast<std::int64_t>(sizeof(float));
+  lowering.add(
+      std::make_unique<GatedLinearStep>(gate, up, glu.activation, result, RowKind(value), scratch),
+      {Split::kOther,
+       {gate.packed, up.packed},
+       {result},
+       scratch + kept,
+       When::kAlways,
+       "gated_linear"});
+  return true;
+}
+
+}  // namespace quern::backends::cpu
