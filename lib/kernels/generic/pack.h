@@ -176,31 +176,41 @@ struct Pack {
     }
   }
 
-  static QUERN_INLINE void rotated_block(const float* x, std::int64_t k, std::int64_t cols,
-                                         const Signs& signs, V (&out)[4]) {
-    each<4>([&](auto i) QUERN_INLINE_LAMBDA { out[i] = padded(x, k + 16 * i, cols); });
-    rotate(out, signs);
+  /// Elements of a rotated row that are kept from finding the scale to making the codes; what is
+  /// beyond is rotated twice.
+  static constexpr std::int64_t kKept = 4096;
+
+  /// Stores a rotated block; the larger of `top` and its magnitudes by lane.
+  static QUERN_INLINE Int store_rotated(const float* x, std::int64_t k, std::int64_t cols,
+                                        const Signs& signs, Int top, float* out) {
+    V v[4];
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA { v[i] = padded(x, k + 16 * i, cols); });
+    rotate(v, signs);
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+      top = larger(top, magnitude_bits(v[i]));
+      v[i].store(out + 16 * i);
+    });
+    return top;
   }
 
   static void rotated(const PackArgs& args) {
     const Signs signs;
+    alignas(64) float kept[kKept + 64];
     for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
                        std::int64_t t) QUERN_INLINE_LAMBDA {
       const float* x = args.x + r * args.x_stride;
       std::byte* record = args.out + r0 * rotated_row_bytes(args.cols);
       Int top = Int::all(0);
       for (std::int64_t k = 0; k < args.cols; k += 64) {
-        V v[4];
-        rotated_block(x, k, args.cols, signs, v);
-        each<4>([&](auto i) QUERN_INLINE_LAMBDA { top = larger(top, magnitude_bits(v[i])); });
+        top = store_rotated(x, k, args.cols, signs, top, kept + (k < kKept ? k : kKept));
       }
       const CodeFactor rule = code_factor(Isa::largest(top), 127.0f);
       std::int32_t total = 0;
       for (std::int64_t k = 0; k < args.cols; k += 64) {
-        V v[4];
-        rotated_block(x, k, args.cols, signs, v);
+        const float* block = kept + (k < kKept ? k : kKept);
+        if (k >= kKept) store_rotated(x, k, args.cols, signs, top, kept + kKept);
         each<2>([&](auto half) QUERN_INLINE_LAMBDA {
-          const V pair[2] = {v[2 * half], v[2 * half + 1]};
+          const V pair[2] = {V::load(block + 32 * half), V::load(block + 32 * half + 16)};
           std::int32_t sum[2];
           put_codes(record, w, t, pair, rule.factor, sum);
           each<2>([&](auto h) QUERN_INLINE_LAMBDA {
