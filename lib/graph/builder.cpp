@@ -113,7 +113,7 @@ ValueId GraphBuilder::append(Op op, std::string_view name) {
     return kNone;
   }
   Value value = std::move(shape).value();
-  value.name = std::string(name);
+  value.name = std::string(name.substr(name.rfind('.') + 1));  // The node knows its layer.
   graph_.values.push_back(std::move(value));
   const auto out = static_cast<ValueId>(graph_.values.size() - 1);
   graph_.nodes.push_back({std::move(op), out, layer_});

@@ -59,6 +59,6 @@ TEST_CASE("QUERN_LOG=time prints a table of the work on stderr, and nothing else
   const Outcome told = quern::test::quern(words, {}, {{"QUERN_LOG", "load,time"}});
   CHECK(quiet.err.empty());
   CHECK(told.out == quiet.out);
-  for (const char* wanted : {"[time]", "linear w_gate", "wait", "steps took"})
+  for (const char* wanted : {"[time]", "gated_linear glu", "linear w_down", "wait", "steps took"})
     CHECK(told.err.find(wanted) != std::string::npos);
 }
