@@ -40,8 +40,8 @@ Status lower_lookup(Lowering& lowering, const Lookup& lookup, graph::ValueId out
     own.rows = context.count(value);
     own.out = context.floats(y);
     return context.launch(kernel,
-                          {static_cast<std::uint32_t>(ceil_div(own.w.k, 64)),
-                           static_cast<std::uint32_t>(own.rows), 1},
+                          {static_cast<std::uint32_t>(own.rows),
+                           static_cast<std::uint32_t>(ceil_div(own.w.k, 64)), 1},
                           {64, 1, 1}, own);
   });
   return {};

@@ -40,7 +40,7 @@ Status lower_norm(Lowering& lowering, Norm kind, const NormInputs& inputs, float
     own.rows = context.count(value);
     return context.launch(
         kernel,
-        {static_cast<std::uint32_t>(own.cols / own.group), static_cast<std::uint32_t>(own.rows), 1},
+        {static_cast<std::uint32_t>(own.rows), static_cast<std::uint32_t>(own.cols / own.group), 1},
         {128, 1, 1}, own);
   });
   return {};

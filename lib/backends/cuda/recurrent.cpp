@@ -85,7 +85,7 @@ Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
     const auto blocks = static_cast<std::uint32_t>(ceil_div(columns, kScanBlock) * own.groups);
     const std::uint32_t threads = static_cast<std::uint32_t>(own.eights() * kScanBlock);
     const std::uint32_t shared = threads * kScanRows * static_cast<std::uint32_t>(sizeof(float));
-    return context.launch(kernel, {blocks, static_cast<std::uint32_t>(context.rows), 1},
+    return context.launch(kernel, {static_cast<std::uint32_t>(context.rows), blocks, 1},
                           {threads, 1, 1}, own, shared);
   });
   return {};

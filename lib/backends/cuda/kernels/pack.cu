@@ -46,12 +46,12 @@ QUERN_DEVICE long long tile_rows(const PackArgs& args) {
 
 }  // namespace
 
-/// A warp packs 32 elements of a row: blocks of 8 warps along k, blockIdx.y the row.
+/// A warp packs 32 elements of a row: blockIdx.x is the row, blocks of 8 warps go along k.
 QUERN_KERNEL_BOUNDS(quern_pack_group, PackArgs, 256) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
-  const long long record_number = 8ll * blockIdx.x + (threadIdx.x >> 5);
-  if (32 * record_number >= args.cols || blockIdx.y >= tile_rows(args)) return;
-  const PackedRow row(args, blockIdx.y);
+  const long long record_number = 8ll * blockIdx.y + (threadIdx.x >> 5);
+  if (32 * record_number >= args.cols || blockIdx.x >= tile_rows(args)) return;
+  const PackedRow row(args, blockIdx.x);
   const float x = row.at(32 * record_number + lane, args.cols);
   const CodeRule rule = rule_of(top_of_lanes<32>(magnitude_bits(x)), 127.0f);
   const int code = code_of(x, rule.factor);
