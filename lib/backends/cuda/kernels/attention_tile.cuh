@@ -82,7 +82,7 @@ QUERN_DEVICE float finished(float acc, float l) {
 
 /// The shared memory of a block, by query i and block b of the span.
 struct TileMemory {
-  float* q;               ///< `[queries][stride]`; coded: codes in the same place.
+  float* q;               ///< `[queries][stride]`; coded: words of codes.
   float* part;            ///< `[4 blocks][chunk][value_dim]`, over the queries.
   float* scores;          ///< `[chunks][256][kChunk]`: x, then w.
   unsigned char* codes;   ///< `[queries][256]` of coded weights.
@@ -91,7 +91,7 @@ struct TileMemory {
   MergeFactors* factors;  ///< `[queries][4]`
   MergeFactors* into;     ///< `[queries]`: of the span into the whole.
   float *span_m, *span_l, *m, *l, *unit;
-  int *begin, *end, *position, *code_sum;
+  int *begin, *end, *position;
 
   QUERN_DEVICE_MEMBER TileMemory(unsigned char* base, bool coded, const AttentionShape& shape) {
     const AttentionMemory memory(coded, shape);
@@ -111,13 +111,16 @@ struct TileMemory {
     begin = reinterpret_cast<int*>(unit + n);
     end = begin + n;
     position = end + n;
-    code_sum = position + n;
   }
   QUERN_DEVICE_MEMBER float& score(int i, int p) const {
     return scores[(i / kChunk * kSpanPositions + p) * kChunk + i % kChunk];
   }
   QUERN_DEVICE_MEMBER unsigned char& code(int i, int p) const {
     return codes[((i / kChunk * kSpanPositions + p / 4 * 4) + i % kChunk) * 4 + p % 4];
+  }
+  /// Codes of positions p … p + 3, p a multiple of 4.
+  QUERN_DEVICE_MEMBER unsigned code_word(int i, int p) const {
+    return *reinterpret_cast<const unsigned*>(&code(i, p));
   }
 };
 
@@ -127,6 +130,7 @@ struct Visible {
   QUERN_DEVICE_MEMBER Visible(const TileMemory& tile, int i, int first)
       : from(max(tile.begin[i] - first, 0)), to(min(tile.end[i] - first, kBlockPositions)) {}
   QUERN_DEVICE_MEMBER bool has(int j) const { return j >= from && j < to; }
+  QUERN_DEVICE_MEMBER bool any() const { return from < to; }
 };
 
 }  // namespace quern::backends::cuda
