@@ -86,8 +86,12 @@ void Lowering::hold_input(std::int64_t number, BufferId id) {
 }
 
 std::int32_t Lowering::table(TableData data) {
-  result_.tables.push_back(std::move(data));
-  return static_cast<std::int32_t>(result_.tables.size() - 1);
+  // Layers that share a table have it once.
+  std::vector<TableData>& tables = result_.tables;
+  const auto known = std::find(tables.begin(), tables.end(), data);
+  const auto number = static_cast<std::int32_t>(known - tables.begin());
+  if (known == tables.end()) tables.push_back(std::move(data));
+  return number;
 }
 
 void Lowering::touch(BufferId id, std::int32_t step) {

@@ -143,7 +143,7 @@ class Lowering {
   BufferId packed(graph::ValueId id, RowFormat format);
   /// The buffer into which the program puts input `number` before each step.
   void hold_input(std::int64_t number, BufferId id);
-  /// Keeps `data` on the device.
+  /// Keeps `data` on the device; the same number for the same data.
   std::int32_t table(TableData data);
   template <class T>
   std::int32_t table(const std::vector<T>& values) {
