@@ -44,6 +44,15 @@ Status check_options(const SamplingOptions& options, std::int64_t vocab_size) {
   return {};
 }
 
+Error not_finite() {
+  return Error(ErrorCode::kOutOfRange, "a logit is not a finite number").of("logits");
+}
+
+Error no_token() {
+  return Error(ErrorCode::kOutOfRange, "no token can follow: every logit is minus infinity")
+      .of("logits");
+}
+
 /// Index of the first value that equals the largest one.
 TokenId first_of(std::span<const float> values, float top) noexcept {
   return static_cast<TokenId>(std::find(values.begin(), values.end(), top) - values.begin());
@@ -115,16 +124,36 @@ Result<TokenId> Sampler::sample(std::span<const float> logits, std::span<const T
     values = adjusted_;
   }
   // After the adjustment, because a penalty can push a huge logit over the edge.
-  if (!are_usable(logits) || (adjusts() && !are_usable(values)))
-    return Error(ErrorCode::kOutOfRange, "a logit is not a finite number").of("logits");
+  if (!are_usable(logits) || (adjusts() && !are_usable(values))) return not_finite();
   const float top = largest(values);
-  if (top == kMinusInfinity)
-    return Error(ErrorCode::kOutOfRange, "no token can follow: every logit is minus infinity")
-        .of("logits");
+  if (top == kMinusInfinity) return no_token();
   if (options_.temperature == 0.0F) return first_of(values, top);
   const auto limit = static_cast<std::size_t>(options_.top_k);
-  if (limit != 0 && limit < values.size()) return draw_of_best(values, limit, top);
-  return draw_of_all(values, top);
+  if (limit == 0 || limit >= values.size()) return draw_of_all(values, top);
+  candidates_.clear();
+  keep_best(values, limit);
+  // The sum must not depend on how a library keeps its heaps.
+  std::sort(candidates_.begin(), candidates_.end(), base::ranks_before);
+  return draw_of_ranked();
+}
+
+std::int64_t Sampler::needed() const noexcept {
+  if (adjusts()) return 0;
+  if (options_.temperature == 0.0F) return 1;
+  const auto vocab_size = static_cast<std::int64_t>(adjusted_.size());
+  return options_.top_k < vocab_size ? options_.top_k : 0;
+}
+
+Result<TokenId> Sampler::sample_best(std::span<const base::RankedLogit> best) {
+  const float top = best.front().value;
+  if (!are_usable({&top, 1})) return not_finite();
+  if (top == kMinusInfinity) return no_token();
+  if (options_.temperature == 0.0F) return best.front().id;
+  candidates_.clear();
+  for (const base::RankedLogit& logit : best) {
+    if (logit.value != kMinusInfinity) candidates_.push_back({logit});
+  }
+  return draw_of_ranked();
 }
 
 void Sampler::adjust(std::span<const TokenId> history) noexcept {
@@ -160,26 +189,23 @@ void Sampler::keep_best(std::span<const float> values, std::size_t limit) noexce
     if (candidates_.size() == limit && largest(block) <= candidates_.front().value) continue;
     for (std::size_t i = 0; i < block.size(); ++i) {
       if (block[i] == kMinusInfinity) continue;
-      const Candidate candidate{block[i], static_cast<TokenId>(begin + i)};
+      const Candidate candidate{{block[i], static_cast<TokenId>(begin + i)}};
       if (candidates_.size() < limit) {
         candidates_.push_back(candidate);
-      } else if (ranks_before(candidate, candidates_.front())) {
-        std::pop_heap(candidates_.begin(), candidates_.end(), ranks_before);
+      } else if (base::ranks_before(candidate, candidates_.front())) {
+        std::pop_heap(candidates_.begin(), candidates_.end(), base::ranks_before);
         candidates_.back() = candidate;
       } else {
         continue;
       }
-      std::push_heap(candidates_.begin(), candidates_.end(), ranks_before);
+      std::push_heap(candidates_.begin(), candidates_.end(), base::ranks_before);
     }
   }
 }
 
-TokenId Sampler::draw_of_best(std::span<const float> values, std::size_t limit,
-                              float top) noexcept {
-  candidates_.clear();
-  keep_best(values, limit);
-  // The sum must not depend on how a library keeps its heaps.
-  std::sort(candidates_.begin(), candidates_.end(), ranks_before);
+/// Of the candidates, which are those of top_k, the best one first.
+TokenId Sampler::draw_of_ranked() noexcept {
+  const float top = candidates_.front().value;
   double total = 0;
   for (Candidate& candidate : candidates_) {
     weigh({&candidate.value, 1}, top, options_.temperature, {&candidate.weight, 1});
@@ -200,7 +226,7 @@ TokenId Sampler::draw_of_all(std::span<const float> values, float top) noexcept 
     double mass = 0;
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (!(weights_[i] >= least) || values[i] == kMinusInfinity) continue;
-      candidates_.push_back({values[i], static_cast<TokenId>(i), weights_[i]});
+      candidates_.push_back({{values[i], static_cast<TokenId>(i)}, weights_[i]});
       mass += static_cast<double>(weights_[i]);
     }
     const bool suffices = mass >= need * total || least < options_.min_p;
@@ -210,7 +236,9 @@ TokenId Sampler::draw_of_all(std::span<const float> values, float top) noexcept 
 
 /// Walks the candidates from the best on until the mass is reached. A heap yields them one by one.
 TokenId Sampler::draw(double total, double u) noexcept {
-  const auto worse = [](const Candidate& a, const Candidate& b) { return ranks_before(b, a); };
+  const auto worse = [](const Candidate& a, const Candidate& b) {
+    return base::ranks_before(b, a);
+  };
   std::make_heap(candidates_.begin(), candidates_.end(), worse);
   const auto end = candidates_.end();
   auto rest = end;  // [rest, end) holds the ranked ones, the best last.

@@ -55,6 +55,13 @@ TokenId greedy(SamplingOptions options, const std::vector<float>& logits,
   return *sampler.sample(logits, history);
 }
 
+SamplingOptions with(float temperature, std::int32_t top_k) {
+  SamplingOptions options;
+  options.temperature = temperature;
+  options.top_k = top_k;
+  return options;
+}
+
 std::vector<float> ragged(std::size_t vocab) {
   std::vector<float> logits(vocab);
   Pcg32 random(7);
@@ -254,6 +261,46 @@ TEST_CASE("every way through the sampler gives the recorded ids") {
     CAPTURE(row.seed);
     CHECK(digest == row.digest);
   }
+}
+
+TEST_CASE("the best logits alone give what all of them give, seed by seed") {
+  const auto ranked = [](const std::vector<float>& logits, std::int64_t n) {
+    std::vector<base::RankedLogit> all;
+    for (const float value : logits) all.push_back({value, static_cast<TokenId>(all.size())});
+    std::sort(all.begin(), all.end(), base::ranks_before);
+    all.resize(static_cast<std::size_t>(n));
+    return all;
+  };
+  std::vector<float> some = ragged(1000), few(50, -kInfinity);
+  for (std::size_t i = 3; i < some.size(); i += 5) some[i] = some[i / 2];  // Ties.
+  few[7] = 1.0F;
+  few[9] = 0.5F;
+  for (const auto& logits : {some, few}) {
+    for (SamplingOptions options : {with(0.8F, 40), with(0, 40), with(1.5F, 20), with(0.8F, 3)}) {
+      options.seed = 11;
+      Sampler whole = make(options, logits.size()), part = make(options, logits.size());
+      CHECK(part.needed() == (options.temperature == 0 ? 1 : options.top_k));
+      const auto best = ranked(logits, part.needed());
+      for (int i = 0; i < 300; ++i) CHECK(*part.sample_best(best) == *whole.sample(logits, {}));
+    }
+  }
+  Sampler sampler = make({}, 50);
+  CHECK(code_of(sampler.sample_best(ranked(std::vector<float>(50, -kInfinity), 40))) ==
+        ErrorCode::kOutOfRange);
+  few[30] = kInfinity;
+  CHECK(code_of(sampler.sample_best(ranked(few, 40))) == ErrorCode::kOutOfRange);
+}
+
+TEST_CASE("a sampler that looks at all logits says so") {
+  CHECK(make({}, 100).needed() == 40);
+  CHECK(make({}, 40).needed() == 0);
+  CHECK(make(with(0.8F, 0), 100).needed() == 0);
+  SamplingOptions penalised = with(0, 40);
+  penalised.repeat_penalty = 1.1F;
+  CHECK(make(penalised, 100).needed() == 0);
+  SamplingOptions biased = with(0, 40);
+  biased.logit_bias = {{1, 1.0F}};
+  CHECK(make(biased, 100).needed() == 0);
 }
 
 TEST_CASE("passes over a vocabulary give what the C library gives") {

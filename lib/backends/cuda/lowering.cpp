@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "backends/cuda/best.h"
 #include "backends/cuda/linear.h"
 #include "backends/cuda/ops.h"
 #include "graph/planner.h"
@@ -10,6 +11,15 @@ namespace quern::backends::cuda {
 namespace {
 
 constexpr std::int32_t kForever = std::numeric_limits<std::int32_t>::max();
+
+/// Whether a value is the output of which StepBinding::best speaks.
+bool is_ranked(const graph::Graph& graph, graph::ValueId id) {
+  const auto is_logits = [&](const graph::Output& output) {
+    return output.value == id && output.name == kRankedOutput;
+  };
+  return graph.values[static_cast<std::size_t>(id)].rows == graph::Rows::kOutput &&
+         std::any_of(graph.outputs.begin(), graph.outputs.end(), is_logits);
+}
 
 }  // namespace
 
@@ -114,6 +124,7 @@ void Lowering::add(const char* kind, const std::vector<BufferId>& reads,
 
 Lowered Lowering::finish() {
   for (const graph::Output& output : graph_.outputs) touch(buffer(output.value), kForever);
+  if (result_.best.keys >= 0) touch(result_.best.keys, kForever);
   std::vector<graph::Lifetime> lifetimes;
   for (const Buffer& buffer : buffers_)
     lifetimes.push_back(
@@ -136,6 +147,8 @@ Result<Lowered> Lowering::lower(const graph::Graph& graph, const CompileOptions&
           .of(graph::op_name(node.op));
     }
     QUERN_CHECK(lower_node(lowering, node.op, node.out));
+    if (node.out != graph::kNone && is_ranked(graph, node.out))
+      lowering.result_.best = add_best(lowering, node.out);
   }
   return lowering.finish();
 }
