@@ -75,8 +75,7 @@ class LinearStep final : public Step {
 
 }  // namespace
 
-Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& linear = *std::get_if<graph::LinearOp>(&op);
+Status lower_op(Lowering& lowering, const graph::LinearOp& linear, graph::ValueId out) {
   const graph::Weight& weight = lowering.weight(linear.weight);
   const EncodingInfo* info = find_encoding(weight.view.encoding);
   const auto slot = static_cast<std::size_t>(weight.view.encoding);

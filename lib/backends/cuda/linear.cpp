@@ -120,8 +120,7 @@ Status LinearCall::issue(const LaunchContext& context, const Rows& rows) const {
   return context.launch(few ? few_ : many_, blocks, {256, 1, 1}, args);
 }
 
-Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& linear = *std::get_if<graph::LinearOp>(&op);
+Status lower_op(Lowering& lowering, const graph::LinearOp& linear, graph::ValueId out) {
   QUERN_TRY(call, LinearCall::create(lowering, linear.weight, linear.bias, "linear"));
   const BufferId x = lowering.packed(linear.x, call.format());
   const bool adds = linear.residual != graph::kNone;

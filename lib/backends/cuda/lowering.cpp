@@ -141,12 +141,8 @@ Result<Lowered> Lowering::lower(const graph::Graph& graph, const CompileOptions&
   Lowering lowering(graph, options, kv);
   for (lowering.node_ = 0; lowering.node_ < graph.nodes.size(); ++lowering.node_) {
     const graph::Node& node = graph.nodes[lowering.node_];
-    const LowerFn lower_node = find_lowering(node.op.index());
-    if (lower_node == nullptr) {
-      return Error(ErrorCode::kUnsupported, "the cuda backend lacks an operation")
-          .of(graph::op_name(node.op));
-    }
-    QUERN_CHECK(lower_node(lowering, node.op, node.out));
+    const auto lower_node = [&](const auto& op) { return lower_op(lowering, op, node.out); };
+    QUERN_CHECK(std::visit(lower_node, node.op));
     if (node.out != graph::kNone && is_ranked(graph, node.out))
       lowering.result_.best = add_best(lowering, node.out);
   }

@@ -185,9 +185,4 @@ class Lowering {
   Lowered result_;
 };
 
-/// Adds the steps of one node. kUnsupported where the device cannot run it with these encodings.
-using LowerFn = Status (*)(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-/// The lowering of an op by Op::index(); nullptr where the device has none.
-LowerFn find_lowering(std::size_t op_index) noexcept;
-
 }  // namespace quern::backends::cuda

@@ -22,8 +22,7 @@ graph::WeightId used(Lowering& lowering, graph::WeightId id) {
 
 }  // namespace
 
-Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& conv = *std::get_if<graph::CausalConvOp>(&op);
+Status lower_op(Lowering& lowering, const graph::CausalConvOp& conv, graph::ValueId out) {
   const BufferId x = lowering.buffer(conv.x), y = lowering.allocate(out);
   const graph::WeightId weight = used(lowering, conv.weight), bias = used(lowering, conv.bias);
   CausalConvArgs args{};
@@ -47,8 +46,7 @@ Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId
   return {};
 }
 
-Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scan = *std::get_if<graph::ScanOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScanOp& scan, graph::ValueId out) {
   const graph::WeightId dt_bias = used(lowering, scan.dt_bias), skip = used(lowering, scan.skip);
   ScanArgs args{};
   args.state = rolling_args(lowering, scan.state);
