@@ -86,6 +86,8 @@ TEST_CASE("a reply has the same tokens on either device, and a plan counts its m
     CAPTURE(device.err);
     CHECK(device.status == 0);
     CHECK(device.out == host.out);
+    words.insert(words.end(), {"--gpu-layers", "1"});
+    CHECK(on_device("cuda", words).out == host.out);
   }
   const Outcome plan = on_device("cuda", {"plan", *model});
   CHECK(plan.status == 0);
