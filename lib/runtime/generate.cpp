@@ -70,12 +70,12 @@ Status Session::Impl::extend(TokenId id, bool speculate, Speculation& state) {
 }
 
 Result<TokenId> Session::Impl::choose(text::Sampler& sampler, const Speculation& state) const {
+  const auto history = std::span(tokens).first(static_cast<std::size_t>(state.valid));
   const auto best = program->best(state.row);
-  if (!best.empty()) return sampler.sample_best(best);
+  if (!best.empty()) return sampler.sample_best(best, history);
   const auto vocab_size = static_cast<std::size_t>(model.state().vocab_size);
-  return sampler.sample(
-      logits().subspan(static_cast<std::size_t>(state.row) * vocab_size, vocab_size),
-      std::span(tokens).first(static_cast<std::size_t>(state.valid)));
+  const auto first = static_cast<std::size_t>(state.row) * vocab_size;
+  return sampler.sample(logits().subspan(first, vocab_size), history);
 }
 
 Result<FinishReason> Session::Impl::decode(text::Sampler& sampler,

@@ -138,27 +138,44 @@ Result<TokenId> Sampler::sample(std::span<const float> logits, std::span<const T
 }
 
 std::int64_t Sampler::needed() const noexcept {
-  if (adjusts()) return 0;
-  if (options_.temperature == 0.0F) return 1;
-  const auto vocab_size = static_cast<std::int64_t>(adjusted_.size());
-  return options_.top_k < vocab_size ? options_.top_k : 0;
-}
-
-Result<TokenId> Sampler::sample_best(std::span<const base::RankedLogit> best) {
-  const float top = best.front().value;
-  if (!are_usable({&top, 1})) return not_finite();
-  if (top == kMinusInfinity) return no_token();
-  if (options_.temperature == 0.0F) return best.front().id;
-  candidates_.clear();
-  for (const base::RankedLogit& logit : best) {
-    if (logit.value != kMinusInfinity) candidates_.push_back({logit});
+  const std::int64_t limit = options_.temperature == 0.0F ? 1 : options_.top_k;
+  if (limit == 0 || !options_.logit_bias.empty()) return 0;
+  std::int64_t n = limit;
+  if (adjusts()) {
+    // As many as are lowered may fall out of the best, and none comes in from below.
+    const bool lowers = options_.repeat_penalty >= 1.0F && options_.presence_penalty >= 0.0F &&
+                        options_.frequency_penalty >= 0.0F;
+    if (!lowers || options_.repeat_window < 0) return 0;
+    n += options_.repeat_window;
   }
-  return draw_of_ranked();
+  return n < static_cast<std::int64_t>(adjusted_.size()) ? n : 0;
 }
 
-void Sampler::adjust(std::span<const TokenId> history) noexcept {
-  for (const auto& [id, bias] : options_.logit_bias)
-    adjusted_[static_cast<std::size_t>(id)] += bias;
+Result<TokenId> Sampler::sample_best(std::span<const base::RankedLogit> best,
+                                     std::span<const TokenId> history) {
+  if (!are_usable({&best.front().value, 1})) return not_finite();
+  candidates_.clear();
+  for (const base::RankedLogit& logit : best) candidates_.push_back({logit});
+  if (adjusts()) {
+    for_each_recent(history, [this](TokenId id, std::int32_t count) {
+      const auto found = std::find_if(candidates_.begin(), candidates_.end(),
+                                      [id](const Candidate& one) { return one.id == id; });
+      if (found != candidates_.end()) found->value = penalised(found->value, count);
+    });
+    std::sort(candidates_.begin(), candidates_.end(), base::ranks_before);
+  }
+  const std::size_t limit =
+      options_.temperature == 0.0F ? 1 : static_cast<std::size_t>(options_.top_k);
+  while (!candidates_.empty() &&
+         (candidates_.size() > limit || candidates_.back().value == kMinusInfinity))
+    candidates_.pop_back();
+  if (candidates_.empty()) return no_token();
+  return options_.temperature == 0.0F ? candidates_.front().id : draw_of_ranked();
+}
+
+/// Calls visit(id, how often it stands there) for every token that the penalties see.
+template <class Visit>
+void Sampler::for_each_recent(std::span<const TokenId> history, Visit visit) noexcept {
   std::size_t window = history.size();
   if (options_.repeat_window >= 0)
     window = std::min(window, static_cast<std::size_t>(options_.repeat_window));
@@ -172,12 +189,24 @@ void Sampler::adjust(std::span<const TokenId> history) noexcept {
     if (!known(id)) continue;
     std::int32_t& count = counts_[static_cast<std::size_t>(id)];
     if (count == 0) continue;  // Seen and done: each token is penalised once.
-    float& value = adjusted_[static_cast<std::size_t>(id)];
-    value = value > 0.0F ? value / options_.repeat_penalty : value * options_.repeat_penalty;
-    value -= options_.presence_penalty;
-    value -= options_.frequency_penalty * static_cast<float>(count);
+    visit(id, count);
     count = 0;
   }
+}
+
+float Sampler::penalised(float value, std::int32_t count) const noexcept {
+  value = value > 0.0F ? value / options_.repeat_penalty : value * options_.repeat_penalty;
+  value -= options_.presence_penalty;
+  return value - options_.frequency_penalty * static_cast<float>(count);
+}
+
+void Sampler::adjust(std::span<const TokenId> history) noexcept {
+  for (const auto& [id, bias] : options_.logit_bias)
+    adjusted_[static_cast<std::size_t>(id)] += bias;
+  for_each_recent(history, [this](TokenId id, std::int32_t count) {
+    float& value = adjusted_[static_cast<std::size_t>(id)];
+    value = penalised(value, count);
+  });
 }
 
 /// Of all values the `limit` best ones, as a heap whose front is the worst of them.

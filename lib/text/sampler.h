@@ -43,17 +43,21 @@ class Sampler {
   /// where `logits` has another length.
   Result<TokenId> sample(std::span<const float> logits, std::span<const TokenId> history);
 
-  /// How many of the best logits the choice depends on; 0: on all of them.
+  /// How many of the best logits the choice depends on, before penalties; 0: on all of them.
   std::int64_t needed() const noexcept;
   /// What `sample` would choose, from the best logits alone. \pre the first needed() of them, and
   /// that is not 0; ranked, with what is no finite number and above −inf in front. Errors: as
   /// `sample`.
-  Result<TokenId> sample_best(std::span<const base::RankedLogit> best);
+  Result<TokenId> sample_best(std::span<const base::RankedLogit> best,
+                              std::span<const TokenId> history);
 
  private:
   Sampler(const SamplingOptions& options, std::int64_t vocab_size);
   bool adjusts() const noexcept;
   void adjust(std::span<const TokenId> history) noexcept;
+  template <class Visit>
+  void for_each_recent(std::span<const TokenId> history, Visit visit) noexcept;
+  float penalised(float value, std::int32_t count) const noexcept;
   bool cuts() const noexcept;  ///< Whether top_p or min_p leaves tokens out.
   void keep_best(std::span<const float> values, std::size_t limit) noexcept;
   TokenId draw_of_ranked() noexcept;

@@ -72,7 +72,8 @@ TEST_CASE("a reply has the same tokens on either device, and a plan counts its m
   if (!has_device()) return;
   const auto model = handbook_quern();
   if (!model) return;
-  // Samplers that need one logit, some, more than a device ranks, and all.
+  // Samplers that need one logit, some, more than a device ranks, all, and one with those that a
+  // penalty may lower.
   const std::vector<Words> samplers = {{"--greedy"},
                                        {"--temp", "2", "--top-k", "20", "--seed", "5"},
                                        {"--temp", "2", "--top-k", "200", "--seed", "5"},
