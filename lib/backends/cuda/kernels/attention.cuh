@@ -15,7 +15,6 @@
 
 #include "backends/cuda/kernels/attention_tile.cuh"
 #include "backends/cuda/kernels/tensor_core.cuh"
-#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 

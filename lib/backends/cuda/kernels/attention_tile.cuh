@@ -6,6 +6,7 @@
 #include "backends/cuda/kernels/attention_args.h"
 #include "backends/cuda/kernels/kv_state.cuh"
 #include "backends/cuda/kernels/lane.cuh"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 
@@ -44,15 +45,10 @@ struct TilePlace {
 template <class FirstRow>
 QUERN_DEVICE TilePlace place_tile(const AttentionShape& shape, int sequences, FirstRow first_row) {
   const int tile_rows = shape.tile_rows(), number = static_cast<int>(blockIdx.x);
-  int low = 0, high = sequences;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (first_row(middle) / tile_rows + middle <= number ? low : high) = middle;
-  }
   TilePlace at;
-  at.sequence = low;
-  const int first = first_row(low), end = first_row(low + 1);
-  at.first_row = first + (number - first / tile_rows - low) * tile_rows;
+  at.sequence = part_of(number, sequences, [&](int s) { return first_row(s) / tile_rows + s; });
+  const int first = first_row(at.sequence), end = first_row(at.sequence + 1);
+  at.first_row = first + (number - first / tile_rows - at.sequence) * tile_rows;
   at.rows = max(0, min(tile_rows, end - at.first_row));
   at.kv_head = static_cast<int>(blockIdx.y) / shape.chunks();
   const int chunk = static_cast<int>(blockIdx.y) % shape.chunks() * shape.chunk_heads;

@@ -2,6 +2,7 @@
 #include "backends/cuda/kernels/code_rule.cuh"
 #include "backends/cuda/kernels/hadamard.cuh"
 #include "backends/cuda/kernels/linear_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 namespace {
@@ -19,8 +20,8 @@ struct PackedRow {
     tile = args.out + tile_number * args.tile_bytes;
     long long row = number, end = args.rows;
     if (args.segment_row != nullptr) {
-      int s = 0;
-      while (s + 1 < args.segments && args.segment_tile[s + 1] <= tile_number) ++s;
+      const int s =
+          part_of(tile_number, args.segments, [&](int i) { return args.segment_tile[i]; });
       row = args.segment_row[s] + (tile_number - args.segment_tile[s]) * kTileRows + place;
       end = args.segment_row[s + 1];
     }
