@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "backends/linear_observer.h"
+#include "base/ranked_logit.h"
 #include "graph/graph.h"
 #include "quern/executor.h"
 #include "quern/kv_type.h"
@@ -57,6 +58,9 @@ struct StepBinding {
   std::span<const std::int32_t> starts = {};
   /// `[T, cols]` for each of the graph's inputs (graph::InputOp), by number.
   std::span<const std::span<const float>> inputs = {};
+  /// How many of the best of the output "logits" the caller can do with, in every output row; 0:
+  /// it wants all. A backend to which the rest is far may leave it there (Program::best).
+  std::int64_t best = 0;
 
   std::int64_t length_of(std::int64_t row) const noexcept {
     const auto at = static_cast<std::size_t>(row);
@@ -86,6 +90,13 @@ class Program {
   /// The named output of the last step: `[output rows, cols]`, or all rows, or one per sequence, as
   /// the graph has it.
   virtual std::span<const float> output(std::string_view name) const = 0;
+  /// The best logits of an output row of the last step, as many as StepBinding::best said or the
+  /// row has, the best one first; `output("logits")` is empty then. Empty where the backend chose
+  /// to give that output whole. What is no number or +∞ comes first, as +∞; −0 comes as 0.
+  virtual std::span<const base::RankedLogit> best(std::int64_t row) const {
+    static_cast<void>(row);
+    return {};
+  }
   virtual std::uint64_t scratch_bytes() const noexcept = 0;
   virtual KvType kv() const noexcept = 0;
   /// Of all steps so far; empty where CompileOptions::trace_events is 0.

@@ -57,15 +57,20 @@ class SplitProgram final : public Program {
     }
     StepBinding part = step;
     part.sequences = std::span(lower_states_).first(n);
+    part.best = 0;
     QUERN_CHECK(lower_->run(part));
     for (std::size_t i = 0; i < inputs_.size(); ++i) inputs_[i] = lower_->output(names_[i]);
     part.sequences = std::span(upper_states_).first(n);
     part.inputs = inputs_;
+    part.best = step.best;
     return upper_->run(part);
   }
   std::span<const float> output(std::string_view name) const override {
     const std::span<const float> found = upper_->output(name);
     return found.empty() ? lower_->output(name) : found;
+  }
+  std::span<const base::RankedLogit> best(std::int64_t row) const override {
+    return upper_->best(row);
   }
   std::uint64_t scratch_bytes() const noexcept override {
     return lower_->scratch_bytes() + upper_->scratch_bytes();

@@ -61,32 +61,39 @@ Status Session::Impl::extend(TokenId id, bool speculate, Speculation& state) {
     count += guesses.size();
     tokens.pop_back();
   }
-  QUERN_CHECK(run_chunk(std::span(rows).first(count), static_cast<std::int64_t>(count), 0));
+  QUERN_CHECK(
+      run_chunk(std::span(rows).first(count), static_cast<std::int64_t>(count), 0, state.best));
   state.row = 0;
   state.rows = static_cast<std::int64_t>(count);
   ++state.valid;
   return {};
 }
 
+Result<TokenId> Session::Impl::choose(text::Sampler& sampler, const Speculation& state) const {
+  const auto history = std::span(tokens).first(static_cast<std::size_t>(state.valid));
+  const auto best = program->best(state.row);
+  if (!best.empty()) return sampler.sample_best(best, history);
+  const auto vocab_size = static_cast<std::size_t>(model.state().vocab_size);
+  const auto first = static_cast<std::size_t>(state.row) * vocab_size;
+  return sampler.sample(logits().subspan(first, vocab_size), history);
+}
+
 Result<FinishReason> Session::Impl::decode(text::Sampler& sampler,
                                            const GenerateOptions& generation, runtime::Reply& reply,
                                            Speculation& state) {
-  const auto vocab_size = static_cast<std::size_t>(model.state().vocab_size);
   for (std::int64_t generated = 0;; ++generated) {
     if (generation.max_tokens >= 0 && generated >= generation.max_tokens)
       return FinishReason::kLength;
     if (generation.cancel != nullptr && generation.cancel->load(std::memory_order_relaxed))
       return FinishReason::kCancelled;
-    const auto row = logits().subspan(static_cast<std::size_t>(state.row) * vocab_size, vocab_size);
-    const auto valid = static_cast<std::size_t>(state.valid);
-    QUERN_TRY(id, sampler.sample(row, std::span(tokens).first(valid)));
+    QUERN_TRY(id, choose(sampler, state));
     if (!generation.ignore_end_tokens && ends_reply(model, generation, id))
       return FinishReason::kStop;
     if (!reply.add(id)) return reply.refused() ? FinishReason::kCancelled : FinishReason::kStop;
     if (generated + 1 == generation.max_tokens) return FinishReason::kLength;
     // The token needs no place of its own until another one is to follow it.
     if (state.valid >= options.context) return FinishReason::kContextFull;
-    if (state.row + 1 < state.rows && tokens[valid] == id) {
+    if (state.row + 1 < state.rows && tokens[static_cast<std::size_t>(state.valid)] == id) {
       ++state.row;  // It was guessed, and stands in the state already.
       ++state.valid;
       continue;
@@ -120,7 +127,9 @@ Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
   QUERN_TRY(cached, adopt_prefix(prompt));
   out.stats.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   out.stats.cached_tokens = cached;
-  QUERN_TRY(complete, append(prompt.subspan(static_cast<std::size_t>(cached)), generation.cancel));
+  const std::int64_t best = sampler.needed();
+  QUERN_TRY(complete,
+            append(prompt.subspan(static_cast<std::size_t>(cached)), generation.cancel, best));
   out.stats.prefill_ms = ms_since(prefill_start);
   if (!complete) {
     out.reason = FinishReason::kCancelled;
@@ -128,7 +137,7 @@ Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
   }
   const auto decode_start = Clock::now();
   runtime::Reply reply(state.tokenizer ? &*state.tokenizer : nullptr, generation, out);
-  Speculation speculation{static_cast<std::int64_t>(tokens.size())};
+  Speculation speculation{static_cast<std::int64_t>(tokens.size()), best};
   const DropGuesses drop{*this, speculation};
   QUERN_TRY(reason, decode(sampler, generation, reply, speculation));
   speculation.judge();

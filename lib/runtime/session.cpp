@@ -41,7 +41,7 @@ Status Session::Impl::check_step(std::span<const TokenId> ids) const {
 }
 
 Status Session::Impl::run_chunk(std::span<const TokenId> ids, std::int64_t outputs,
-                                std::int64_t length) {
+                                std::int64_t length, std::int64_t best) {
   const std::size_t rows = ids.size(), wanted = static_cast<std::size_t>(outputs);
   std::iota(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(rows),
             static_cast<std::int64_t>(tokens.size()));
@@ -52,6 +52,7 @@ Status Session::Impl::run_chunk(std::span<const TokenId> ids, std::int64_t outpu
   binding.positions = std::span(positions).first(rows);
   binding.sequences = std::span(sequences).first(rows);
   binding.output_rows = std::span(output_rows).first(wanted);
+  binding.best = best;
   if (length > 0) {
     std::fill_n(lengths.begin(), rows, length);
     binding.lengths = std::span(lengths).first(rows);
@@ -64,13 +65,14 @@ Status Session::Impl::run_chunk(std::span<const TokenId> ids, std::int64_t outpu
   return {};
 }
 
-Result<bool> Session::Impl::append(std::span<const TokenId> ids, const std::atomic<bool>* cancel) {
+Result<bool> Session::Impl::append(std::span<const TokenId> ids, const std::atomic<bool>* cancel,
+                                   std::int64_t best) {
   const auto rows = static_cast<std::size_t>(options.batch_rows);
   const auto length = static_cast<std::int64_t>(tokens.size() + ids.size());
   while (!ids.empty()) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
     const std::size_t now = std::min(rows, ids.size());
-    QUERN_CHECK(run_chunk(ids.first(now), now == ids.size() ? 1 : 0, length));
+    QUERN_CHECK(run_chunk(ids.first(now), now == ids.size() ? 1 : 0, length, best));
     ids = ids.subspan(now);
   }
   return true;

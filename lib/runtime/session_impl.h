@@ -51,11 +51,13 @@ struct Session::Impl {
   Status check_step(std::span<const TokenId> ids) const;
   /// Evaluates at most batch_rows ids with logits of the last `outputs` rows. \pre checked.
   /// `length`: of the sequence once all of the call's ids are evaluated; 0: every row stands for
-  /// itself, as if it had come alone.
-  Status run_chunk(std::span<const TokenId> ids, std::int64_t outputs, std::int64_t length);
+  /// itself, as if it had come alone. `best`: how many of the best logits will do; 0: all.
+  Status run_chunk(std::span<const TokenId> ids, std::int64_t outputs, std::int64_t length,
+                   std::int64_t best = 0);
   /// Appends `ids` chunk by chunk; afterwards `logits()` are those of the last one.
   /// \return false where `cancel` was seen set (then only whole chunks have been appended).
-  Result<bool> append(std::span<const TokenId> ids, const std::atomic<bool>* cancel);
+  Result<bool> append(std::span<const TokenId> ids, const std::atomic<bool>* cancel,
+                      std::int64_t best = 0);
   Status step_all(std::span<const TokenId> ids,
                   const std::function<Status(std::int64_t, std::span<const float>)>& sink);
   Status rewind(std::int64_t position);
@@ -65,6 +67,7 @@ struct Session::Impl {
   /// Where a reply stands: what was evaluated last, and how much of it holds.
   struct Speculation {
     std::int64_t valid;              ///< Tokens in the state that belong to the text.
+    std::int64_t best = 0;           ///< How many of the best logits the sampler needs; 0: all.
     std::int64_t row = 0, rows = 1;  ///< Of the last logits: the one to sample from; all.
     std::int64_t made = 0, right = 0;
     runtime::PromptLookup lookup = {};
@@ -79,6 +82,8 @@ struct Session::Impl {
     }
   };
   struct DropGuesses;
+  /// The token that follows, from the logits of `state.row`.
+  Result<TokenId> choose(text::Sampler& sampler, const Speculation& state) const;
   /// Samples and evaluates until the reply ends; the state may then hold more than `valid` tokens.
   /// \pre `logits()` are those of the last token.
   Result<FinishReason> decode(text::Sampler& sampler, const GenerateOptions& generation,

@@ -44,6 +44,15 @@ Status check_options(const SamplingOptions& options, std::int64_t vocab_size) {
   return {};
 }
 
+Error not_finite() {
+  return Error(ErrorCode::kOutOfRange, "a logit is not a finite number").of("logits");
+}
+
+Error no_token() {
+  return Error(ErrorCode::kOutOfRange, "no token can follow: every logit is minus infinity")
+      .of("logits");
+}
+
 /// Index of the first value that equals the largest one.
 TokenId first_of(std::span<const float> values, float top) noexcept {
   return static_cast<TokenId>(std::find(values.begin(), values.end(), top) - values.begin());
@@ -115,21 +124,58 @@ Result<TokenId> Sampler::sample(std::span<const float> logits, std::span<const T
     values = adjusted_;
   }
   // After the adjustment, because a penalty can push a huge logit over the edge.
-  if (!are_usable(logits) || (adjusts() && !are_usable(values)))
-    return Error(ErrorCode::kOutOfRange, "a logit is not a finite number").of("logits");
+  if (!are_usable(logits) || (adjusts() && !are_usable(values))) return not_finite();
   const float top = largest(values);
-  if (top == kMinusInfinity)
-    return Error(ErrorCode::kOutOfRange, "no token can follow: every logit is minus infinity")
-        .of("logits");
+  if (top == kMinusInfinity) return no_token();
   if (options_.temperature == 0.0F) return first_of(values, top);
   const auto limit = static_cast<std::size_t>(options_.top_k);
-  if (limit != 0 && limit < values.size()) return draw_of_best(values, limit, top);
-  return draw_of_all(values, top);
+  if (limit == 0 || limit >= values.size()) return draw_of_all(values, top);
+  candidates_.clear();
+  keep_best(values, limit);
+  // The sum must not depend on how a library keeps its heaps.
+  std::sort(candidates_.begin(), candidates_.end(), base::ranks_before);
+  return draw_of_ranked();
 }
 
-void Sampler::adjust(std::span<const TokenId> history) noexcept {
-  for (const auto& [id, bias] : options_.logit_bias)
-    adjusted_[static_cast<std::size_t>(id)] += bias;
+std::int64_t Sampler::needed() const noexcept {
+  const std::int64_t limit = options_.temperature == 0.0F ? 1 : options_.top_k;
+  if (limit == 0 || !options_.logit_bias.empty()) return 0;
+  std::int64_t n = limit;
+  if (adjusts()) {
+    // As many as are lowered may fall out of the best, and none comes in from below.
+    const bool lowers = options_.repeat_penalty >= 1.0F && options_.presence_penalty >= 0.0F &&
+                        options_.frequency_penalty >= 0.0F;
+    if (!lowers || options_.repeat_window < 0) return 0;
+    n += options_.repeat_window;
+  }
+  return n < static_cast<std::int64_t>(adjusted_.size()) ? n : 0;
+}
+
+Result<TokenId> Sampler::sample_best(std::span<const base::RankedLogit> best,
+                                     std::span<const TokenId> history) {
+  if (!are_usable({&best.front().value, 1})) return not_finite();
+  candidates_.clear();
+  for (const base::RankedLogit& logit : best) candidates_.push_back({logit});
+  if (adjusts()) {
+    for_each_recent(history, [this](TokenId id, std::int32_t count) {
+      const auto found = std::find_if(candidates_.begin(), candidates_.end(),
+                                      [id](const Candidate& one) { return one.id == id; });
+      if (found != candidates_.end()) found->value = penalised(found->value, count);
+    });
+    std::sort(candidates_.begin(), candidates_.end(), base::ranks_before);
+  }
+  const std::size_t limit =
+      options_.temperature == 0.0F ? 1 : static_cast<std::size_t>(options_.top_k);
+  while (!candidates_.empty() &&
+         (candidates_.size() > limit || candidates_.back().value == kMinusInfinity))
+    candidates_.pop_back();
+  if (candidates_.empty()) return no_token();
+  return options_.temperature == 0.0F ? candidates_.front().id : draw_of_ranked();
+}
+
+/// Calls visit(id, how often it stands there) for every token that the penalties see.
+template <class Visit>
+void Sampler::for_each_recent(std::span<const TokenId> history, Visit visit) noexcept {
   std::size_t window = history.size();
   if (options_.repeat_window >= 0)
     window = std::min(window, static_cast<std::size_t>(options_.repeat_window));
@@ -143,12 +189,24 @@ void Sampler::adjust(std::span<const TokenId> history) noexcept {
     if (!known(id)) continue;
     std::int32_t& count = counts_[static_cast<std::size_t>(id)];
     if (count == 0) continue;  // Seen and done: each token is penalised once.
-    float& value = adjusted_[static_cast<std::size_t>(id)];
-    value = value > 0.0F ? value / options_.repeat_penalty : value * options_.repeat_penalty;
-    value -= options_.presence_penalty;
-    value -= options_.frequency_penalty * static_cast<float>(count);
+    visit(id, count);
     count = 0;
   }
+}
+
+float Sampler::penalised(float value, std::int32_t count) const noexcept {
+  value = value > 0.0F ? value / options_.repeat_penalty : value * options_.repeat_penalty;
+  value -= options_.presence_penalty;
+  return value - options_.frequency_penalty * static_cast<float>(count);
+}
+
+void Sampler::adjust(std::span<const TokenId> history) noexcept {
+  for (const auto& [id, bias] : options_.logit_bias)
+    adjusted_[static_cast<std::size_t>(id)] += bias;
+  for_each_recent(history, [this](TokenId id, std::int32_t count) {
+    float& value = adjusted_[static_cast<std::size_t>(id)];
+    value = penalised(value, count);
+  });
 }
 
 /// Of all values the `limit` best ones, as a heap whose front is the worst of them.
@@ -160,26 +218,23 @@ void Sampler::keep_best(std::span<const float> values, std::size_t limit) noexce
     if (candidates_.size() == limit && largest(block) <= candidates_.front().value) continue;
     for (std::size_t i = 0; i < block.size(); ++i) {
       if (block[i] == kMinusInfinity) continue;
-      const Candidate candidate{block[i], static_cast<TokenId>(begin + i)};
+      const Candidate candidate{{block[i], static_cast<TokenId>(begin + i)}};
       if (candidates_.size() < limit) {
         candidates_.push_back(candidate);
-      } else if (ranks_before(candidate, candidates_.front())) {
-        std::pop_heap(candidates_.begin(), candidates_.end(), ranks_before);
+      } else if (base::ranks_before(candidate, candidates_.front())) {
+        std::pop_heap(candidates_.begin(), candidates_.end(), base::ranks_before);
         candidates_.back() = candidate;
       } else {
         continue;
       }
-      std::push_heap(candidates_.begin(), candidates_.end(), ranks_before);
+      std::push_heap(candidates_.begin(), candidates_.end(), base::ranks_before);
     }
   }
 }
 
-TokenId Sampler::draw_of_best(std::span<const float> values, std::size_t limit,
-                              float top) noexcept {
-  candidates_.clear();
-  keep_best(values, limit);
-  // The sum must not depend on how a library keeps its heaps.
-  std::sort(candidates_.begin(), candidates_.end(), ranks_before);
+/// Of the candidates, which are those of top_k, the best one first.
+TokenId Sampler::draw_of_ranked() noexcept {
+  const float top = candidates_.front().value;
   double total = 0;
   for (Candidate& candidate : candidates_) {
     weigh({&candidate.value, 1}, top, options_.temperature, {&candidate.weight, 1});
@@ -200,7 +255,7 @@ TokenId Sampler::draw_of_all(std::span<const float> values, float top) noexcept 
     double mass = 0;
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (!(weights_[i] >= least) || values[i] == kMinusInfinity) continue;
-      candidates_.push_back({values[i], static_cast<TokenId>(i), weights_[i]});
+      candidates_.push_back({{values[i], static_cast<TokenId>(i)}, weights_[i]});
       mass += static_cast<double>(weights_[i]);
     }
     const bool suffices = mass >= need * total || least < options_.min_p;
@@ -210,7 +265,9 @@ TokenId Sampler::draw_of_all(std::span<const float> values, float top) noexcept 
 
 /// Walks the candidates from the best on until the mass is reached. A heap yields them one by one.
 TokenId Sampler::draw(double total, double u) noexcept {
-  const auto worse = [](const Candidate& a, const Candidate& b) { return ranks_before(b, a); };
+  const auto worse = [](const Candidate& a, const Candidate& b) {
+    return base::ranks_before(b, a);
+  };
   std::make_heap(candidates_.begin(), candidates_.end(), worse);
   const auto end = candidates_.end();
   auto rest = end;  // [rest, end) holds the ranked ones, the best last.

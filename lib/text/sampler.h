@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/ranked_logit.h"
 #include "quern/result.h"
 #include "quern/sampling.h"
 
@@ -25,16 +26,9 @@ class Pcg32 {
   std::uint64_t state_ = 0;
 };
 
-/// The order of candidates: the larger value first, the lower id on a tie. Total, so every ranking
-/// by it is unique whatever algorithm computes it.
-struct Candidate {
-  float value;
-  TokenId id;
+struct Candidate : base::RankedLogit {
   float weight = 0;  ///< Its probability against the best one's.
 };
-constexpr bool ranks_before(const Candidate& a, const Candidate& b) noexcept {
-  return a.value != b.value ? a.value > b.value : a.id < b.id;
-}
 
 /// One conversation's sampler. Allocates in `create` only. Thread rule: one thread at a time.
 class Sampler {
@@ -49,13 +43,24 @@ class Sampler {
   /// where `logits` has another length.
   Result<TokenId> sample(std::span<const float> logits, std::span<const TokenId> history);
 
+  /// How many of the best logits the choice depends on, before penalties; 0: on all of them.
+  std::int64_t needed() const noexcept;
+  /// What `sample` would choose, from the best logits alone. \pre the first needed() of them, and
+  /// that is not 0; ranked, with what is no finite number and above −inf in front. Errors: as
+  /// `sample`.
+  Result<TokenId> sample_best(std::span<const base::RankedLogit> best,
+                              std::span<const TokenId> history);
+
  private:
   Sampler(const SamplingOptions& options, std::int64_t vocab_size);
   bool adjusts() const noexcept;
   void adjust(std::span<const TokenId> history) noexcept;
+  template <class Visit>
+  void for_each_recent(std::span<const TokenId> history, Visit visit) noexcept;
+  float penalised(float value, std::int32_t count) const noexcept;
   bool cuts() const noexcept;  ///< Whether top_p or min_p leaves tokens out.
   void keep_best(std::span<const float> values, std::size_t limit) noexcept;
-  TokenId draw_of_best(std::span<const float> values, std::size_t limit, float top) noexcept;
+  TokenId draw_of_ranked() noexcept;
   TokenId draw_of_all(std::span<const float> values, float top) noexcept;
   TokenId draw(double total, double u) noexcept;
 

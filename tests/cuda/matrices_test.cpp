@@ -86,3 +86,20 @@ TEST_CASE("taught tokens and the rows of sequences have the processor's bits") {
     check(pooled.finish(pooled.builder().pool(pooled.take(70), pooling, "pooled")));
   }
 }
+
+TEST_CASE("a step may have more rows than a grid has blocks in its second direction") {
+  if (backends::cuda::TestDevice::open() == nullptr) return;
+  constexpr std::int64_t kRows = 1 << 16;
+  ColumnGraph g(32);
+  const graph::ValueId x = g.take(32);
+  const graph::WeightId coded = g.matrix("coded", 16, 32, Encoding::kQ8_0);
+  const graph::WeightId plain = g.matrix("plain", 8, 16);
+  const graph::ValueId low = g.builder().linear(x, coded, "low");
+  const graph::ValueId normed = g.builder().rms_norm(low, graph::kNone, 1e-5F, "normed");
+  const auto graph = g.finish(g.builder().linear(normed, plain, "out"));
+  backends::CompileOptions options;
+  options.max_rows = options.max_positions = kRows;
+  TwinPrograms twins(graph, options);
+  twins.add(nullptr, kRows);
+  CHECK(twins.run() == -1);
+}

@@ -72,11 +72,24 @@ TEST_CASE("a reply has the same tokens on either device, and a plan counts its m
   if (!has_device()) return;
   const auto model = handbook_quern();
   if (!model) return;
-  const Words words{"run", *model, "--raw", "-p", "The mill", "-n", "6", "--greedy"};
-  const Outcome host = on_device("cpu", words), device = on_device("cuda", words);
-  CAPTURE(device.err);
-  CHECK(device.status == 0);
-  CHECK(device.out == host.out);
+  // Samplers that need one logit, some, more than a device ranks, all, and one with those that a
+  // penalty may lower.
+  const std::vector<Words> samplers = {{"--greedy"},
+                                       {"--temp", "2", "--top-k", "20", "--seed", "5"},
+                                       {"--temp", "2", "--top-k", "200", "--seed", "5"},
+                                       {"--temp", "1", "--top-k", "0", "--seed", "7"},
+                                       {"--temp", "0", "--repeat-penalty", "1.5"}};
+  for (const Words& sampler : samplers) {
+    Words words{"run", *model, "--raw", "-p", "The mill", "-n", "6"};
+    words.insert(words.end(), sampler.begin(), sampler.end());
+    CAPTURE(sampler.back());
+    const Outcome host = on_device("cpu", words), device = on_device("cuda", words);
+    CAPTURE(device.err);
+    CHECK(device.status == 0);
+    CHECK(device.out == host.out);
+    words.insert(words.end(), {"--gpu-layers", "1"});
+    CHECK(on_device("cuda", words).out == host.out);
+  }
   const Outcome plan = on_device("cuda", {"plan", *model});
   CHECK(plan.status == 0);
   CHECK(plan.out.find("kv cache") != std::string::npos);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "support.h"
 #include "text/token_weights.h"
@@ -53,6 +54,19 @@ TokenId greedy(SamplingOptions options, const std::vector<float>& logits,
   options.temperature = 0;
   Sampler sampler = make(options, logits.size());
   return *sampler.sample(logits, history);
+}
+
+/// \param window of penalties of every kind; 0: there are none.
+SamplingOptions with(float temperature, std::int32_t top_k, std::int32_t window = 0) {
+  SamplingOptions options;
+  options.temperature = temperature;
+  options.top_k = top_k;
+  if (window == 0) return options;
+  options.repeat_window = window;
+  options.repeat_penalty = 1.3F;
+  options.presence_penalty = 0.4F;
+  options.frequency_penalty = 0.2F;
+  return options;
 }
 
 std::vector<float> ragged(std::size_t vocab) {
@@ -254,6 +268,64 @@ TEST_CASE("every way through the sampler gives the recorded ids") {
     CAPTURE(row.seed);
     CHECK(digest == row.digest);
   }
+}
+
+TEST_CASE("the best logits alone give what all of them give, seed by seed") {
+  const auto ranked = [](const std::vector<float>& logits, std::int64_t n) {
+    std::vector<base::RankedLogit> all;
+    for (const float value : logits) all.push_back({value, static_cast<TokenId>(all.size())});
+    std::sort(all.begin(), all.end(), base::ranks_before);
+    all.resize(static_cast<std::size_t>(n));
+    return all;
+  };
+  std::vector<float> some = ragged(1000), few(50, -kInfinity);
+  for (std::size_t i = 3; i < some.size(); i += 5) some[i] = some[i / 2];  // Ties.
+  few[7] = 1.0F;
+  few[9] = 0.5F;
+  for (const auto& logits : {some, few}) {
+    for (SamplingOptions options : {with(0.8F, 40), with(0, 40), with(1.5F, 20), with(0.8F, 3),
+                                    with(0, 40, 9), with(1.5F, 20, 25)}) {
+      options.seed = 11;
+      Sampler whole = make(options, logits.size()), part = make(options, logits.size());
+      const std::int64_t limit = options.temperature == 0 ? 1 : options.top_k;
+      const bool penalises = options.repeat_penalty != 1;
+      CHECK(part.needed() == limit + (penalises ? options.repeat_window : 0));
+      const auto best = ranked(logits, part.needed());
+      std::vector<TokenId> history{-1, 99999};
+      for (int i = 0; i < 300; ++i) {
+        history.push_back(*whole.sample(logits, history));
+        const TokenId id = history.back();
+        history.pop_back();
+        CHECK(*part.sample_best(best, history) == id);
+        history.push_back(id);
+      }
+      if (penalises && logits.size() == some.size())
+        CHECK(std::set(history.begin(), history.end()).size() > 8);
+    }
+  }
+  Sampler sampler = make({}, 50);
+  CHECK(code_of(sampler.sample_best(ranked(std::vector<float>(50, -kInfinity), 40), {})) ==
+        ErrorCode::kOutOfRange);
+  few[30] = kInfinity;
+  CHECK(code_of(sampler.sample_best(ranked(few, 40), {})) == ErrorCode::kOutOfRange);
+}
+
+TEST_CASE("a sampler that looks at all logits says so") {
+  CHECK(make({}, 100).needed() == 40);
+  CHECK(make({}, 40).needed() == 0);
+  CHECK(make(with(0.8F, 0), 100).needed() == 0);
+  CHECK(make(with(0.8F, 20, 64), 100).needed() == 84);
+  CHECK(make(with(0.8F, 20, 64), 84).needed() == 0);
+  CHECK(make(with(0.8F, 20, -1), 100).needed() == 0);
+  SamplingOptions rewarded = with(0, 40, 64);  // What stands there already may rise from below.
+  rewarded.repeat_penalty = 0.9F;
+  CHECK(make(rewarded, 100).needed() == 0);
+  rewarded = with(0, 40, 64);
+  rewarded.frequency_penalty = -0.1F;
+  CHECK(make(rewarded, 100).needed() == 0);
+  SamplingOptions biased = with(0, 40);
+  biased.logit_bias = {{1, 1.0F}};
+  CHECK(make(biased, 100).needed() == 0);
 }
 
 TEST_CASE("passes over a vocabulary give what the C library gives") {

@@ -337,8 +337,7 @@ void add_attend_steps(Lowering& lowering, const AttentionShape& shape,
 
 }  // namespace
 
-Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& attention = *std::get_if<graph::AttentionOp>(&op);
+Status lower_op(Lowering& lowering, const graph::AttentionOp& attention, graph::ValueId out) {
   QUERN_CHECK(check_cache(lowering, "attention"));
   QUERN_TRY(bias, lowering.distance_bias("attention", attention.bias,
                                          lowering.options().max_positions - 1, 0));
@@ -359,8 +358,7 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   return {};
 }
 
-Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& attention = *std::get_if<graph::CrossAttentionOp>(&op);
+Status lower_op(Lowering& lowering, const graph::CrossAttentionOp& attention, graph::ValueId out) {
   QUERN_CHECK(check_cache(lowering, "cross_attention"));
   const AttentionShape shape =
       shape_of(lowering, attention.q, attention.state, attention.n_heads, attention.scale, out);
@@ -368,8 +366,7 @@ Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::Val
   return {};
 }
 
-Status lower_store_source(Lowering& lowering, const graph::Op& op, graph::ValueId /*out*/) {
-  const auto& store = *std::get_if<graph::StoreSourceOp>(&op);
+Status lower_op(Lowering& lowering, const graph::StoreSourceOp& store, graph::ValueId /*out*/) {
   QUERN_CHECK(check_cache(lowering, "store_source"));
   const StoredShape stored(lowering, store.k, store.v, store.state);
   lowering.add(std::make_unique<KvStoreStep>(stored),

@@ -40,8 +40,7 @@ Status lower_elementwise(Lowering& lowering, graph::ValueId a, graph::ValueId b,
 
 }  // namespace
 
-Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& glu = *std::get_if<graph::GluOp>(&op);
+Status lower_op(Lowering& lowering, const graph::GluOp& glu, graph::ValueId out) {
   if (lower_gated_linear(lowering, glu, out)) return {};
   const auto kind = static_cast<std::size_t>(glu.activation);
   return lower_elementwise(lowering, glu.gate, glu.up, out,
@@ -49,46 +48,40 @@ Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
                                   std::int64_t n, float* y) { k.glu[kind](gate, up, n, y); });
 }
 
-Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& activation = *std::get_if<graph::ActivationOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ActivationOp& activation, graph::ValueId out) {
   const auto kind = static_cast<std::size_t>(activation.activation);
   return lower_elementwise(lowering, activation.x, activation.x, out,
                            [kind](const kernels::KernelTable& k, const float* x, const float*,
                                   std::int64_t n, float* y) { k.activation[kind](x, n, y); });
 }
 
-Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& add = *std::get_if<graph::AddOp>(&op);
+Status lower_op(Lowering& lowering, const graph::AddOp& add, graph::ValueId out) {
   return lower_elementwise(lowering, add.a, add.b, out,
                            [](const kernels::KernelTable& k, const float* a, const float* b,
                               std::int64_t n, float* y) { k.add(a, b, n, y); });
 }
 
-Status lower_mul(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& mul = *std::get_if<graph::MulOp>(&op);
+Status lower_op(Lowering& lowering, const graph::MulOp& mul, graph::ValueId out) {
   return lower_elementwise(lowering, mul.a, mul.b, out,
                            [](const kernels::KernelTable& k, const float* a, const float* b,
                               std::int64_t n, float* y) { k.mul(a, b, n, y); });
 }
 
-Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scale = *std::get_if<graph::ScaleOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScaleOp& scale, graph::ValueId out) {
   return lower_elementwise(
       lowering, scale.x, scale.x, out,
       [factor = scale.factor](const kernels::KernelTable& k, const float* x, const float*,
                               std::int64_t n, float* y) { k.scale(x, factor, n, y); });
 }
 
-Status lower_clamp(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& clamp = *std::get_if<graph::ClampOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ClampOp& clamp, graph::ValueId out) {
   return lower_elementwise(
       lowering, clamp.x, clamp.x, out,
       [limit = clamp.limit](const kernels::KernelTable& k, const float* x, const float*,
                             std::int64_t n, float* y) { k.clamp(x, limit, n, y); });
 }
 
-Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& softcap = *std::get_if<graph::SoftcapOp>(&op);
+Status lower_op(Lowering& lowering, const graph::SoftcapOp& softcap, graph::ValueId out) {
   return lower_elementwise(
       lowering, softcap.x, softcap.x, out,
       [cap = softcap.cap](const kernels::KernelTable& k, const float* x, const float*,

@@ -103,8 +103,7 @@ Status check_gather(const Lowering& lowering, const graph::Weight& table, const 
 
 }  // namespace
 
-Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& embedding = *std::get_if<graph::EmbeddingOp>(&op);
+Status lower_op(Lowering& lowering, const graph::EmbeddingOp& embedding, graph::ValueId out) {
   const graph::Weight& table = lowering.weight(embedding.table);
   QUERN_CHECK(check_gather(lowering, table, "embedding"));
   const BufferId id = lowering.allocate(out);
@@ -113,8 +112,8 @@ Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId o
   return {};
 }
 
-Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& embedding = *std::get_if<graph::PositionEmbeddingOp>(&op);
+Status lower_op(Lowering& lowering, const graph::PositionEmbeddingOp& embedding,
+                graph::ValueId out) {
   const graph::Weight& table = lowering.weight(embedding.table);
   QUERN_CHECK(check_gather(lowering, table, "position_embedding"));
   const BufferId id = lowering.allocate(out);
@@ -123,16 +122,16 @@ Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::
   return {};
 }
 
-Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const graph::Weight& table = lowering.weight(std::get_if<graph::TypeEmbeddingOp>(&op)->table);
+Status lower_op(Lowering& lowering, const graph::TypeEmbeddingOp& op, graph::ValueId out) {
+  const graph::Weight& table = lowering.weight(op.table);
   QUERN_CHECK(check_gather(lowering, table, "type_embedding"));
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<TypeEmbeddingStep>(table.view, id), {Split::kRows, {}, {id}});
   return {};
 }
 
-Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const graph::Weight& table = lowering.weight(std::get_if<graph::ConstantRowsOp>(&op)->table);
+Status lower_op(Lowering& lowering, const graph::ConstantRowsOp& op, graph::ValueId out) {
+  const graph::Weight& table = lowering.weight(op.table);
   const bool plain = table.view.layout == Layout::kPlain;
   if (plain && table.view.encoding != Encoding::kF32)
     return unsupported_encoding("constant_rows", table);

@@ -171,8 +171,8 @@ class EncoderAttentionStep final : public Step {
 
 }  // namespace
 
-Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& attention = *std::get_if<graph::EncoderAttentionOp>(&op);
+Status lower_op(Lowering& lowering, const graph::EncoderAttentionOp& attention,
+                graph::ValueId out) {
   const auto buffer_or_none = [&](graph::ValueId id) {
     return id == graph::kNone ? BufferId{-1} : lowering.buffer(id);
   };

@@ -207,8 +207,7 @@ class ExpertsLowering {
 
 }  // namespace
 
-Status lower_experts(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& experts = *std::get_if<graph::ExpertsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ExpertsOp& experts, graph::ValueId out) {
   std::vector<graph::WeightId> matrices{experts.gate, experts.up, experts.down};
   for (const graph::ExpertPair& pair : experts.pairs) {
     matrices.push_back(pair.a);

@@ -58,8 +58,7 @@ class LinearStep final : public Step {
 
 }  // namespace
 
-Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& linear = *std::get_if<graph::LinearOp>(&op);
+Status lower_op(Lowering& lowering, const graph::LinearOp& linear, graph::ValueId out) {
   const graph::Weight& weight = lowering.weight(linear.weight);
   if (!has_product(lowering, weight)) return unsupported_encoding("linear", weight);
   if (is_of_gated_linear(lowering, out)) return {};

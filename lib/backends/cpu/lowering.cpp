@@ -166,12 +166,8 @@ Result<Lowered> Lowering::lower(const graph::Graph& graph, const CompileOptions&
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     lowering.node_ = static_cast<std::int32_t>(i);
     const graph::Node& node = graph.nodes[i];
-    const LowerFn lower_node = find_lowering(node.op.index());
-    if (lower_node == nullptr) {
-      return Error(ErrorCode::kUnsupported, "the cpu backend lacks an operation")
-          .of(graph::op_name(node.op));
-    }
-    QUERN_CHECK(lower_node(lowering, node.op, node.out));
+    const auto lower_node = [&](const auto& op) { return lower_op(lowering, op, node.out); };
+    QUERN_CHECK(std::visit(lower_node, node.op));
   }
   return lowering.finish();
 }

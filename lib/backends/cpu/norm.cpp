@@ -73,8 +73,7 @@ NormShape make_shape(Lowering& lowering, graph::ValueId x, graph::ValueId out, s
 
 }  // namespace
 
-Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& norm = *std::get_if<graph::RmsNormOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RmsNormOp& norm, graph::ValueId out) {
   const NormShape shape = make_shape(lowering, norm.x, out, norm.group);
   lowering.add(std::make_unique<RmsNormStep>(shape, group_vector(lowering, norm.weight, norm.group),
                                              norm.eps),
@@ -82,8 +81,7 @@ Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId ou
   return {};
 }
 
-Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& norm = *std::get_if<graph::LayerNormOp>(&op);
+Status lower_op(Lowering& lowering, const graph::LayerNormOp& norm, graph::ValueId out) {
   const NormShape shape = make_shape(lowering, norm.x, out, norm.group);
   lowering.add(
       std::make_unique<LayerNormStep>(shape, group_vector(lowering, norm.weight, norm.group),

@@ -1,53 +1,48 @@
 /// \file
-/// The lowerings of all ops, one per alternative of graph::Op; each family has a file.
+/// The lowerings of all ops, an overload for each alternative of graph::Op; each family has a file.
+/// A lowering adds the steps of one node, or is kUnsupported where the CPU cannot run it with these
+/// encodings.
 #pragma once
 
 #include "backends/cpu/lowering.h"
 
 namespace quern::backends::cpu {
 
-/// Adds the steps of one node. kUnsupported where the CPU cannot run it with these encodings.
-using LowerFn = Status (*)(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-
-Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_position_column(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_join_heads(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_route(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_experts(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_mul(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_scale_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_mix(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_match_magnitude(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_cutoff(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_clamp(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_input(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_sinusoid(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_store_source(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-
-/// The lowering of an op by Op::index(); nullptr where the CPU has none.
-LowerFn find_lowering(std::size_t op_index) noexcept;
+Status lower_op(Lowering& lowering, const graph::EmbeddingOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::PositionEmbeddingOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::SinusoidOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::TypeEmbeddingOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ConstantRowsOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::LinearOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::RmsNormOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::LayerNormOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::RopeAnglesOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::RopeOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::PositionColumnOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::JoinHeadsOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::AttentionOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::StoreSourceOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::CrossAttentionOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::EncoderAttentionOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::PoolOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::GluOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::RouteOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ExpertsOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ScaleRowsOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ActivationOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::AddOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::MulOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ScaleColumnsOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ColumnsOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::MixOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::MatchMagnitudeOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::CutoffOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::CausalConvOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ScanOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ScaleOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::ClampOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::SoftcapOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::SelectRowsOp& op, graph::ValueId out);
+Status lower_op(Lowering& lowering, const graph::InputOp& op, graph::ValueId out);
 
 }  // namespace quern::backends::cpu

@@ -177,8 +177,7 @@ const float* vector_or_null(const Lowering& lowering, graph::WeightId id) {
 
 }  // namespace
 
-Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& conv = *std::get_if<graph::CausalConvOp>(&op);
+Status lower_op(Lowering& lowering, const graph::CausalConvOp& conv, graph::ValueId out) {
   const CausalConvStep::Shape shape{lowering.buffer(conv.x),
                                     lowering.allocate(out),
                                     vector_or_null(lowering, conv.weight),
@@ -190,8 +189,7 @@ Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId
   return {};
 }
 
-Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scan = *std::get_if<graph::ScanOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScanOp& scan, graph::ValueId out) {
   const std::int64_t heads = lowering.value(scan.dt).cols;
   const ScanStep::Shape shape{lowering.buffer(scan.x),
                               lowering.buffer(scan.dt),

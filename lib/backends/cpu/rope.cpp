@@ -144,8 +144,7 @@ class JoinHeadsStep final : public Step {
 
 }  // namespace
 
-Status lower_join_heads(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& join = *std::get_if<graph::JoinHeadsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::JoinHeadsOp& join, graph::ValueId out) {
   const JoinHeadsStep::Shape shape{lowering.buffer(join.a),
                                    lowering.buffer(join.b),
                                    lowering.allocate(out),
@@ -158,15 +157,13 @@ Status lower_join_heads(Lowering& lowering, const graph::Op& op, graph::ValueId 
   return {};
 }
 
-Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& angles = *std::get_if<graph::RopeAnglesOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RopeAnglesOp& angles, graph::ValueId out) {
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<RopeAnglesStep>(angles, id), {Split::kRows, {}, {id}});
   return {};
 }
 
-Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& rope = *std::get_if<graph::RopeOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RopeOp& rope, graph::ValueId out) {
   const BufferId result = lowering.reuse(out, rope.x);
   const RopeStep::Shape shape{lowering.buffer(rope.x),
                               lowering.buffer(rope.angles),
@@ -180,15 +177,13 @@ Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   return {};
 }
 
-Status lower_sinusoid(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
+Status lower_op(Lowering& lowering, const graph::SinusoidOp& op, graph::ValueId out) {
   const BufferId id = lowering.allocate(out);
-  lowering.add(std::make_unique<SinusoidStep>(std::get_if<graph::SinusoidOp>(&op)->dim, id),
-               {Split::kRows, {}, {id}});
+  lowering.add(std::make_unique<SinusoidStep>(op.dim, id), {Split::kRows, {}, {id}});
   return {};
 }
 
-Status lower_position_column(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& column = *std::get_if<graph::PositionColumnOp>(&op);
+Status lower_op(Lowering& lowering, const graph::PositionColumnOp& column, graph::ValueId out) {
   const BufferId result = lowering.allocate(out);
   const BufferId x = lowering.buffer(column.x);
   lowering.add(

@@ -90,8 +90,7 @@ class RouteStep final : public Step {
 
 }  // namespace
 
-Status lower_route(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& route = *std::get_if<graph::RouteOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RouteOp& route, graph::ValueId out) {
   const float* bias = route.bias == graph::kNone ? nullptr : lowering.weight(route.bias).view.f32();
   const RouteStep::Buffers buffers{lowering.buffer(route.x), lowering.allocate(out)};
   auto step = std::make_unique<RouteStep>(route, bias, lowering.value(route.x).cols, buffers);

@@ -34,8 +34,7 @@ std::size_t row_bytes(std::int64_t cols) { return static_cast<std::size_t>(cols)
 
 }  // namespace
 
-Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scale = *std::get_if<graph::ScaleRowsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScaleRowsOp& scale, graph::ValueId out) {
   const std::int64_t cols = lowering.value(out).cols;
   const BufferId y = lowering.reuse(out, scale.x);
   const BufferId x = lowering.buffer(scale.x), factor = lowering.buffer(scale.factor);
@@ -46,8 +45,7 @@ Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId 
   return {};
 }
 
-Status lower_scale_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scale = *std::get_if<graph::ScaleColumnsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScaleColumnsOp& scale, graph::ValueId out) {
   const std::int64_t cols = lowering.value(out).cols;
   const float* weight = lowering.weight(scale.weight).view.f32();
   const BufferId y = lowering.reuse(out, scale.x);
@@ -59,8 +57,7 @@ Status lower_scale_columns(Lowering& lowering, const graph::Op& op, graph::Value
   return {};
 }
 
-Status lower_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& part = *std::get_if<graph::ColumnsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ColumnsOp& part, graph::ValueId out) {
   const std::int64_t cols = part.cols, first = part.first, all = lowering.value(part.x).cols;
   const BufferId x = lowering.buffer(part.x), y = lowering.allocate(out);
   add_row_step(lowering, out, {x}, y, [=](const StepContext& context, std::int64_t row) {
@@ -70,8 +67,7 @@ Status lower_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out
   return {};
 }
 
-Status lower_mix(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& mix = *std::get_if<graph::MixOp>(&op);
+Status lower_op(Lowering& lowering, const graph::MixOp& mix, graph::ValueId out) {
   const std::int64_t cols = lowering.value(out).cols, n_factors = lowering.value(mix.factors).cols;
   const BufferId base = lowering.buffer(mix.base), factors = lowering.buffer(mix.factors);
   std::vector<BufferId> xs;
@@ -94,8 +90,7 @@ Status lower_mix(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   return {};
 }
 
-Status lower_match_magnitude(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& match = *std::get_if<graph::MatchMagnitudeOp>(&op);
+Status lower_op(Lowering& lowering, const graph::MatchMagnitudeOp& match, graph::ValueId out) {
   const std::int64_t cols = lowering.value(out).cols;
   const float floor = match.floor;
   const BufferId y = lowering.reuse(out, match.x);
@@ -113,8 +108,7 @@ Status lower_match_magnitude(Lowering& lowering, const graph::Op& op, graph::Val
   return {};
 }
 
-Status lower_cutoff(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& cutoff = *std::get_if<graph::CutoffOp>(&op);
+Status lower_op(Lowering& lowering, const graph::CutoffOp& cutoff, graph::ValueId out) {
   const std::int64_t cols = lowering.value(out).cols;
   const float deviations = cutoff.deviations;
   const BufferId y = lowering.reuse(out, cutoff.x);

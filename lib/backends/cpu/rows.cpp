@@ -74,23 +74,21 @@ class PoolStep final : public Step {
 
 }  // namespace
 
-Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const graph::ValueId x = std::get_if<graph::SelectRowsOp>(&op)->x;
+Status lower_op(Lowering& lowering, const graph::SelectRowsOp& op, graph::ValueId out) {
+  const graph::ValueId x = op.x;
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<SelectRowsStep>(lowering.buffer(x), id, lowering.value(x).cols),
                {Split::kOutputs, {lowering.buffer(x)}, {id}});
   return {};
 }
 
-Status lower_input(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& input = *std::get_if<graph::InputOp>(&op);
+Status lower_op(Lowering& lowering, const graph::InputOp& input, graph::ValueId out) {
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<InputStep>(input, id), {Split::kRows, {}, {id}});
   return {};
 }
 
-Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& pool = *std::get_if<graph::PoolOp>(&op);
+Status lower_op(Lowering& lowering, const graph::PoolOp& pool, graph::ValueId out) {
   const BufferId x = lowering.buffer(pool.x);
   const BufferId id = lowering.allocate(out);
   lowering.add(std::make_unique<PoolStep>(x, id, lowering.value(pool.x).cols, pool.pooling),

@@ -148,8 +148,7 @@ AttentionShape shape_of(std::int64_t n_heads, std::int64_t window, float scale, 
 
 }  // namespace
 
-Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& attention = *std::get_if<graph::AttentionOp>(&op);
+Status lower_op(Lowering& lowering, const graph::AttentionOp& attention, graph::ValueId out) {
   const graph::KvState& state = lowering.graph().states[static_cast<std::size_t>(attention.state)];
   Extras extras;
   QUERN_TRY(bias, make_distance_table(lowering, "attention", attention.bias,
@@ -167,8 +166,7 @@ Status lower_attention(Lowering& lowering, const graph::Op& op, graph::ValueId o
   return {};
 }
 
-Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& attention = *std::get_if<graph::CrossAttentionOp>(&op);
+Status lower_op(Lowering& lowering, const graph::CrossAttentionOp& attention, graph::ValueId out) {
   const graph::KvState& state = lowering.graph().states[static_cast<std::size_t>(attention.state)];
   QUERN_TRY(call, AttendCall::create(
                       lowering, attention.q, attention.state,
@@ -177,8 +175,7 @@ Status lower_cross_attention(Lowering& lowering, const graph::Op& op, graph::Val
   return {};
 }
 
-Status lower_store_source(Lowering& lowering, const graph::Op& op, graph::ValueId /*out*/) {
-  const auto& store = *std::get_if<graph::StoreSourceOp>(&op);
+Status lower_op(Lowering& lowering, const graph::StoreSourceOp& store, graph::ValueId /*out*/) {
   add_store(lowering, store.k, store.v, store.state);
   return {};
 }

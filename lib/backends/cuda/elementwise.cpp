@@ -57,47 +57,39 @@ void add_copy(Lowering& lowering, graph::ValueId x, graph::ValueId out, std::int
 
 }  // namespace
 
-Status lower_glu(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& glu = *std::get_if<graph::GluOp>(&op);
+Status lower_op(Lowering& lowering, const graph::GluOp& glu, graph::ValueId out) {
   return lower_elements(lowering, glu.gate, glu.up, out,
                         of_activation(Elementwise::kGlu, glu.activation));
 }
 
-Status lower_activation(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& activation = *std::get_if<graph::ActivationOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ActivationOp& activation, graph::ValueId out) {
   return lower_elements(lowering, activation.x, activation.x, out,
                         of_activation(Elementwise::kActivation, activation.activation));
 }
 
-Status lower_add(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& add = *std::get_if<graph::AddOp>(&op);
+Status lower_op(Lowering& lowering, const graph::AddOp& add, graph::ValueId out) {
   return lower_elements(lowering, add.a, add.b, out, of_kind(Elementwise::kAdd));
 }
 
-Status lower_mul(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& mul = *std::get_if<graph::MulOp>(&op);
+Status lower_op(Lowering& lowering, const graph::MulOp& mul, graph::ValueId out) {
   return lower_elements(lowering, mul.a, mul.b, out, of_kind(Elementwise::kMul));
 }
 
-Status lower_scale(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scale = *std::get_if<graph::ScaleOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScaleOp& scale, graph::ValueId out) {
   return lower_elements(lowering, scale.x, scale.x, out,
                         of_kind(Elementwise::kScale, scale.factor));
 }
 
-Status lower_clamp(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& clamp = *std::get_if<graph::ClampOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ClampOp& clamp, graph::ValueId out) {
   return lower_elements(lowering, clamp.x, clamp.x, out, of_kind(Elementwise::kClamp, clamp.limit));
 }
 
-Status lower_softcap(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& softcap = *std::get_if<graph::SoftcapOp>(&op);
+Status lower_op(Lowering& lowering, const graph::SoftcapOp& softcap, graph::ValueId out) {
   return lower_elements(lowering, softcap.x, softcap.x, out,
                         of_kind(Elementwise::kSoftcap, softcap.cap));
 }
 
-Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scale = *std::get_if<graph::ScaleRowsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScaleRowsOp& scale, graph::ValueId out) {
   const BufferId x = lowering.buffer(scale.x), factor = lowering.buffer(scale.factor);
   const BufferId y = lowering.allocate(out);
   const KernelId kernel = lowering.kernel("quern_scale_rows");
@@ -110,8 +102,7 @@ Status lower_scale_rows(Lowering& lowering, const graph::Op& op, graph::ValueId 
   return {};
 }
 
-Status lower_scale_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scale = *std::get_if<graph::ScaleColumnsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScaleColumnsOp& scale, graph::ValueId out) {
   lowering.weight(scale.weight);
   const BufferId x = lowering.buffer(scale.x), y = lowering.allocate(out);
   const KernelId kernel = lowering.kernel("quern_scale_columns");
@@ -125,24 +116,22 @@ Status lower_scale_columns(Lowering& lowering, const graph::Op& op, graph::Value
   return {};
 }
 
-Status lower_columns(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& part = *std::get_if<graph::ColumnsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ColumnsOp& part, graph::ValueId out) {
   add_copy(lowering, part.x, out, part.first, false);
   return {};
 }
 
-Status lower_select_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  add_copy(lowering, std::get_if<graph::SelectRowsOp>(&op)->x, out, 0, true);
+Status lower_op(Lowering& lowering, const graph::SelectRowsOp& op, graph::ValueId out) {
+  add_copy(lowering, op.x, out, 0, true);
   return {};
 }
 
-Status lower_input(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  lowering.hold_input(std::get_if<graph::InputOp>(&op)->number, lowering.allocate(out));
+Status lower_op(Lowering& lowering, const graph::InputOp& op, graph::ValueId out) {
+  lowering.hold_input(op.number, lowering.allocate(out));
   return {};
 }
 
-Status lower_mix(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& mix = *std::get_if<graph::MixOp>(&op);
+Status lower_op(Lowering& lowering, const graph::MixOp& mix, graph::ValueId out) {
   const KernelId kernel = lowering.kernel("quern_mix");
   const graph::Value& value = lowering.value(out);
   const BufferId factors = lowering.buffer(mix.factors), base = lowering.buffer(mix.base);
@@ -168,8 +157,7 @@ Status lower_mix(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   return {};
 }
 
-Status lower_join_heads(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& join = *std::get_if<graph::JoinHeadsOp>(&op);
+Status lower_op(Lowering& lowering, const graph::JoinHeadsOp& join, graph::ValueId out) {
   const BufferId a = lowering.buffer(join.a), b = lowering.buffer(join.b);
   const BufferId y = lowering.allocate(out);
   const KernelId kernel = lowering.kernel("quern_join_heads");
@@ -190,8 +178,7 @@ Status lower_join_heads(Lowering& lowering, const graph::Op& op, graph::ValueId 
   return {};
 }
 
-Status lower_pool(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& pool = *std::get_if<graph::PoolOp>(&op);
+Status lower_op(Lowering& lowering, const graph::PoolOp& pool, graph::ValueId out) {
   const BufferId x = lowering.buffer(pool.x), y = lowering.allocate(out);
   const KernelId kernel = lowering.kernel("quern_pool");
   const std::int64_t cols = lowering.value(out).cols;

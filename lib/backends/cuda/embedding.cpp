@@ -40,8 +40,8 @@ Status lower_lookup(Lowering& lowering, const Lookup& lookup, graph::ValueId out
     own.rows = context.count(value);
     own.out = context.floats(y);
     return context.launch(kernel,
-                          {static_cast<std::uint32_t>(ceil_div(own.w.k, 64)),
-                           static_cast<std::uint32_t>(own.rows), 1},
+                          {static_cast<std::uint32_t>(own.rows),
+                           static_cast<std::uint32_t>(ceil_div(own.w.k, 64)), 1},
                           {64, 1, 1}, own);
   });
   return {};
@@ -49,27 +49,24 @@ Status lower_lookup(Lowering& lowering, const Lookup& lookup, graph::ValueId out
 
 }  // namespace
 
-Status lower_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& embedding = *std::get_if<graph::EmbeddingOp>(&op);
+Status lower_op(Lowering& lowering, const graph::EmbeddingOp& embedding, graph::ValueId out) {
   return lower_lookup(
       lowering, {embedding.table, &StepArrays::tokens, 0, false, embedding.scale, embedding.first},
       out, "embedding");
 }
 
-Status lower_position_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& embedding = *std::get_if<graph::PositionEmbeddingOp>(&op);
+Status lower_op(Lowering& lowering, const graph::PositionEmbeddingOp& embedding,
+                graph::ValueId out) {
   return lower_lookup(lowering, {embedding.table, &StepArrays::positions, embedding.offset, true},
                       out, "position_embedding");
 }
 
-Status lower_type_embedding(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& embedding = *std::get_if<graph::TypeEmbeddingOp>(&op);
+Status lower_op(Lowering& lowering, const graph::TypeEmbeddingOp& embedding, graph::ValueId out) {
   return lower_lookup(lowering, {embedding.table, &StepArrays::types}, out, "type_embedding");
 }
 
-Status lower_constant_rows(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  return lower_lookup(lowering, {std::get_if<graph::ConstantRowsOp>(&op)->table}, out,
-                      "constant_rows");
+Status lower_op(Lowering& lowering, const graph::ConstantRowsOp& op, graph::ValueId out) {
+  return lower_lookup(lowering, {op.table}, out, "constant_rows");
 }
 
 }  // namespace quern::backends::cuda

@@ -54,8 +54,8 @@ Inputs inputs_of(Lowering& lowering, const graph::EncoderAttentionOp& op) {
 
 }  // namespace
 
-Status lower_encoder_attention(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& attention = *std::get_if<graph::EncoderAttentionOp>(&op);
+Status lower_op(Lowering& lowering, const graph::EncoderAttentionOp& attention,
+                graph::ValueId out) {
   const std::int64_t reach = lowering.options().max_rows - 1;
   QUERN_TRY(bias, make_distance_table(lowering, "encoder_attention", attention.bias, reach, reach));
   EncoderAttentionArgs args{};

@@ -175,8 +175,7 @@ class ExpertsLowering {
 
 }  // namespace
 
-Status lower_route(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& route = *std::get_if<graph::RouteOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RouteOp& route, graph::ValueId out) {
   const BufferId x = lowering.buffer(route.x), y = lowering.allocate(out);
   const graph::WeightId bias = route.bias;
   if (bias != graph::kNone) lowering.weight(bias);
@@ -202,8 +201,8 @@ Status lower_route(Lowering& lowering, const graph::Op& op, graph::ValueId out) 
   return {};
 }
 
-Status lower_experts(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  return ExpertsLowering(lowering, *std::get_if<graph::ExpertsOp>(&op)).lower(out);
+Status lower_op(Lowering& lowering, const graph::ExpertsOp& op, graph::ValueId out) {
+  return ExpertsLowering(lowering, op).lower(out);
 }
 
 }  // namespace quern::backends::cuda

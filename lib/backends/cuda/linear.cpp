@@ -61,7 +61,7 @@ Status PackCall::issue(const LaunchContext& context, const float* x, std::int64_
                       static_cast<std::int32_t>(segments.count)};
   const std::uint32_t padded = grid(tiles_for(rows, segments) * kTileRows);
   const bool rotated = format_ == RowFormat::kQ8Rotated;
-  const Dim3 blocks = rotated ? Dim3{padded, 1, 1} : Dim3{grid(ceil_div(cols_, 256)), padded, 1};
+  const Dim3 blocks{padded, rotated ? 1 : grid(ceil_div(cols_, 256)), 1};
   return context.launch(kernel_, blocks, {256, 1, 1}, args);
 }
 
@@ -109,7 +109,7 @@ Status LinearCall::issue(const LaunchContext& context, const Rows& rows) const {
     const std::int64_t together = few ? 1 : 8;
     return context.launch(
         few ? few_ : many_,
-        {grid(ceil_div(panels, 8)), grid(ceil_div(rows.count, together)), matrices}, {128, 1, 1},
+        {grid(ceil_div(rows.count, together)), grid(ceil_div(panels, 8)), matrices}, {128, 1, 1},
         args);
   }
   // A segment may have all of the rows.
@@ -120,8 +120,7 @@ Status LinearCall::issue(const LaunchContext& context, const Rows& rows) const {
   return context.launch(few ? few_ : many_, blocks, {256, 1, 1}, args);
 }
 
-Status lower_linear(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& linear = *std::get_if<graph::LinearOp>(&op);
+Status lower_op(Lowering& lowering, const graph::LinearOp& linear, graph::ValueId out) {
   QUERN_TRY(call, LinearCall::create(lowering, linear.weight, linear.bias, "linear"));
   const BufferId x = lowering.packed(linear.x, call.format());
   const bool adds = linear.residual != graph::kNone;

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "backends/cuda/best.h"
 #include "backends/cuda/linear.h"
 #include "backends/cuda/ops.h"
 #include "graph/planner.h"
@@ -10,6 +11,15 @@ namespace quern::backends::cuda {
 namespace {
 
 constexpr std::int32_t kForever = std::numeric_limits<std::int32_t>::max();
+
+/// Whether a value is the output of which StepBinding::best speaks.
+bool is_ranked(const graph::Graph& graph, graph::ValueId id) {
+  const auto is_logits = [&](const graph::Output& output) {
+    return output.value == id && output.name == kRankedOutput;
+  };
+  return graph.values[static_cast<std::size_t>(id)].rows == graph::Rows::kOutput &&
+         std::any_of(graph.outputs.begin(), graph.outputs.end(), is_logits);
+}
 
 }  // namespace
 
@@ -86,8 +96,12 @@ void Lowering::hold_input(std::int64_t number, BufferId id) {
 }
 
 std::int32_t Lowering::table(TableData data) {
-  result_.tables.push_back(std::move(data));
-  return static_cast<std::int32_t>(result_.tables.size() - 1);
+  // Layers that share a table have it once.
+  std::vector<TableData>& tables = result_.tables;
+  const auto known = std::find(tables.begin(), tables.end(), data);
+  const auto number = static_cast<std::int32_t>(known - tables.begin());
+  if (known == tables.end()) tables.push_back(std::move(data));
+  return number;
 }
 
 void Lowering::touch(BufferId id, std::int32_t step) {
@@ -110,6 +124,7 @@ void Lowering::add(const char* kind, const std::vector<BufferId>& reads,
 
 Lowered Lowering::finish() {
   for (const graph::Output& output : graph_.outputs) touch(buffer(output.value), kForever);
+  if (result_.best.keys >= 0) touch(result_.best.keys, kForever);
   std::vector<graph::Lifetime> lifetimes;
   for (const Buffer& buffer : buffers_)
     lifetimes.push_back(
@@ -126,12 +141,10 @@ Result<Lowered> Lowering::lower(const graph::Graph& graph, const CompileOptions&
   Lowering lowering(graph, options, kv);
   for (lowering.node_ = 0; lowering.node_ < graph.nodes.size(); ++lowering.node_) {
     const graph::Node& node = graph.nodes[lowering.node_];
-    const LowerFn lower_node = find_lowering(node.op.index());
-    if (lower_node == nullptr) {
-      return Error(ErrorCode::kUnsupported, "the cuda backend lacks an operation")
-          .of(graph::op_name(node.op));
-    }
-    QUERN_CHECK(lower_node(lowering, node.op, node.out));
+    const auto lower_node = [&](const auto& op) { return lower_op(lowering, op, node.out); };
+    QUERN_CHECK(std::visit(lower_node, node.op));
+    if (node.out != graph::kNone && is_ranked(graph, node.out))
+      lowering.result_.best = add_best(lowering, node.out);
   }
   return lowering.finish();
 }

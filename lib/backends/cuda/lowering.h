@@ -43,6 +43,7 @@ class LaunchContext {
   StepArrays arrays;                       ///< Of this step.
   std::int64_t rows, outputs, sequences;   ///< T, output rows, sequences.
   std::int64_t max_end;  ///< No row of the step sees a position or source row ≥ this.
+  std::int64_t best;     ///< How many of the best logits are wanted; 0: all of them.
 
   float* floats(BufferId id) const { return reinterpret_cast<float*>(at(id)); }
   std::byte* bytes(BufferId id) const { return reinterpret_cast<std::byte*>(at(id)); }
@@ -102,6 +103,12 @@ struct Step {
 /// Numbers made on the processor that a program keeps on the device.
 using TableData = std::vector<std::byte>;
 
+/// Where the best logits of a step lie (best.h).
+struct BestKeys {
+  BufferId keys = -1;     ///< −1: the graph has no such output.
+  std::int64_t most = 0;  ///< Of a row.
+};
+
 /// The outcome: everything a program needs, without memory.
 struct Lowered {
   std::vector<Step> steps;
@@ -111,6 +118,7 @@ struct Lowered {
   std::vector<bool> uses_weight;        ///< By WeightId.
   std::vector<BufferId> inputs;         ///< By number of graph::InputOp; −1: not used.
   std::vector<TableData> tables;
+  BestKeys best;
   std::uint64_t arena_bytes = 0;
 };
 
@@ -143,7 +151,7 @@ class Lowering {
   BufferId packed(graph::ValueId id, RowFormat format);
   /// The buffer into which the program puts input `number` before each step.
   void hold_input(std::int64_t number, BufferId id);
-  /// Keeps `data` on the device.
+  /// Keeps `data` on the device; the same number for the same data.
   std::int32_t table(TableData data);
   template <class T>
   std::int32_t table(const std::vector<T>& values) {
@@ -176,10 +184,5 @@ class Lowering {
   std::map<std::string, KernelId> kernel_ids_;
   Lowered result_;
 };
-
-/// Adds the steps of one node. kUnsupported where the device cannot run it with these encodings.
-using LowerFn = Status (*)(Lowering& lowering, const graph::Op& op, graph::ValueId out);
-/// The lowering of an op by Op::index(); nullptr where the device has none.
-LowerFn find_lowering(std::size_t op_index) noexcept;
 
 }  // namespace quern::backends::cuda

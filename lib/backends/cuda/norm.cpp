@@ -40,7 +40,7 @@ Status lower_norm(Lowering& lowering, Norm kind, const NormInputs& inputs, float
     own.rows = context.count(value);
     return context.launch(
         kernel,
-        {static_cast<std::uint32_t>(own.cols / own.group), static_cast<std::uint32_t>(own.rows), 1},
+        {static_cast<std::uint32_t>(own.rows), static_cast<std::uint32_t>(own.cols / own.group), 1},
         {128, 1, 1}, own);
   });
   return {};
@@ -48,26 +48,22 @@ Status lower_norm(Lowering& lowering, Norm kind, const NormInputs& inputs, float
 
 }  // namespace
 
-Status lower_rms_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& norm = *std::get_if<graph::RmsNormOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RmsNormOp& norm, graph::ValueId out) {
   return lower_norm(lowering, Norm::kRms, {.x = norm.x, .weight = norm.weight}, norm.eps,
                     norm.group, out);
 }
 
-Status lower_layer_norm(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& norm = *std::get_if<graph::LayerNormOp>(&op);
+Status lower_op(Lowering& lowering, const graph::LayerNormOp& norm, graph::ValueId out) {
   return lower_norm(lowering, Norm::kLayer, {.x = norm.x, .weight = norm.weight, .bias = norm.bias},
                     norm.eps, norm.group, out);
 }
 
-Status lower_match_magnitude(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& match = *std::get_if<graph::MatchMagnitudeOp>(&op);
+Status lower_op(Lowering& lowering, const graph::MatchMagnitudeOp& match, graph::ValueId out) {
   return lower_norm(lowering, Norm::kMagnitude, {.x = match.x, .like = match.like}, match.floor,
                     lowering.value(out).cols, out);
 }
 
-Status lower_cutoff(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& cutoff = *std::get_if<graph::CutoffOp>(&op);
+Status lower_op(Lowering& lowering, const graph::CutoffOp& cutoff, graph::ValueId out) {
   return lower_norm(lowering, Norm::kCutoff, {.x = cutoff.x}, cutoff.deviations,
                     lowering.value(out).cols, out);
 }

@@ -1,7 +1,9 @@
 #include "backends/cuda/program.h"
 
+#include <algorithm>
 #include <bit>
 
+#include "backends/cuda/best.h"
 #include "backends/cuda/sequence_cache.h"
 
 namespace quern::backends::cuda {
@@ -94,6 +96,11 @@ Status CudaProgram::make_outputs(const CompileOptions& options) {
     outputs_.push_back(std::move(buffer));
   }
   output_sizes_.assign(outputs_.size(), 0);
+  if (lowered_.best.keys < 0) return {};
+  constexpr std::size_t kMost = kBestRows * kMostBest;
+  QUERN_TRY(keys, device_->allocate_pinned(kMost * sizeof(std::uint64_t)));
+  best_keys_ = std::move(keys);
+  best_.resize(kMost);
   return {};
 }
 
@@ -112,14 +119,16 @@ LaunchContext CudaProgram::context_for(const StepBinding& step) {
           .buffers = buffers_,
           .weights = weight_addresses_,
           .tables = table_addresses_,
-          .arrays = arrays_.arrays(),
+          .arrays = arrays_.arrays(static_cast<std::int64_t>(step.tokens.size())),
           .rows = static_cast<std::int64_t>(step.tokens.size()),
           .outputs = static_cast<std::int64_t>(step.output_rows.size()),
           .sequences = 0,
-          .max_end = 0};
+          .max_end = 0,
+          .best = 0};
 }
 
 Status CudaProgram::issue(const LaunchContext& context) {
+  QUERN_CHECK(arrays_.send(stream_, context.rows));
   for (std::size_t i = 0; i < lowered_.steps.size(); ++i) {
     const Step& step = lowered_.steps[i];
     if (step.once && !first_) continue;
@@ -128,11 +137,12 @@ Status CudaProgram::issue(const LaunchContext& context) {
     QUERN_CHECK(stream_.synchronize());
     recorder_->mark(0, StepRecorder::kFirst + static_cast<std::uint32_t>(i));
   }
-  return {};
+  return fetch(context);
 }
 
 Status CudaProgram::replay(const LaunchContext& context) {
-  const Shape shape{context.rows, context.outputs, context.sequences, context.max_end};
+  const Shape shape{context.rows, context.outputs, context.sequences, context.max_end,
+                    context.best};
   auto known = recordings_.find(shape);
   if (known == recordings_.end()) {
     if (recordings_.size() >= kMaxRecordings) recordings_.clear();
@@ -147,7 +157,7 @@ Status CudaProgram::replay(const LaunchContext& context) {
 }
 
 Status CudaProgram::run(const StepBinding& step) {
-  QUERN_TRY(extent, arrays_.send(stream_, step));
+  const StepArraysBuffer::Extent extent = arrays_.write(step);
   for (std::size_t i = 0; i < lowered_.inputs.size(); ++i) {
     if (lowered_.inputs[i] < 0) continue;
     QUERN_CHECK(stream_.upload(buffers_[static_cast<std::size_t>(lowered_.inputs[i])],
@@ -157,21 +167,46 @@ Status CudaProgram::run(const StepBinding& step) {
   const bool few = context.rows <= kFewRows;
   context.max_end = few ? rounded_end(extent.end) : extent.end;
   context.sequences = extent.sequences;
+  if (step.best <= kMostBest && context.outputs <= kBestRows)
+    context.best = std::min(step.best, lowered_.best.most);
   if (recorder_) recorder_->begin(context.rows, 1);
   const bool replays = few && !first_ && recorder_ == nullptr;
   QUERN_CHECK(replays ? replay(context) : issue(context));
-  for (std::size_t i = 0; i < outputs_.size(); ++i) {
-    const graph::ValueId id = graph_->outputs[i].value;
-    const graph::Value& value = graph_->values[static_cast<std::size_t>(id)];
-    output_sizes_[i] = static_cast<std::size_t>(context.count(value) * value.cols);
-    const BufferId buffer = lowered_.value_buffers[static_cast<std::size_t>(id)];
-    QUERN_CHECK(
-        stream_.download(outputs_[i].data(), context.at(buffer), output_sizes_[i] * sizeof(float)));
-  }
   QUERN_CHECK(stream_.synchronize());
+  note_outputs(context);
   if (recorder_) recorder_->end();
   first_ = false;
   return {};
+}
+
+std::size_t CudaProgram::floats_of(const LaunchContext& context, std::size_t output) const {
+  const auto id = static_cast<std::size_t>(graph_->outputs[output].value);
+  const graph::Value& value = graph_->values[id];
+  const bool stays = context.best > 0 && graph_->outputs[output].name == kRankedOutput;
+  return stays ? 0 : static_cast<std::size_t>(context.count(value) * value.cols);
+}
+
+Status CudaProgram::fetch(const LaunchContext& context) {
+  for (std::size_t i = 0; i < outputs_.size(); ++i) {
+    const auto id = static_cast<std::size_t>(graph_->outputs[i].value);
+    QUERN_CHECK(stream_.download(outputs_[i].data(), context.at(lowered_.value_buffers[id]),
+                                 floats_of(context, i) * sizeof(float)));
+  }
+  if (context.best == 0) return {};
+  const auto n_keys = static_cast<std::uint64_t>(context.outputs * context.best);
+  return stream_.download(best_keys_.data(), context.at(lowered_.best.keys),
+                          n_keys * sizeof(std::uint64_t));
+}
+
+void CudaProgram::note_outputs(const LaunchContext& context) {
+  for (std::size_t i = 0; i < outputs_.size(); ++i) output_sizes_[i] = floats_of(context, i);
+  best_of_row_ = static_cast<std::size_t>(context.best);
+  const auto* keys = reinterpret_cast<const std::uint64_t*>(best_keys_.data());
+  std::transform(keys, keys + context.outputs * context.best, best_.begin(), ranked_logit);
+}
+
+std::span<const base::RankedLogit> CudaProgram::best(std::int64_t row) const {
+  return std::span(best_).subspan(static_cast<std::size_t>(row) * best_of_row_, best_of_row_);
 }
 
 std::span<const float> CudaProgram::output(std::string_view name) const {

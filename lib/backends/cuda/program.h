@@ -16,6 +16,8 @@ namespace quern::backends::cuda {
 
 /// Issues the steps of a lowered graph to a stream of its own. Steps of few rows are recorded, and
 /// replayed when one of the same shape comes: what differs between them lies in the step's arrays.
+/// The recording begins with sending these and ends with fetching the results, so that such a step
+/// is one call, and one wait.
 /// A traced program waits for the device after every part, and replays nothing.
 class CudaProgram final : public Program {
  public:
@@ -26,6 +28,7 @@ class CudaProgram final : public Program {
 
   Status run(const StepBinding& step) override;
   std::span<const float> output(std::string_view name) const override;
+  std::span<const base::RankedLogit> best(std::int64_t row) const override;
   std::uint64_t scratch_bytes() const noexcept override;
   KvType kv() const noexcept override { return kv_; }
   StepTrace trace() const override { return recorder_ ? recorder_->trace() : StepTrace(); }
@@ -36,7 +39,7 @@ class CudaProgram final : public Program {
 
  private:
   /// Steps of the same shape are the same launches.
-  using Shape = std::array<std::int64_t, 4>;
+  using Shape = std::array<std::int64_t, 5>;
 
   CudaProgram() = default;
   Status place_tables();
@@ -45,6 +48,11 @@ class CudaProgram final : public Program {
   LaunchContext context_for(const StepBinding& step);
   Status issue(const LaunchContext& context);
   Status replay(const LaunchContext& context);
+  /// Fetches what the step made. Afterwards, when it is there, `note_outputs` says what it is.
+  Status fetch(const LaunchContext& context);
+  void note_outputs(const LaunchContext& context);
+  /// Floats of an output that are fetched; 0 where its best values will do.
+  std::size_t floats_of(const LaunchContext& context, std::size_t output) const;
 
   std::shared_ptr<Device> device_;
   std::shared_ptr<const graph::Graph> graph_;
@@ -57,6 +65,9 @@ class CudaProgram final : public Program {
   std::vector<std::uint64_t> buffers_, weight_addresses_, table_addresses_;
   std::vector<PinnedBuffer> outputs_;      ///< By Graph::outputs.
   std::vector<std::size_t> output_sizes_;  ///< Floats of the last step.
+  PinnedBuffer best_keys_;
+  std::vector<base::RankedLogit> best_;
+  std::size_t best_of_row_ = 0;  ///< In the last step; 0: it brought all logits.
   std::unique_ptr<StepRecorder> recorder_;
   Stream stream_;
   std::map<Shape, LaunchGraph> recordings_;

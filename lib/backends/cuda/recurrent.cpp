@@ -22,8 +22,7 @@ graph::WeightId used(Lowering& lowering, graph::WeightId id) {
 
 }  // namespace
 
-Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& conv = *std::get_if<graph::CausalConvOp>(&op);
+Status lower_op(Lowering& lowering, const graph::CausalConvOp& conv, graph::ValueId out) {
   const BufferId x = lowering.buffer(conv.x), y = lowering.allocate(out);
   const graph::WeightId weight = used(lowering, conv.weight), bias = used(lowering, conv.bias);
   CausalConvArgs args{};
@@ -47,8 +46,7 @@ Status lower_causal_conv(Lowering& lowering, const graph::Op& op, graph::ValueId
   return {};
 }
 
-Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& scan = *std::get_if<graph::ScanOp>(&op);
+Status lower_op(Lowering& lowering, const graph::ScanOp& scan, graph::ValueId out) {
   const graph::WeightId dt_bias = used(lowering, scan.dt_bias), skip = used(lowering, scan.skip);
   ScanArgs args{};
   args.state = rolling_args(lowering, scan.state);
@@ -85,7 +83,7 @@ Status lower_scan(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
     const auto blocks = static_cast<std::uint32_t>(ceil_div(columns, kScanBlock) * own.groups);
     const std::uint32_t threads = static_cast<std::uint32_t>(own.eights() * kScanBlock);
     const std::uint32_t shared = threads * kScanRows * static_cast<std::uint32_t>(sizeof(float));
-    return context.launch(kernel, {blocks, static_cast<std::uint32_t>(context.rows), 1},
+    return context.launch(kernel, {static_cast<std::uint32_t>(context.rows), blocks, 1},
                           {threads, 1, 1}, own, shared);
   });
   return {};

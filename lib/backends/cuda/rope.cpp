@@ -5,8 +5,7 @@
 
 namespace quern::backends::cuda {
 
-Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& angles = *std::get_if<graph::RopeAnglesOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RopeAnglesOp& angles, graph::ValueId out) {
   const std::int32_t inv_freq = lowering.table(angles.inv_freq);
   const std::int32_t long_inv_freq =
       angles.long_after > 0 ? lowering.table(angles.long_inv_freq) : inv_freq;
@@ -30,8 +29,8 @@ Status lower_rope_angles(Lowering& lowering, const graph::Op& op, graph::ValueId
   return {};
 }
 
-Status lower_sinusoid(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const std::int64_t n = std::get_if<graph::SinusoidOp>(&op)->dim / 2;
+Status lower_op(Lowering& lowering, const graph::SinusoidOp& op, graph::ValueId out) {
+  const std::int64_t n = op.dim / 2;
   std::vector<double> divisors;
   for (std::int64_t i = 0; i < n; ++i)
     divisors.push_back(base::pow(10000.0, static_cast<double>(i) / static_cast<double>(n)));
@@ -46,8 +45,7 @@ Status lower_sinusoid(Lowering& lowering, const graph::Op& op, graph::ValueId ou
   return {};
 }
 
-Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& rope = *std::get_if<graph::RopeOp>(&op);
+Status lower_op(Lowering& lowering, const graph::RopeOp& rope, graph::ValueId out) {
   const BufferId x = lowering.buffer(rope.x), angles = lowering.buffer(rope.angles);
   const BufferId y = lowering.allocate(out);
   const KernelId kernel = lowering.kernel("quern_rope");
@@ -68,8 +66,7 @@ Status lower_rope(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
   return {};
 }
 
-Status lower_position_column(Lowering& lowering, const graph::Op& op, graph::ValueId out) {
-  const auto& column = *std::get_if<graph::PositionColumnOp>(&op);
+Status lower_op(Lowering& lowering, const graph::PositionColumnOp& column, graph::ValueId out) {
   const BufferId x = lowering.buffer(column.x), y = lowering.allocate(out);
   const bool has_slopes = !column.slopes.empty();
   const std::int32_t slopes = has_slopes ? lowering.table(column.slopes) : -1;

@@ -10,8 +10,18 @@ namespace {
 constexpr std::uint64_t kWordArrays = 7;  ///< Arrays of int32 in StepArrays.
 
 /// Bytes of one array of int32: one number more than rows, in whole lines.
-std::uint64_t word_bytes(std::int64_t max_rows) noexcept {
-  return (static_cast<std::uint64_t>(max_rows + 1) * sizeof(std::int32_t) + 63) / 64 * 64;
+std::uint64_t word_bytes(std::int64_t rows) noexcept {
+  return (static_cast<std::uint64_t>(rows + 1) * sizeof(std::int32_t) + 63) / 64 * 64;
+}
+
+StepArrays arrays_at(std::uint64_t base, std::int64_t rows) noexcept {
+  const auto words = [&](std::uint64_t number) {
+    return reinterpret_cast<const std::int32_t*>(base + number * word_bytes(rows));
+  };
+  return {words(0), words(1),
+          words(2), words(3),
+          words(4), words(5),
+          words(6), reinterpret_cast<const SequenceRecord*>(base + kWordArrays * word_bytes(rows))};
 }
 
 /// The host's copy of an array that kernels may only read.
@@ -43,14 +53,12 @@ StepArraysBuffer::Extent write_sequences(const StepBinding& step, const StepArra
 
 }  // namespace
 
-std::uint64_t StepArraysBuffer::bytes(std::int64_t max_rows) noexcept {
-  return kWordArrays * word_bytes(max_rows) +
-         static_cast<std::uint64_t>(max_rows) * sizeof(SequenceRecord);
+std::uint64_t StepArraysBuffer::bytes(std::int64_t rows) noexcept {
+  return kWordArrays * word_bytes(rows) + static_cast<std::uint64_t>(rows) * sizeof(SequenceRecord);
 }
 
 Result<StepArraysBuffer> StepArraysBuffer::create(Device& device, std::int64_t max_rows) {
   StepArraysBuffer buffer;
-  buffer.max_rows_ = max_rows;
   QUERN_TRY(host, device.allocate_pinned(bytes(max_rows)));
   QUERN_TRY(memory, device.allocate(bytes(max_rows)));
   buffer.host_ = std::move(host);
@@ -59,23 +67,14 @@ Result<StepArraysBuffer> StepArraysBuffer::create(Device& device, std::int64_t m
   return buffer;
 }
 
-StepArrays StepArraysBuffer::arrays_at(std::uint64_t base) const noexcept {
-  const auto words = [&](std::uint64_t number) {
-    return reinterpret_cast<const std::int32_t*>(base + number * word_bytes(max_rows_));
-  };
-  return {words(0),
-          words(1),
-          words(2),
-          words(3),
-          words(4),
-          words(5),
-          words(6),
-          reinterpret_cast<const SequenceRecord*>(base + kWordArrays * word_bytes(max_rows_))};
+StepArrays StepArraysBuffer::arrays(std::int64_t rows) const noexcept {
+  return arrays_at(device_.address(), rows);
 }
 
-Result<StepArraysBuffer::Extent> StepArraysBuffer::send(Stream& stream, const StepBinding& step) {
-  const StepArrays to = arrays_at(reinterpret_cast<std::uint64_t>(host_.data()));
+StepArraysBuffer::Extent StepArraysBuffer::write(const StepBinding& step) noexcept {
   const std::size_t rows = step.tokens.size();
+  const StepArrays to =
+      arrays_at(reinterpret_cast<std::uint64_t>(host_.data()), static_cast<std::int64_t>(rows));
   for (std::size_t row = 0; row < rows; ++row) {
     writable(to.tokens)[row] = step.tokens[row];
     writable(to.positions)[row] = static_cast<std::int32_t>(step.positions[row]);
@@ -86,9 +85,11 @@ Result<StepArraysBuffer::Extent> StepArraysBuffer::send(Stream& stream, const St
   std::copy(step.output_rows.begin(), step.output_rows.end(), writable(to.output_rows));
   std::copy(step.starts.begin(), step.starts.end(), writable(to.starts));
   writable(to.starts)[step.starts.size()] = static_cast<std::int32_t>(rows);
-  const Extent extent = write_sequences(step, to);
-  QUERN_CHECK(stream.upload(device_.address(), host_.data(), host_.size()));
-  return extent;
+  return write_sequences(step, to);
+}
+
+Status StepArraysBuffer::send(Stream& stream, std::int64_t rows) const {
+  return stream.upload(device_.address(), host_.data(), bytes(rows));
 }
 
 }  // namespace quern::backends::cuda

@@ -9,30 +9,31 @@
 
 namespace quern::backends::cuda {
 
-/// The arrays of a program's steps: one piece of pinned memory and one on the device, at addresses
-/// that never change, so that recorded launches find them.
+/// The arrays of a program's steps: one piece of pinned memory and one on the device. Where each
+/// array lies depends on the step's number of rows alone, so that recorded work finds it, and no
+/// more is sent than the step has.
 class StepArraysBuffer {
  public:
   static Result<StepArraysBuffer> create(Device& device, std::int64_t max_rows);
-  /// Bytes on the device.
-  static std::uint64_t bytes(std::int64_t max_rows) noexcept;
+  /// Bytes of the arrays of `rows` rows.
+  static std::uint64_t bytes(std::int64_t rows) noexcept;
 
   /// What was seen of a step on the way.
   struct Extent {
     std::int64_t end = 0;        ///< One past the largest position or row of a source that is seen.
     std::int64_t sequences = 0;  ///< Those with a cache, or those that begin in the step.
   };
-  /// Writes the arrays of `step` down and sends them.
-  Result<Extent> send(Stream& stream, const StepBinding& step);
+  /// Writes the arrays of `step` down. \pre what was sent before has arrived.
+  Extent write(const StepBinding& step) noexcept;
+  /// Sends what was written of a step of `rows` rows.
+  Status send(Stream& stream, std::int64_t rows) const;
   std::uint64_t size() const noexcept { return device_.size(); }
-  StepArrays arrays() const noexcept { return arrays_at(device_.address()); }
+  /// On the device, of a step of `rows` rows.
+  StepArrays arrays(std::int64_t rows) const noexcept;
 
  private:
-  StepArrays arrays_at(std::uint64_t base) const noexcept;
-
   PinnedBuffer host_;
   DeviceBuffer device_;
-  std::int64_t max_rows_ = 0;
 };
 
 }  // namespace quern::backends::cuda

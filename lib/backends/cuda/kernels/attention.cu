@@ -53,32 +53,6 @@ struct ValueReader {
   }
 };
 
-/// Word u of the coded keys of n neighbouring positions.
-template <int n>
-struct KeyWordReader {
-  const unsigned* from;
-  QUERN_DEVICE_MEMBER void operator()(int u, unsigned (&words)[n]) const {
-    if constexpr (n == 1) {
-      words[0] = from[16 * u];
-    } else {
-      static_assert(n == 4);
-      const uint4 four = *reinterpret_cast<const uint4*>(from + 16 * u);
-      words[0] = four.x, words[1] = four.y, words[2] = four.z, words[3] = four.w;
-    }
-  }
-};
-
-/// Four positions' codes of two neighbouring columns; of q4 one nibble of each byte.
-struct ValueWordReader {
-  const unsigned* from;
-  int step, shift;
-  unsigned mask;
-  QUERN_DEVICE_MEMBER uint2 operator()(int four) const {
-    const uint2 both = *reinterpret_cast<const uint2*>(from + step * four);
-    return {(both.x >> shift) & mask, (both.y >> shift) & mask};
-  }
-};
-
 /// One head of a state of one sequence.
 template <KvType type>
 struct CacheView {
@@ -107,19 +81,36 @@ struct CacheView {
     return {blocks.value_block(first / kBlockPositions) + kNumberBytes<type> * d,
             kNumberBytes<type> * up_to(args.shape.value_dim, 16)};
   }
-  template <int n>
-  QUERN_DEVICE_MEMBER KeyWordReader<n> key_words(int p) const {
-    const int j = p % kBlockPositions;
-    return {reinterpret_cast<const unsigned*>(blocks.key_block(p / kBlockPositions)) +
-            j / 16 * cuda::key_words<type>(args.shape.head_dim) * 16 + j % 16};
+  /// Codes 8u … 8u + 7 of the key at p, in units of code_sum.
+  QUERN_DEVICE_MEMBER uint2 key_pair(int p, int u) const {
+    const int j = p % kBlockPositions, words = key_words<type>(args.shape.head_dim);
+    const auto* key = reinterpret_cast<const unsigned*>(blocks.key_block(p / kBlockPositions)) +
+                      j / 16 * words * 16 + j % 16;
+    if constexpr (type == KvType::kQ4) {
+      const unsigned both = key[16 * u];
+      return {upper_codes(both << 4), upper_codes(both)};
+    } else {
+      return {key[32 * u], 2 * u + 1 < words ? key[32 * u + 16] : 0};
+    }
   }
-  QUERN_DEVICE_MEMBER ValueWordReader value_words(int first, int d) const {
-    const auto* block =
-        reinterpret_cast<const unsigned*>(blocks.value_block(first / kBlockPositions));
+  /// Codes of positions 4·four … 4·four + 3 of the block that begins at p, at column d, in the same
+  /// units.
+  QUERN_DEVICE_MEMBER unsigned value_word(int p, int four, int d) const {
+    const auto* block = reinterpret_cast<const unsigned*>(blocks.value_block(p / kBlockPositions));
     const int columns = value_columns<type>(args.shape.value_dim);
-    if constexpr (type == KvType::kQ8) return {block + d, columns, 0, 0xffffffffu};
-    return {block + d / 32 * 16 + d % 16, columns / 2, d % 32 < 16 ? 0 : 4, 0x0f0f0f0fu};
+    if constexpr (type == KvType::kQ4) {
+      const unsigned both = block[columns / 2 * four + d / 32 * 16 + d % 16];
+      return upper_codes(d % 32 < 16 ? both << 4 : both);
+    } else {
+      return block[columns * four + d];
+    }
   }
+  /// The codes in the upper halves of four bytes, where they are stored as code + 8; times 16.
+  static QUERN_DEVICE_MEMBER unsigned upper_codes(unsigned word) {
+    return (word & 0xf0f0f0f0u) ^ 0x80808080u;
+  }
+  /// A sum of products with codes, from one of products with what key_pair and value_word give.
+  static QUERN_DEVICE_MEMBER int code_sum(int sum) { return type == KvType::kQ4 ? sum >> 4 : sum; }
   QUERN_DEVICE_MEMBER float key_scale(int p) const {
     return scale(blocks.key_block(p / kBlockPositions), key_code_bytes<type>(args.shape.head_dim),
                  p);

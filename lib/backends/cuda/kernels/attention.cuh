@@ -4,15 +4,17 @@
 /// A thread makes the scores of a chunk of queries at one position or four; half a warp turns a
 /// block's scores of one query into weights; then 64 threads of each block of positions sum values,
 /// two columns to a thread. What the blocks gave is merged in their order.
+/// Of coded keys and values the products are whole numbers, which the matrix units may add in any
+/// order: a warp makes the scores of 16 positions, or sums 16 columns of values block by block.
 ///
 /// A View says where keys and values lie: kType; see(row); keys<n>(p), a reader of an element of n
 /// neighbouring plain keys; values(first, d), a reader of two columns by position in a block; of
-/// coded types key_words and value_words, the same for words of four codes, and the scales of both;
-/// adds(), whether scores are more than a product, and added(query, p, s), the score with it.
+/// coded types key_pair and value_word, words of four codes, and the scales of both; adds(),
+/// whether scores are more than a product, and added(query, p, s), the score with it.
 #pragma once
 
 #include "backends/cuda/kernels/attention_tile.cuh"
-#include "backends/cuda/kernels/threads.cuh"
+#include "backends/cuda/kernels/tensor_core.cuh"
 
 namespace quern::backends::cuda {
 
@@ -43,6 +45,10 @@ struct Attend {
       tile.end[thread] = seen.end;
       tile.position[thread] = seen.position;
     }
+    if constexpr (kCoded) {
+      for (int i = thread / 32; i < queries; i += kAttentionThreads / 32)
+        code_query(i, thread % 32);
+    }
     __syncthreads();
     begin = tile.begin[0];
     for (int i = 0; i < queries; ++i) {
@@ -54,22 +60,19 @@ struct Attend {
   QUERN_DEVICE_MEMBER int last_span() const { return (end + kSpanPositions - 1) / kSpanPositions; }
   QUERN_DEVICE_MEMBER int chunks() const { return (queries + kChunk - 1) / kChunk; }
   QUERN_DEVICE_MEMBER int query_stride() const {
-    return kCoded ? up_to(shape.head_dim, 8) / 4 : up_to(shape.head_dim, 4);
+    return kCoded ? coded_query_words(shape.head_dim) : up_to(shape.head_dim, 4);
   }
+  /// Words of a coded query or key, in pairs.
+  QUERN_DEVICE_MEMBER int code_pairs() const { return up_to(shape.head_dim, 8) / 8; }
   QUERN_DEVICE_MEMBER long long at(int i) const {
     return static_cast<long long>(place.row(i)) * shape.heads + place.head(i);
   }
 
   QUERN_DEVICE_MEMBER void load_queries() const {
-    if constexpr (kCoded) {
-      for (int i = thread / 32; i < queries; i += kAttentionThreads / 32)
-        code_query(i, thread % 32);
-    } else {
-      for (int i = thread / 32; i < queries; i += kAttentionThreads / 32) {
-        const float* from = q + at(i) * shape.head_dim;
-        for (int d = thread % 32; d < shape.head_dim; d += 32)
-          tile.q[i * query_stride() + d] = from[d];
-      }
+    for (int i = thread / 32; i < queries; i += kAttentionThreads / 32) {
+      const float* from = q + at(i) * shape.head_dim;
+      for (int d = thread % 32; d < shape.head_dim; d += 32)
+        tile.q[i * query_stride() + d] = from[d];
     }
   }
   /// The codes of a query, by a warp.
@@ -77,20 +80,15 @@ struct Attend {
     const float* from = q + at(i) * shape.head_dim;
     const CodeRule rule = rotated_rule(from, shape.head_dim, 127.0f, lane);
     auto* codes = reinterpret_cast<signed char*>(tile.q + i * query_stride());
-    int sum = 0;
     for (int b = 0; 64 * b < shape.head_dim; ++b) {
       float v[2];
       rotated_block(from, shape.head_dim, b, lane, v);
       for (int h = 0; h < 2; ++h) {
-        const int d = 64 * b + 32 * h + lane, code = code_of(v[h], rule.factor);
-        if (d < 4 * query_stride()) codes[d] = static_cast<signed char>(code);
-        sum += code;
+        const int d = 64 * b + 32 * h + lane;
+        if (d < 8 * code_pairs()) codes[d] = static_cast<signed char>(code_of(v[h], rule.factor));
       }
     }
-    for (int w = 16; w >= 1; w /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, w);
-    if (lane != 0) return;
-    tile.code_sum[i] = sum;
-    tile.unit[i] = rule.scale * shape.scale;
+    if (lane == 0) tile.unit[i] = rule.scale * shape.scale;
   }
 
   /// Σ q·k of a chunk's queries at n neighbouring positions from p on, in order of d.
@@ -125,38 +123,36 @@ struct Attend {
       for (int j = 0; j < n; ++j) s[r][j] = s[r][j] * shape.scale;
     }
   }
-  /// t of a chunk's queries at n neighbouring positions.
-  template <int n>
-  QUERN_DEVICE_MEMBER void coded_products(int chunk, int p, float (&t)[kChunk][n]) const {
-    const unsigned* rows =
-        reinterpret_cast<const unsigned*>(tile.q) + chunk * kChunk * query_stride();
-    int sums[kChunk][n] = {};
-    const auto keys = view.template key_words<n>(p);
-    for (int u = 0; u < key_words<View::kType>(shape.head_dim); ++u) {
-      unsigned words[n];
-      keys(u, words);
+  /// Scores of 16 positions from p on, `at` in their span, by a warp: 16 keys by 8 queries at a
+  /// time.
+  QUERN_DEVICE_MEMBER void score_codes(int p, int at) const {
+    constexpr int kTiles = kMostQueries / 8;
+    const Place lane;
+    const auto* codes = reinterpret_cast<const unsigned*>(tile.q);
+    int sums[kTiles][4] = {};
+    for (int first = 0; first < code_pairs(); first += 4) {
+      const int u = first + lane.four;
+      const bool has = u < code_pairs();
+      const uint2 low = has ? view.key_pair(p + lane.row, u) : uint2{0, 0};
+      const uint2 high = has ? view.key_pair(p + lane.row + 8, u) : uint2{0, 0};
+      const unsigned keys[4] = {low.x, high.x, low.y, high.y};
       QUERN_UNROLL
-      for (int r = 0; r < kChunk; ++r) {
-        QUERN_UNROLL
-        for (int j = 0; j < n; ++j) add_codes(rows + r * query_stride(), u, words[j], sums[r][j]);
+      for (int j = 0; j < kTiles; ++j) {
+        if (8 * j >= queries) break;
+        const int i = min(8 * j + lane.row, queries - 1);
+        const auto* query = reinterpret_cast<const uint2*>(codes + i * query_stride() + 2 * u);
+        const uint2 pair = has ? *query : uint2{0, 0};
+        const unsigned words[2] = {pair.x, pair.y};
+        mma_s8(sums[j], keys, words);
       }
     }
-    for (int j = 0; j < n; ++j) {
-      const float scale = view.key_scale(p + j);
-      for (int r = 0; r < kChunk; ++r) {
-        const int offset = View::kType == KvType::kQ4 ? 8 * tile.code_sum[chunk * kChunk + r] : 0;
-        t[r][j] = static_cast<float>(sums[r][j] - offset) * scale;
+    for (int j = 0; j < kTiles; ++j) {
+      for (int r = 0; r < 4; ++r) {
+        const int i = 8 * j + lane.result_column(r), of = lane.result_row(r);
+        if (i >= queries || p + of < tile.begin[i] || p + of >= tile.end[i]) continue;
+        const float t = static_cast<float>(View::code_sum(sums[j][r])) * view.key_scale(p + of);
+        tile.score(i, at + of) = exponent(i, p + of, t);
       }
-    }
-  }
-  /// Adds the product of word u of a key with a query's codes; of q4 without the offset of 8.
-  static QUERN_DEVICE_MEMBER void add_codes(const unsigned* codes, int u, unsigned word, int& sum) {
-    if constexpr (View::kType == KvType::kQ8) {
-      sum = __dp4a(static_cast<int>(codes[u]), static_cast<int>(word), sum);
-    } else {
-      sum = __dp4a(static_cast<int>(codes[2 * u]), static_cast<int>(word & 0x0f0f0f0fu), sum);
-      sum = __dp4a(static_cast<int>(codes[2 * u + 1]), static_cast<int>((word >> 4) & 0x0f0f0f0fu),
-                   sum);
     }
   }
 
@@ -176,10 +172,15 @@ struct Attend {
   /// Few queries: a position to a thread. More: four neighbours of each, and a chunk of queries to
   /// 64 threads, so that every key that is read serves sixteen products.
   QUERN_DEVICE_MEMBER void score(int span) const {
-    if (queries <= kChunk) {
-      score_at<1>(0, span * kSpanPositions, thread);
+    const int first = span * kSpanPositions;
+    if constexpr (kCoded) {
+      for (int at = thread / 32 * 16; at < kSpanPositions; at += kAttentionThreads / 2) {
+        if (first + at + 16 > begin && first + at < end) score_codes(first + at, at);
+      }
+    } else if (queries <= kChunk) {
+      score_at<1>(0, first, thread);
     } else if (thread / 64 < chunks()) {
-      score_at<4>(thread / 64, span * kSpanPositions, thread % 64 * 4);
+      score_at<4>(thread / 64, first, thread % 64 * 4);
     }
   }
   /// Positions `at` … at + n − 1 of the span that begins at `first`.
@@ -188,11 +189,7 @@ struct Attend {
     const int p = first + at;
     if (p + n <= begin || p >= end) return;
     float s[kChunk][n] = {};
-    if constexpr (kCoded) {
-      coded_products(chunk, p, s);
-    } else {
-      products(chunk, p, s);
-    }
+    products(chunk, p, s);
     QUERN_UNROLL
     for (int r = 0; r < kChunk; ++r) {
       const int i = chunk * kChunk + r;
@@ -291,13 +288,7 @@ struct Attend {
     }
     for (int d = thread % kBlockPositions * 2; d < shape.value_dim; d += 2 * kBlockPositions) {
       float2 o[kChunk] = {};
-      if (from < to) {
-        if constexpr (kCoded) {
-          coded_values(chunk, b, first, from, to, d, o);
-        } else {
-          plain_values(chunk, b, first, from, to, d, o);
-        }
-      }
+      if (from < to) plain_values(chunk, b, first, from, to, d, o);
       for (int r = 0; r < kChunk; ++r) {
         float* part = tile.part + (b * kChunk + r) * shape.value_dim + d;
         part[0] = o[r].x;
@@ -354,27 +345,48 @@ struct Attend {
     add_value(w.z, v, o[2]);
     add_value(w.w, v, o[3]);
   }
-  QUERN_DEVICE_MEMBER void coded_values(int chunk, int b, int first, int from, int to, int d,
-                                        float2 (&o)[kChunk]) const {
-    const uint4* weights = reinterpret_cast<const uint4*>(tile.codes) +
-                           (chunk * kSpanPositions + b * kBlockPositions) / 4;
-    int sums[kChunk][2] = {}, weight_sums[kChunk] = {};
-    const auto columns = view.value_words(first, d);
-    for (int four = from / 4; four < (to + 3) / 4; ++four) {
-      const uint2 words = columns(four);
-      const uint4 all = weights[four];
-      const unsigned w[kChunk] = {all.x, all.y, all.z, all.w};
-      QUERN_UNROLL
-      for (int r = 0; r < kChunk; ++r) {
-        const int codes = static_cast<int>(w[r]);
-        sums[r][0] = __dp4a(codes, static_cast<int>(words.x), sums[r][0]);
-        sums[r][1] = __dp4a(codes, static_cast<int>(words.y), sums[r][1]);
-        if (View::kType == KvType::kQ4) weight_sums[r] = __dp4a(codes, 0x01010101, weight_sums[r]);
+  /// Sums and merges coded values, 16 columns of 8 queries to a warp; \param visit as merge_values
+  /// has it. A position that a query does not see has the weight 0.
+  template <class Visit>
+  QUERN_DEVICE_MEMBER void merge_codes(int span, Visit visit) const {
+    const Place lane;
+    const int tiles = (queries + 7) / 8, columns = up_to(shape.value_dim, 16);
+    for (int item = thread / 32; item < columns / 16 * tiles; item += kAttentionThreads / 32) {
+      const int first = item % tiles * 8, column = item / tiles * 16;
+      float acc[4] = {};
+      for (int b = 0; b < kSpanOfBlocks; ++b) {
+        const int p = span * kSpanPositions + b * kBlockPositions;
+        if (p + kBlockPositions <= begin || p >= end) continue;
+        int sums[4] = {};
+        sum_codes(p, b, first, column, sums);
+        for (int r = 0; r < 4; ++r) {
+          const int i = first + lane.result_column(r);
+          if (i >= queries || !Visible(tile, i, p).any()) continue;
+          const MergeFactors factors = tile.factors[4 * i + b];
+          const float o = static_cast<float>(View::code_sum(sums[r]));
+          acc[r] = __fmaf_rn(acc[r], factors.keep, o * factors.add);
+        }
+      }
+      for (int r = 0; r < 4; ++r) {
+        const int i = first + lane.result_column(r), d = column + lane.result_row(r);
+        if (i < queries && d < shape.value_dim) visit(i, d, acc[r]);
       }
     }
-    for (int r = 0; r < kChunk; ++r) {
-      o[r] = {static_cast<float>(sums[r][0] - 8 * weight_sums[r]),
-              static_cast<float>(sums[r][1] - 8 * weight_sums[r])};
+  }
+  /// Σ weight · value of the block of positions from p on, number b of its span: 16 columns from
+  /// `column` on, 8 queries from `first` on.
+  QUERN_DEVICE_MEMBER void sum_codes(int p, int b, int first, int column, int (&sums)[4]) const {
+    const Place lane;
+    const int d = column + lane.row, at = b * kBlockPositions;
+    const int i = min(first + lane.row, queries - 1);
+    QUERN_UNROLL
+    for (int four = lane.four; four < kBlockPositions / 4; four += 8) {
+      const unsigned values[4] = {view.value_word(p, four, d), view.value_word(p, four, d + 8),
+                                  view.value_word(p, four + 4, d),
+                                  view.value_word(p, four + 4, d + 8)};
+      const unsigned weights[2] = {tile.code_word(i, at + 4 * four),
+                                   tile.code_word(i, at + 4 * four + 16)};
+      mma_s8(sums, values, weights);
     }
   }
 
@@ -398,18 +410,26 @@ struct Attend {
   /// One span. All threads of the block call.
   template <class Visit>
   QUERN_DEVICE_MEMBER void attend_span(int span, Visit visit) const {
-    load_queries();
-    __syncthreads();
+    if constexpr (!kCoded) {
+      load_queries();  // What blocks of the span before gave lay in their place.
+      __syncthreads();
+    }
     score(span);
     __syncthreads();
     weigh(span);
     __syncthreads();
     merge_numbers(span);
-    for (int chunk = 0; chunk < chunks(); ++chunk) {
-      sum_values(span, chunk);
+    if constexpr (kCoded) {
       __syncthreads();
-      merge_values(span, chunk, visit);
+      merge_codes(span, visit);
       __syncthreads();
+    } else {
+      for (int chunk = 0; chunk < chunks(); ++chunk) {
+        sum_values(span, chunk);
+        __syncthreads();
+        merge_values(span, chunk, visit);
+        __syncthreads();
+      }
     }
   }
 

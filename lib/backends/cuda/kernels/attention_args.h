@@ -73,21 +73,28 @@ struct EncoderAttentionArgs {
   std::int32_t bucket_back, sequences;
 };
 
+/// From one coded query to the next in shared memory: lanes that read pairs of words of eight
+/// queries are to meet every bank once.
+constexpr std::int32_t coded_query_words(std::int32_t head_dim) {
+  return ((head_dim + 7) / 8 * 2 + 7) / 16 * 16 + 8;
+}
+
 /// Where a block's shared memory has its parts, in bytes.
 struct AttentionMemory {
   std::int32_t scores, codes, numbers, end;
 
-  /// The queries, or later what blocks of positions gave a chunk, come first.
+  /// The queries, or of plain types later what blocks of positions gave a chunk, come first.
   constexpr AttentionMemory(bool coded, const AttentionShape& shape) {
     const std::int32_t n = shape.tile_queries;
-    const std::int32_t query = coded ? (shape.head_dim + 7) / 8 * 8 : (shape.head_dim + 3) / 4 * 16;
-    scores = (std::max(n * query, kSpanOfBlocks * kChunk * shape.value_dim * 4) + 15) / 16 * 16;
+    const std::int32_t queries = n * ((shape.head_dim + 3) / 4 * 16);
+    const std::int32_t parts = kSpanOfBlocks * kChunk * shape.value_dim * 4;
+    scores = coded ? n * coded_query_words(shape.head_dim) * 4 : std::max(queries, parts);
     codes = scores + n * 256 * 4;
     numbers = codes + (coded ? n * 256 : 0);
     end = numbers + n * kNumbers * 4;
   }
   /// Words that every query has besides.
-  static constexpr std::int32_t kNumbers = 4 * kSpanOfBlocks + 11;
+  static constexpr std::int32_t kNumbers = 4 * kSpanOfBlocks + 10;
 };
 
 }  // namespace quern::backends::cuda

@@ -6,6 +6,7 @@
 #include "backends/cuda/kernels/attention_args.h"
 #include "backends/cuda/kernels/kv_state.cuh"
 #include "backends/cuda/kernels/lane.cuh"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 
@@ -44,15 +45,10 @@ struct TilePlace {
 template <class FirstRow>
 QUERN_DEVICE TilePlace place_tile(const AttentionShape& shape, int sequences, FirstRow first_row) {
   const int tile_rows = shape.tile_rows(), number = static_cast<int>(blockIdx.x);
-  int low = 0, high = sequences;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (first_row(middle) / tile_rows + middle <= number ? low : high) = middle;
-  }
   TilePlace at;
-  at.sequence = low;
-  const int first = first_row(low), end = first_row(low + 1);
-  at.first_row = first + (number - first / tile_rows - low) * tile_rows;
+  at.sequence = part_of(number, sequences, [&](int s) { return first_row(s) / tile_rows + s; });
+  const int first = first_row(at.sequence), end = first_row(at.sequence + 1);
+  at.first_row = first + (number - first / tile_rows - at.sequence) * tile_rows;
   at.rows = max(0, min(tile_rows, end - at.first_row));
   at.kv_head = static_cast<int>(blockIdx.y) / shape.chunks();
   const int chunk = static_cast<int>(blockIdx.y) % shape.chunks() * shape.chunk_heads;
@@ -82,7 +78,7 @@ QUERN_DEVICE float finished(float acc, float l) {
 
 /// The shared memory of a block, by query i and block b of the span.
 struct TileMemory {
-  float* q;               ///< `[queries][stride]`; coded: codes in the same place.
+  float* q;               ///< `[queries][stride]`; coded: words of codes.
   float* part;            ///< `[4 blocks][chunk][value_dim]`, over the queries.
   float* scores;          ///< `[chunks][256][kChunk]`: x, then w.
   unsigned char* codes;   ///< `[queries][256]` of coded weights.
@@ -91,7 +87,7 @@ struct TileMemory {
   MergeFactors* factors;  ///< `[queries][4]`
   MergeFactors* into;     ///< `[queries]`: of the span into the whole.
   float *span_m, *span_l, *m, *l, *unit;
-  int *begin, *end, *position, *code_sum;
+  int *begin, *end, *position;
 
   QUERN_DEVICE_MEMBER TileMemory(unsigned char* base, bool coded, const AttentionShape& shape) {
     const AttentionMemory memory(coded, shape);
@@ -111,13 +107,16 @@ struct TileMemory {
     begin = reinterpret_cast<int*>(unit + n);
     end = begin + n;
     position = end + n;
-    code_sum = position + n;
   }
   QUERN_DEVICE_MEMBER float& score(int i, int p) const {
     return scores[(i / kChunk * kSpanPositions + p) * kChunk + i % kChunk];
   }
   QUERN_DEVICE_MEMBER unsigned char& code(int i, int p) const {
     return codes[((i / kChunk * kSpanPositions + p / 4 * 4) + i % kChunk) * 4 + p % 4];
+  }
+  /// Codes of positions p … p + 3, p a multiple of 4.
+  QUERN_DEVICE_MEMBER unsigned code_word(int i, int p) const {
+    return *reinterpret_cast<const unsigned*>(&code(i, p));
   }
 };
 
@@ -127,6 +126,7 @@ struct Visible {
   QUERN_DEVICE_MEMBER Visible(const TileMemory& tile, int i, int first)
       : from(max(tile.begin[i] - first, 0)), to(min(tile.end[i] - first, kBlockPositions)) {}
   QUERN_DEVICE_MEMBER bool has(int j) const { return j >= from && j < to; }
+  QUERN_DEVICE_MEMBER bool any() const { return from < to; }
 };
 
 }  // namespace quern::backends::cuda

@@ -23,34 +23,34 @@ QUERN_DEVICE float code_in(unsigned word, int k) {
   return static_cast<float>(static_cast<signed char>((word >> (8 * (k & 3))) & 255u));
 }
 
-// In all of these blockIdx.y is the step's row, and a block of 64 threads makes 64 elements.
+// In all of these blockIdx.x is the step's row, and a block of 64 threads makes 64 elements.
 
 template <Encoding E>
 QUERN_DEVICE void gather_float(const GatherArgs& args) {
-  const long long at = table_row(args, blockIdx.y), k = 64ll * blockIdx.x + threadIdx.x;
+  const long long at = table_row(args, blockIdx.x), k = 64ll * blockIdx.y + threadIdx.x;
   if (k >= args.w.k) return;
   const auto* panel =
       reinterpret_cast<const unsigned char*>(args.w.data) + at / 16 * args.w.panel_bytes;
-  put(args, blockIdx.y, k, float_weight<E>(panel, 16 * k + at % 16));
+  put(args, blockIdx.x, k, float_weight<E>(panel, 16 * k + at % 16));
 }
 
 template <Encoding E>
 QUERN_DEVICE void gather_group(const GatherArgs& args) {
   using C = Codes<E>;
-  const long long at = table_row(args, blockIdx.y), k = 64ll * blockIdx.x + threadIdx.x;
+  const long long at = table_row(args, blockIdx.x), k = 64ll * blockIdx.y + threadIdx.x;
   if (k >= args.w.k) return;
   const Panel panel(args.w, at / 16);
   const int row = static_cast<int>(at % 16), place = static_cast<int>(k % 32);
   const GroupScale scale = C::scale(panel, k / 32, row, C::kHalves == 2 ? place / 16 : 0);
   const float v = code_in(C::word(panel, k / 32, row, place / 4), place) * scale.dw;
-  put(args, blockIdx.y, k, C::kMin ? v + scale.mw : v);
+  put(args, blockIdx.x, k, C::kMin ? v + scale.mw : v);
 }
 
 /// The first warp turns the 64 elements back.
 template <Encoding E>
 QUERN_DEVICE void gather_rotated(const GatherArgs& args) {
   if (threadIdx.x >= 32) return;
-  const long long at = table_row(args, blockIdx.y), block = 2ll * blockIdx.x;
+  const long long at = table_row(args, blockIdx.x), block = 2ll * blockIdx.y;
   const Panel panel(args.w, at / 16);
   const int row = static_cast<int>(at % 16), lane = static_cast<int>(threadIdx.x);
   const float scale = Rotated<E>::scale(panel, row);
@@ -58,16 +58,16 @@ QUERN_DEVICE void gather_rotated(const GatherArgs& args) {
   for (int h = 0; h < 2; ++h)
     v[h] = code_in(Rotated<E>::word(panel, block + h, row, lane / 4), lane) * scale;
   hadamard64(v, lane);
-  for (int h = 0; h < 2; ++h) put(args, blockIdx.y, 32 * (block + h) + lane, v[h]);
+  for (int h = 0; h < 2; ++h) put(args, blockIdx.x, 32 * (block + h) + lane, v[h]);
 }
 
 }  // namespace
 
 /// A table that is plain float32.
 QUERN_KERNEL_BOUNDS(quern_gather_plain, GatherArgs, 64) {
-  const long long at = table_row(args, blockIdx.y), k = 64ll * blockIdx.x + threadIdx.x;
+  const long long at = table_row(args, blockIdx.x), k = 64ll * blockIdx.y + threadIdx.x;
   if (k < args.w.k)
-    put(args, blockIdx.y, k, reinterpret_cast<const float*>(args.w.data)[at * args.w.k + k]);
+    put(args, blockIdx.x, k, reinterpret_cast<const float*>(args.w.data)[at * args.w.k + k]);
 }
 
 #define QUERN_GATHER(name, encoding, family)                 \

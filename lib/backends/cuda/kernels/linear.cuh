@@ -41,20 +41,6 @@ struct Segment {
   }
 };
 
-/// A thread's place in the fragments of a tensor core: rows `row` and row + 8 of the weights, k
-/// from 4·four on and from 4·four + 16 on, tokens 2·four and 2·four + 1 of the result.
-struct Place {
-  int row, four;
-  QUERN_DEVICE_MEMBER Place() {
-    const int lane = static_cast<int>(threadIdx.x) & 31;
-    row = lane >> 2;
-    four = lane & 3;
-  }
-  /// Row and token of number i of the thread's part of a result.
-  QUERN_DEVICE_MEMBER int result_row(int i) const { return row + 8 * (i >> 1); }
-  QUERN_DEVICE_MEMBER int result_token(int i) const { return 2 * four + (i & 1); }
-};
-
 /// 16 rows and 32 of k of the weights as a fragment; C is Codes<E> or Rotated<E>.
 template <class C>
 QUERN_DEVICE void load_weights(const Panel& p, long long block, const Place& at, unsigned (&a)[4]) {
@@ -79,13 +65,40 @@ inline constexpr int kWarpPanels = 2, kWarpTiles = 4, kWarpsDown = 2;
 static_assert(kManyPanels == kWarpPanels * kWarpsDown);
 static_assert(kManyTiles == kWarpTiles * (kWarps / kWarpsDown));
 
-/// The first panel and tile of the calling warp where rows are many.
+/// The panels and tiles of the calling warp where rows are many.
 struct WarpTile {
-  long long panel, tile;
-  QUERN_DEVICE_MEMBER WarpTile() {
+  const Segment& segment;
+  long long panel, tile;    ///< The first ones.
+  long long panels, tiles;  ///< How many there are; below 1: none.
+
+  QUERN_DEVICE_MEMBER explicit WarpTile(const Segment& its_segment) : segment(its_segment) {
     const int warp = static_cast<int>(threadIdx.x) >> 5;
     panel = static_cast<long long>(blockIdx.x) * kManyPanels + warp % kWarpsDown * kWarpPanels;
     tile = static_cast<long long>(blockIdx.y) * kManyTiles + warp / kWarpsDown * kWarpTiles;
+    panels = min(static_cast<long long>(kWarpPanels), segment.panels() - panel);
+    tiles = min(static_cast<long long>(kWarpTiles), segment.tiles() - tile);
+  }
+  QUERN_DEVICE_MEMBER bool is_empty() const { return panels <= 0 || tiles <= 0; }
+  QUERN_DEVICE_MEMBER Panel panel_at(int i) const { return Panel(segment.w, panel + i); }
+  QUERN_DEVICE_MEMBER const std::byte* tile_at(const LinearArgs& args, int j) const {
+    return segment.tile(args, tile + j);
+  }
+  /// Finishes the products; \param value makes number r of the thread's part of those of panel i
+  /// and tile j.
+  template <class Value>
+  QUERN_DEVICE_MEMBER void finish(const LinearArgs& args, const Place& at, Value value) const {
+    QUERN_UNROLL
+    for (int i = 0; i < kWarpPanels; ++i) {
+      QUERN_UNROLL
+      for (int j = 0; j < kWarpTiles; ++j) {
+        if (i >= panels || j >= tiles) continue;
+        QUERN_UNROLL
+        for (int r = 0; r < 4; ++r) {
+          segment.finish(args, (tile + j) * kTileRows + at.result_column(r),
+                         (panel + i) * 16 + at.result_row(r), value(i, j, r));
+        }
+      }
+    }
   }
 };
 

@@ -8,9 +8,9 @@ namespace {
 template <Encoding E, int tokens>
 QUERN_DEVICE void multiply(const LinearArgs& args) {
   const Segment segment(args);
-  const long long panel = 8ll * blockIdx.x + threadIdx.x / 16;
+  const long long panel = 8ll * blockIdx.y + threadIdx.x / 16;
   const int row = static_cast<int>(threadIdx.x) % 16;
-  const long long first = static_cast<long long>(blockIdx.y) * tokens;
+  const long long first = static_cast<long long>(blockIdx.x) * tokens;
   if (panel >= segment.panels() || first >= segment.rows) return;
   const auto* weights =
       reinterpret_cast<const unsigned char*>(segment.w.data) + panel * segment.w.panel_bytes;

@@ -73,7 +73,7 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
       group_sums<C>(weights, codes, d);
       for (int h = 0; h < C::kHalves; ++h) {
         for (int i = 0; i < 4; ++i)
-          buffer[warp][h][16 * at.result_token(i) + at.result_row(i)] = d[h][i];
+          buffer[warp][h][16 * at.result_column(i) + at.result_row(i)] = d[h][i];
       }
     }
     __syncthreads();
@@ -94,18 +94,16 @@ template <Encoding E>
 QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   using C = Codes<E>;
   const Segment segment(args);
-  const WarpTile first;
+  const WarpTile mine(segment);
   const Place at;
   const long long blocks = (segment.w.k + 31) / 32;
-  const long long panels = min(static_cast<long long>(kWarpPanels), segment.panels() - first.panel);
-  const long long tiles = min(static_cast<long long>(kWarpTiles), segment.tiles() - first.tile);
-  if (panels <= 0 || tiles <= 0) return;
+  if (mine.is_empty()) return;
   float acc[kWarpPanels][kWarpTiles][4] = {};
   for (long long b = 0; b < blocks; ++b) {
     QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
-      if (i >= panels) continue;
-      const Panel panel(segment.w, first.panel + i);
+      if (i >= mine.panels) continue;
+      const Panel panel = mine.panel_at(i);
       unsigned weights[4];
       load_weights<C>(panel, b, at, weights);
       GroupScale scale[C::kHalves][2];
@@ -114,8 +112,8 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
       }
       QUERN_UNROLL
       for (int j = 0; j < kWarpTiles; ++j) {
-        if (j >= tiles) continue;
-        const std::byte* record = segment.tile(args, first.tile + j) + b * kGroupRecord;
+        if (j >= mine.tiles) continue;
+        const std::byte* record = mine.tile_at(args, j) + b * kGroupRecord;
         const RecordScales scales(record);
         unsigned codes[2];
         int d[C::kHalves][4];
@@ -124,7 +122,7 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
         for (int h = 0; h < C::kHalves; ++h) {
           QUERN_UNROLL
           for (int r = 0; r < 4; ++r) {
-            const int token = at.result_token(r);
+            const int token = at.result_column(r);
             acc[i][j][r] = add_group<C>(d[h][r], scale[h][r >> 1], scales.scale[token],
                                         scales.template sum<C::kHalves>(token, h), acc[i][j][r]);
           }
@@ -132,18 +130,7 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
       }
     }
   }
-  QUERN_UNROLL
-  for (int i = 0; i < kWarpPanels; ++i) {
-    QUERN_UNROLL
-    for (int j = 0; j < kWarpTiles; ++j) {
-      if (i >= panels || j >= tiles) continue;
-      QUERN_UNROLL
-      for (int r = 0; r < 4; ++r) {
-        segment.finish(args, (first.tile + j) * kTileRows + at.result_token(r),
-                       (first.panel + i) * 16 + at.result_row(r), acc[i][j][r]);
-      }
-    }
-  }
+  mine.finish(args, at, [&](int i, int j, int r) { return acc[i][j][r]; });
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
     load_activations(tile + b * kCodeRecord, at, codes);
     mma_s8(d, weights, codes);
   }
-  for (int i = 0; i < 4; ++i) sums[warp][16 * at.result_token(i) + at.result_row(i)] = d[i];
+  for (int i = 0; i < 4; ++i) sums[warp][16 * at.result_column(i) + at.result_row(i)] = d[i];
   __syncthreads();
   const int mine = static_cast<int>(threadIdx.x);
   if (mine >= 128) return;
@@ -44,44 +44,30 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
 template <Encoding E>
 QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   const Segment segment(args);
-  const WarpTile first;
+  const WarpTile mine(segment);
   const Place at;
   const long long blocks = (segment.w.k + 63) / 64 * 2;
-  const long long panels = min(static_cast<long long>(kWarpPanels), segment.panels() - first.panel);
-  const long long tiles = min(static_cast<long long>(kWarpTiles), segment.tiles() - first.tile);
-  if (panels <= 0 || tiles <= 0) return;
+  if (mine.is_empty()) return;
   int d[kWarpPanels][kWarpTiles][4] = {};
   for (long long b = 0; b < blocks; ++b) {
     unsigned codes[kWarpTiles][2] = {};
     QUERN_UNROLL
     for (int j = 0; j < kWarpTiles; ++j) {
-      if (j < tiles)
-        load_activations(segment.tile(args, first.tile + j) + b * kCodeRecord, at, codes[j]);
+      if (j < mine.tiles) load_activations(mine.tile_at(args, j) + b * kCodeRecord, at, codes[j]);
     }
     QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
       unsigned weights[4] = {};
-      if (i < panels) load_weights<Rotated<E>>(Panel(segment.w, first.panel + i), b, at, weights);
+      if (i < mine.panels) load_weights<Rotated<E>>(mine.panel_at(i), b, at, weights);
       QUERN_UNROLL
       for (int j = 0; j < kWarpTiles; ++j) mma_s8(d[i][j], weights, codes[j]);
     }
   }
-  QUERN_UNROLL
-  for (int i = 0; i < kWarpPanels; ++i) {
-    QUERN_UNROLL
-    for (int j = 0; j < kWarpTiles; ++j) {
-      if (i >= panels || j >= tiles) continue;
-      const Panel panel(segment.w, first.panel + i);
-      const float* scales = row_scales(segment.tile(args, first.tile + j), blocks);
-      QUERN_UNROLL
-      for (int r = 0; r < 4; ++r) {
-        const int row = at.result_row(r), token = at.result_token(r);
-        const float scale = Rotated<E>::scale(panel, row) * scales[token];
-        segment.finish(args, (first.tile + j) * kTileRows + token, (first.panel + i) * 16 + row,
-                       static_cast<float>(d[i][j][r]) * scale);
-      }
-    }
-  }
+  mine.finish(args, at, [&](int i, int j, int r) {
+    const float* scales = row_scales(mine.tile_at(args, j), blocks);
+    return static_cast<float>(d[i][j][r]) *
+           (Rotated<E>::scale(mine.panel_at(i), at.result_row(r)) * scales[at.result_column(r)]);
+  });
 }
 
 }  // namespace

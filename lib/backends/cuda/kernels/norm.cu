@@ -65,11 +65,11 @@ QUERN_DEVICE float normed(const NormArgs& args, const Shift& shift, float x, lon
 
 }  // namespace
 
-/// A block of 128 threads a group: blockIdx.x in the row, blockIdx.y the row.
+/// A block of 128 threads a group: blockIdx.y in the row, blockIdx.x the row.
 QUERN_KERNEL_BOUNDS(quern_norm, NormArgs, 128) {
   __shared__ Shift shared;
-  const long long column = static_cast<long long>(blockIdx.x) * args.group;
-  const long long first = static_cast<long long>(blockIdx.y) * args.cols + column;
+  const long long column = static_cast<long long>(blockIdx.y) * args.group;
+  const long long first = static_cast<long long>(blockIdx.x) * args.cols + column;
   if (threadIdx.x < 32) {
     const Shift own = shift_of(args, args.x + first, first);
     if (threadIdx.x == 0) shared = own;

@@ -2,6 +2,7 @@
 #include "backends/cuda/kernels/code_rule.cuh"
 #include "backends/cuda/kernels/hadamard.cuh"
 #include "backends/cuda/kernels/linear_args.h"
+#include "backends/cuda/kernels/threads.cuh"
 
 namespace quern::backends::cuda {
 namespace {
@@ -19,8 +20,8 @@ struct PackedRow {
     tile = args.out + tile_number * args.tile_bytes;
     long long row = number, end = args.rows;
     if (args.segment_row != nullptr) {
-      int s = 0;
-      while (s + 1 < args.segments && args.segment_tile[s + 1] <= tile_number) ++s;
+      const int s =
+          part_of(tile_number, args.segments, [&](int i) { return args.segment_tile[i]; });
       row = args.segment_row[s] + (tile_number - args.segment_tile[s]) * kTileRows + place;
       end = args.segment_row[s + 1];
     }
@@ -46,12 +47,12 @@ QUERN_DEVICE long long tile_rows(const PackArgs& args) {
 
 }  // namespace
 
-/// A warp packs 32 elements of a row: blocks of 8 warps along k, blockIdx.y the row.
+/// A warp packs 32 elements of a row: blockIdx.x is the row, blocks of 8 warps go along k.
 QUERN_KERNEL_BOUNDS(quern_pack_group, PackArgs, 256) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
-  const long long record_number = 8ll * blockIdx.x + (threadIdx.x >> 5);
-  if (32 * record_number >= args.cols || blockIdx.y >= tile_rows(args)) return;
-  const PackedRow row(args, blockIdx.y);
+  const long long record_number = 8ll * blockIdx.y + (threadIdx.x >> 5);
+  if (32 * record_number >= args.cols || blockIdx.x >= tile_rows(args)) return;
+  const PackedRow row(args, blockIdx.x);
   const float x = row.at(32 * record_number + lane, args.cols);
   const CodeRule rule = rule_of(top_of_lanes<32>(magnitude_bits(x)), 127.0f);
   const int code = code_of(x, rule.factor);

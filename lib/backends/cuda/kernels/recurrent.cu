@@ -113,22 +113,22 @@ QUERN_KERNEL_BOUNDS(quern_causal_conv_state, CausalConvArgs, 256) {
 QUERN_KERNEL_BOUNDS(quern_scan, ScanArgs, kMostScanThreads) {
   QUERN_DYNAMIC_SHARED(memory);
   float* const sums = reinterpret_cast<float*>(memory);  // [kScanRows, eights, kScanBlock]
-  const int first_row = static_cast<int>(blockIdx.y);
+  const int first_row = static_cast<int>(blockIdx.x);
   const SequenceRecord& sequence = args.arrays.sequences[args.arrays.sequence[first_row]];
   if (sequence.first_row != first_row) return;
   const int lane = static_cast<int>(threadIdx.x) % kScanBlock;
   const int eight = static_cast<int>(threadIdx.x) / kScanBlock, eights = args.eights();
   const int columns = args.heads / args.groups * args.head_dim;  // Of a group.
   const int blocks = (columns + kScanBlock - 1) / kScanBlock;
-  const int group = static_cast<int>(blockIdx.x) / blocks;
-  const int own = static_cast<int>(blockIdx.x) % blocks * kScanBlock + lane;
+  const int group = static_cast<int>(blockIdx.y) / blocks;
+  const int own = static_cast<int>(blockIdx.y) % blocks * kScanBlock + lane;
   const bool real = own < columns;
   const long long column = static_cast<long long>(group) * columns + min(own, columns - 1);
   const int head = static_cast<int>(column / args.head_dim);
   const int scales = args.rates == 1 ? 1 : 0;
   float* const state =
       rolling(args.state, sequence) +
-      static_cast<long long>(blockIdx.x) * (args.n + scales) * kScanBlock + lane;
+      static_cast<long long>(blockIdx.y) * (args.n + scales) * kScanBlock + lane;
   ScanThread thread{args,   head, eight * kScanSum, min(kScanSum, args.n - eight * kScanSum),
                     column, static_cast<long long>(group) * args.n, {}, 0.0f};
   float* const numbers = state + (scales + thread.first) * kScanBlock;

@@ -42,3 +42,20 @@ QUERN_DEVICE void mma_s8_k16(std::int32_t (&d)[4], const std::uint32_t (&a)[2],
 #include "tests/cuda/emulator/tensor_core.h"
 
 #endif
+
+namespace quern::backends::cuda {
+
+/// The calling thread's place in the fragments: g and t as above.
+struct Place {
+  int row, four;
+  QUERN_DEVICE_MEMBER Place() {
+    const int lane = static_cast<int>(threadIdx.x) & 31;
+    row = lane >> 2;
+    four = lane & 3;
+  }
+  /// Row and column of d[i].
+  QUERN_DEVICE_MEMBER int result_row(int i) const { return row + 8 * (i >> 1); }
+  QUERN_DEVICE_MEMBER int result_column(int i) const { return 2 * four + (i & 1); }
+};
+
+}  // namespace quern::backends::cuda
