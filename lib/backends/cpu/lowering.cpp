@@ -9,8 +9,6 @@
 namespace quern::backends::cpu {
 namespace {
 
-constexpr std::int32_t kForever = std::int32_t{1} << 30;
-
 /// Packs the rows of one value for linear layers.
 class PackStep final : public Step {
  public:
@@ -43,10 +41,13 @@ Lowering::Lowering(const graph::Graph& graph, const CompileOptions& options, KvT
       kv_(kv),
       kernels_(kernels),
       last_reader_(graph.values.size(), -1),
+      reads_(graph.values.size(), 0),
+      is_taken_(graph.nodes.size(), false),
       value_buffers_(graph.values.size(), -1) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     for (const graph::ValueId id : graph::inputs_of(graph.nodes[i].op)) {
       last_reader_[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(i);
+      ++reads_[static_cast<std::size_t>(id)];
     }
   }
   for (const graph::Output& output : graph.outputs) {
@@ -147,6 +148,7 @@ Result<Lowered> Lowering::lower(const graph::Graph& graph, const CompileOptions&
                                 const kernels::KernelTable& kernels) {
   Lowering lowering(graph, options, kv, kernels);
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (lowering.is_taken_[i]) continue;
     lowering.node_ = static_cast<std::int32_t>(i);
     const graph::Node& node = graph.nodes[i];
     const LowerFn lower_node = find_lowering(node.op.index());
