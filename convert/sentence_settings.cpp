@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "formats/byte_reader.h"
@@ -15,19 +14,46 @@ namespace {
 
 using formats::Json;
 
-constexpr std::array<std::pair<const char*, const char*>, 4> kPoolings = {{
-    {"pooling_mode_cls_token", "first"},
-    {"pooling_mode_mean_tokens", "mean"},
-    {"pooling_mode_max_tokens", "max"},
-    {"pooling_mode_lasttoken", "last"},
+/// sentence-transformers' word, its older flag, ours.
+struct PoolingWord {
+  std::string_view word, flag, canonical;
+};
+constexpr std::array<PoolingWord, 4> kPoolings = {{
+    {"cls", "pooling_mode_cls_token", "first"},
+    {"max", "pooling_mode_max_tokens", "max"},
+    {"mean", "pooling_mode_mean_tokens", "mean"},
+    {"lasttoken", "pooling_mode_lasttoken", "last"},
 }};
 
-Result<bool> is_set(const Json& json, const char* key, const std::string& file) {
+Result<bool> is_set(const Json& json, const char* key, const std::string& file, bool absent) {
   const Json& value = json[key];
-  if (value.is_null()) return false;
+  if (value.is_null()) return absent;
   if (!value.is_boolean())
     return Error(ErrorCode::kMalformed, "a value is neither true nor false").in_file(file).of(key);
   return value.boolean();
+}
+
+/// The names of what is pooled: the newer key holds one word or some, and counts where there are
+/// older flags too; without any flag the mean is meant.
+Result<std::vector<std::string>> pooling_words(const Json& json, const std::string& file) {
+  std::vector<std::string> words;
+  const Json& mode = json["pooling_mode"];
+  if (mode.is_string()) return std::vector{mode.string()};
+  if (mode.is_array()) {
+    for (const Json& word : mode) words.push_back(word.string());
+    return words;
+  }
+  if (!mode.is_null())
+    return Error(ErrorCode::kMalformed, "the kind of pooling is no word")
+        .in_file(file)
+        .of("pooling_mode");
+  for (const formats::JsonMember& item : json.items()) {
+    if (!item.key.starts_with("pooling_mode_")) continue;
+    QUERN_TRY(set, is_set(json, item.key.c_str(), file, false));
+    if (set) words.push_back(item.key);
+  }
+  if (words.empty()) words.emplace_back("mean");
+  return words;
 }
 
 /// Exactly one kind of pooling: several together would make a longer embedding.
@@ -36,28 +62,21 @@ Status read_pooling(const std::string& file, Config& config) {
   const Error none =
       Error(ErrorCode::kUnsupported, "this pooling is not implemented").in_file(file);
   if (!json.is_object()) return none;
-  for (const formats::JsonMember& item : json.items()) {
-    const std::string& key = item.key;
-    const Json& value = item.value;
-    if (!key.starts_with("pooling_mode")) continue;
-    if (key == "pooling_mode") {  // The newer spelling: one word.
-      if (!value.is_string()) return Error(none).of(key);
-      const std::string& word = value.string();
-      const std::string canonical = word == "cls" ? "first" : word == "lasttoken" ? "last" : word;
-      if (canonical != "first" && canonical != "mean" && canonical != "max" && canonical != "last")
-        return Error(none).of(key).got(formats::quote(word));
-      config.set("embedding.pooling", canonical);
-      continue;
-    }
-    QUERN_TRY(set, is_set(json, key.c_str(), file));
-    if (!set) continue;
-    const auto known = std::find_if(kPoolings.begin(), kPoolings.end(),
-                                    [&](const auto& row) { return key == row.first; });
-    if (known == kPoolings.end() || config.has("embedding.pooling"))
-      return Error(none).of(formats::quote(key)).want("one of mean, cls, max and last");
-    config.set("embedding.pooling", std::string(known->second));
+  QUERN_TRY(words, pooling_words(json, file));
+  for (const std::string& word : words) {
+    const auto known =
+        std::find_if(kPoolings.begin(), kPoolings.end(),
+                     [&](const PoolingWord& row) { return word == row.word || word == row.flag; });
+    if (known == kPoolings.end() || words.size() > 1)
+      return Error(none)
+          .of("pooling_mode")
+          .want("one of mean, cls, max and lasttoken")
+          .got(formats::quote(word));
+    config.set("embedding.pooling", std::string(known->canonical));
   }
-  return config.has("embedding.pooling") ? Status() : Status(none);
+  QUERN_TRY(pools_prompt, is_set(json, "include_prompt", file, true));
+  config.set("embedding.pools_prompt", pools_prompt);
+  return {};
 }
 
 /// One module of modules.json; the transformer itself is the model.
@@ -67,7 +86,7 @@ Status read_module(const Json& module, const std::string& base, const std::strin
     return Error(ErrorCode::kMalformed, "a module is no JSON object").in_file(file);
   const std::string& type = module["type"].string();
   const std::string kind = type.substr(type.rfind('.') + 1);
-  if (kind == "Transformer") return {};
+  if (kind == "Transformer" || kind == "Dropout") return {};  // Nothing is dropped here.
   if (kind == "Pooling") {
     const std::string& path = module["path"].string();
     if (path.find("..") != std::string::npos || path.starts_with('/'))
@@ -84,8 +103,73 @@ Status read_module(const Json& module, const std::string& base, const std::strin
   return Error(ErrorCode::kUnsupported, "a module of sentence-transformers is not implemented")
       .in_file(file)
       .of("type")
-      .want("Transformer, Pooling or Normalize")
+      .want("Transformer, Pooling, Normalize or Dropout")
       .got(formats::quote(type));
+}
+
+/// Whether a normalizer of tokenizer.json, or one of a sequence, makes small letters.
+bool lowers(const Json& normalizer) {
+  if (!normalizer.is_object()) return false;
+  const Json& flag = normalizer["lowercase"];
+  if (normalizer["type"].string() == "Lowercase") return true;
+  if (normalizer["type"].string() == "BertNormalizer") return flag.is_null() || flag.boolean();
+  const Json& all = normalizer["normalizers"];
+  if (!all.is_array()) return false;
+  for (const Json& one : all) {
+    if (lowers(one)) return true;
+  }
+  return false;
+}
+
+/// sentence-transformers puts small letters before a tokenizer that keeps capitals.
+Status check_lower_case(const std::string& base, const std::string& file) {
+  const std::string tokenizer = base + "tokenizer.json";
+  if (formats::is_regular_file(tokenizer)) {
+    QUERN_TRY(json, formats::read_json_file(tokenizer));
+    if (json.is_object() && lowers(json["normalizer"])) return {};
+  }
+  return Error(ErrorCode::kUnsupported,
+               "small letters before a tokenizer that keeps capitals are not implemented")
+      .in_file(file)
+      .of("do_lower_case");
+}
+
+Status read_limits(const std::string& base, Config& config) {
+  const std::string file = base + "sentence_bert_config.json";
+  if (!formats::is_regular_file(file)) return {};
+  QUERN_TRY(json, formats::read_json_file(file));
+  QUERN_TRY(settings, formats::flatten_json(json, file));
+  QUERN_TRY(lower, settings.boolean_or("do_lower_case", false));
+  if (lower) QUERN_CHECK(check_lower_case(base, file));
+  if (settings.has("max_seq_length")) {
+    QUERN_TRY(most, settings.integer("max_seq_length"));
+    if (most > 0) config.set("embedding.max_tokens", most);
+  }
+  return {};
+}
+
+/// The prompt that stands before every text where none is asked for.
+Status read_prompt(const std::string& base, Config& config) {
+  const std::string file = base + "config_sentence_transformers.json";
+  if (!formats::is_regular_file(file)) return {};
+  QUERN_TRY(json, formats::read_json_file(file));
+  if (!json.is_object()) return {};
+  const Json& name = json["default_prompt_name"];
+  if (!name.is_string()) return {};
+  const Json& prompt = json["prompts"].is_object() ? json["prompts"][name.string().c_str()] : name;
+  if (!json["prompts"].is_object() || !prompt.is_string())
+    return Error(ErrorCode::kMalformed, "the default prompt is not among the prompts")
+        .in_file(file)
+        .of("default_prompt_name")
+        .got(formats::quote(name.string()));
+  QUERN_TRY(pools, config.boolean_or("embedding.pools_prompt", true));
+  if (!pools && !prompt.string().empty())
+    return Error(ErrorCode::kUnsupported, "pooling without a prompt's tokens is not implemented")
+        .in_file(file)
+        .of("default_prompt_name")
+        .got(formats::quote(name.string()));
+  config.set("embedding.prompt", prompt.string());
+  return {};
 }
 
 }  // namespace
@@ -99,15 +183,8 @@ Status read_sentence_settings(const formats::CheckpointDir& directory, Config& c
     return Error(ErrorCode::kMalformed, "the list of modules is no JSON array").in_file(file);
   config.set("embedding.normalize", false);
   for (const Json& module : modules) QUERN_CHECK(read_module(module, base, file, config));
-  const std::string limits = base + "sentence_bert_config.json";
-  if (!formats::is_regular_file(limits)) return {};
-  QUERN_TRY(json, formats::read_json_file(limits));
-  QUERN_TRY(settings, formats::flatten_json(json, limits));
-  if (settings.has("max_seq_length")) {
-    QUERN_TRY(most, settings.integer("max_seq_length"));
-    if (most > 0) config.set("embedding.max_tokens", most);
-  }
-  return {};
+  QUERN_CHECK(read_limits(base, config));
+  return read_prompt(base, config);
 }
 
 }  // namespace quern::convert

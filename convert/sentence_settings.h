@@ -8,10 +8,11 @@
 
 namespace quern::convert {
 
-/// Reads sentence-transformers' modules.json with the pooling configuration that it names, and
-/// sentence_bert_config.json, into `embedding.pooling`, `embedding.normalize` and
-/// `embedding.max_tokens`. Does nothing where there is no modules.json. kUnsupported by name for
-/// modules and kinds of pooling that quern lacks.
+/// Reads sentence-transformers' modules.json with the pooling configuration that it names,
+/// sentence_bert_config.json and the default prompt of config_sentence_transformers.json into
+/// `embedding.pooling`, `embedding.normalize`, `embedding.max_tokens` and `embedding.prompt`. Does
+/// nothing where there is no modules.json. kUnsupported by name for modules and kinds of pooling
+/// that quern lacks.
 Status read_sentence_settings(const formats::CheckpointDir& directory, Config& config);
 
 }  // namespace quern::convert

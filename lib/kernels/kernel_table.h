@@ -167,7 +167,7 @@ struct ScanArgs {
   std::int64_t columns;  ///< Of at most kScanHeads heads.
   std::int64_t offset;   ///< Columns of head 0 that lie before column 0; less than head_dim.
   std::int64_t head_dim, n;
-  const float* a;      ///< `[heads, rates]`
+  const float* a;      ///< One rate: `[heads]`. Own rates: by column, laid out as the state.
   std::int64_t rates;  ///< n, or 1: one rate for all numbers of a head.
   const float* skip;   ///< `[heads]`
   const float* step;   ///< `[rows, heads]`, row t at step + t·step_stride.
@@ -180,7 +180,7 @@ struct ScanArgs {
   std::int64_t x_stride;
   float* state;
 };
-inline constexpr std::int64_t kScanColumns = 16, kScanRows = 32, kScanHeads = 64, kScanSum = 8;
+inline constexpr std::int64_t kScanColumns = 16, kScanRows = 64, kScanHeads = 64, kScanSum = 8;
 inline constexpr float kScanLeastScale = 2.3283064e-10f;  ///< 2⁻³²
 
 /// The slots. Row reductions use 16 virtual lanes: lane i sums elements 16j+i in order of j (fma
@@ -200,8 +200,9 @@ struct KernelTable {
   void (*mul)(const float* a, const float* b, std::int64_t n, float* y);
   /// y = s · x; y may equal x.
   void (*scale)(const float* x, float s, std::int64_t n, float* y);
-  /// y = fma(s, x, y).
-  void (*add_scaled)(const float* x, float s, std::int64_t n, float* y);
+  /// y = base, then y = fma(factors[j], xs[j], y) for j = 0 … count − 1; y may equal base.
+  void (*mix)(const float* base, const float* const* xs, const float* factors, std::int64_t count,
+              std::int64_t n, float* y);
   /// y = max(x − (mean + deviations·√var), 0), mean and var as in layer_norm; y may equal x.
   void (*cutoff)(const float* x, float deviations, std::int64_t n, float* y);
   /// y = min(max(x, −limit), limit), NaN where x is; y may equal x.

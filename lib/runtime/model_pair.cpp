@@ -57,6 +57,9 @@ void cut(std::vector<TokenId>& ids, std::size_t length) {
 
 Result<EncoderInput> Model::encode_text(std::string_view text, std::int64_t max_tokens) const {
   return base::guarded([&]() -> Result<EncoderInput> {
+    QUERN_TRY(prompt, state_->config.string_or("embedding.prompt", ""));
+    const std::string prompted = prompt + std::string(text);
+    if (!prompt.empty()) text = prompted;
     QUERN_TRY(ids, encode(text));
     const auto most = static_cast<std::size_t>(std::max<std::int64_t>(max_tokens, 0));
     if (most == 0 || ids.size() <= most) return EncoderInput{std::move(ids), {}};

@@ -40,6 +40,13 @@ struct Checkpoint {
 constexpr const char* kCls =
     R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false})";
 
+constexpr const char* kWords =
+    R"({"version": "1.0", "added_tokens": [], "normalizer": null, "post_processor": null,
+        "pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": null,
+        "model": {"type": "WordPiece", "unk_token": "?", "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100,
+                  "vocab": {"?": 0, "ask": 1, ":": 2, "the": 3, "mill": 4}}})";
+
 }  // namespace
 
 TEST_CASE("sentence-transformers' modules decide pooling, length and limits") {
@@ -66,6 +73,66 @@ TEST_CASE("sentence-transformers' modules decide pooling, length and limits") {
   CHECK(last->default_embedding().normalize);
 }
 
+TEST_CASE("both spellings of the pooling say the same, and none is the mean") {
+  const Checkpoint checkpoint("bert");
+  if (!checkpoint.there) return;
+  const std::pair<const char*, Pooling> cases[] = {
+      {R"({"pooling_mode": "max"})", Pooling::kMax},
+      {R"({"pooling_mode": ["lasttoken"]})", Pooling::kLast},
+      {R"({"pooling_mode": "cls", "pooling_mode_mean_tokens": true})", Pooling::kFirst},
+      {R"({"pooling_mode_cls_token": false})", Pooling::kMean},
+      {"{}", Pooling::kMean},
+  };
+  for (const auto& row : cases) {
+    CAPTURE(row.first);
+    checkpoint.modules("Transformer Pooling Dropout", row.first);
+    const auto model = checkpoint.open();
+    REQUIRE_MESSAGE(model.ok(), model.error().describe());
+    CHECK(model->default_embedding().pooling == row.second);
+  }
+}
+
+TEST_CASE("the default prompt stands before every text that is embedded") {
+  const Checkpoint checkpoint("bert");
+  if (!checkpoint.there) return;
+  write_bytes(checkpoint.folder.file("tokenizer.json"), kWords);
+  const auto plain = checkpoint.open();
+  REQUIRE(plain.ok());
+  checkpoint.modules("Transformer Pooling", R"({"pooling_mode": "mean"})");
+  const std::string settings = checkpoint.folder.file("config_sentence_transformers.json");
+  write_bytes(settings, R"({"prompts": {"q": "ask: ", "d": ""}, "default_prompt_name": "q"})");
+  const auto prompted = checkpoint.open();
+  REQUIRE_MESSAGE(prompted.ok(), prompted.error().describe());
+  const auto want = plain->encode_text("ask: the mill"), got = prompted->encode_text("the mill");
+  REQUIRE(want.ok());
+  REQUIRE(got.ok());
+  CHECK(got->ids == want->ids);
+  CHECK(got->ids != plain->encode_text("the mill")->ids);
+
+  write_bytes(settings, R"({"prompts": {"q": "ask: "}, "default_prompt_name": null})");
+  const auto unprompted = checkpoint.open();
+  REQUIRE(unprompted.ok());
+  CHECK(unprompted->encode_text("the mill")->ids == plain->encode_text("the mill")->ids);
+
+  write_bytes(settings, R"({"prompts": {"q": "ask: "}, "default_prompt_name": "x"})");
+  CHECK_FALSE(checkpoint.open().ok());
+  write_bytes(settings, R"({"prompts": {"q": "ask: "}, "default_prompt_name": "q"})");
+  checkpoint.modules("Transformer Pooling", R"({"pooling_mode": "mean", "include_prompt": false})");
+  const auto without = checkpoint.open();
+  REQUIRE_FALSE(without.ok());
+  CHECK(without.error().code == ErrorCode::kUnsupported);
+}
+
+TEST_CASE("small letters are refused where the tokenizer keeps capitals") {
+  const Checkpoint checkpoint("bert");
+  if (!checkpoint.there) return;
+  checkpoint.modules("Transformer Pooling", R"({"pooling_mode": "mean"})");
+  write_bytes(checkpoint.folder.file("sentence_bert_config.json"), R"({"do_lower_case": true})");
+  const auto model = checkpoint.open();
+  REQUIRE_FALSE(model.ok());
+  CHECK(model.error().field == "do_lower_case");
+}
+
 TEST_CASE("modules and poolings that quern lacks are refused by name") {
   const Checkpoint checkpoint("bert");
   if (!checkpoint.there) return;
@@ -76,8 +143,9 @@ TEST_CASE("modules and poolings that quern lacks are refused by name") {
   CHECK(model.error().found.find("Dense") != std::string::npos);
   for (const char* pooling :
        {R"({"pooling_mode_weightedmean_tokens": true})",
-        R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})", "{}", "[]",
-        R"({"pooling_mode_cls_token": 1})"}) {
+        R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})", "[]",
+        R"({"pooling_mode": ["cls", "mean"]})", R"({"pooling_mode": 3})",
+        R"({"pooling_mode": "weightedmean"})", R"({"pooling_mode_cls_token": 1})"}) {
     CAPTURE(pooling);
     checkpoint.modules("Transformer Pooling", pooling);
     CHECK_FALSE(checkpoint.open().ok());

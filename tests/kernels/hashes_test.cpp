@@ -64,7 +64,9 @@ std::uint64_t hash_rows() {
     table.softcap(a.data(), 2.5f, n, y.data());
     take();
     table.cutoff(a.data(), 0.8f, n, y.data());
-    table.add_scaled(b.data(), 0.3f, n, y.data());
+    const float* const from = b.data();
+    const float factor = 0.3f;
+    table.mix(y.data(), &from, &factor, 1, n, y.data());
     take();
     for (const auto f : table.glu) {
       f(a.data(), b.data(), n, y.data());

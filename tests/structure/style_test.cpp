@@ -102,6 +102,25 @@ TEST_CASE("no file is longer than 500 lines, and no README of a folder than 30")
   CHECK_MESSAGE(wrong.empty(), joined(wrong));
 }
 
+TEST_CASE("no file that defines an architecture is longer than 150 lines") {
+  constexpr size_t kLimit = 150;
+  std::vector<std::string> wrong;
+  size_t n_files = 0;
+  for (const SourceFile& file : source_tree()) {
+    const bool defines = std::any_of(
+        file.code.begin(), file.code.end(),
+        [](const std::string& line) { return line.rfind("extern const Architecture k", 0) == 0; });
+    if (file.path.rfind("lib/models/", 0) != 0 || !defines ||
+        file.path == "lib/models/registry.cpp")
+      continue;
+    ++n_files;
+    if (file.lines.size() > kLimit)
+      wrong.push_back(at(file, kLimit, std::to_string(file.lines.size()) + " lines"));
+  }
+  CHECK(n_files > 50);
+  CHECK_MESSAGE(wrong.empty(), joined(wrong));
+}
+
 TEST_CASE("every folder of the design has a README") {
   std::vector<std::string> missing;
   for (const char* folder :

@@ -15,7 +15,7 @@ constexpr std::int64_t kMostPanels = 8;
 /// The product behind one side of a unit, where it can be joined; else nullptr.
 const graph::LinearOp* joinable(const Lowering& lowering, graph::ValueId side) {
   const graph::Node* node = lowering.producer(side);
-  if (node == nullptr || lowering.only_reader(side) == nullptr) return nullptr;
+  if (node == nullptr || lowering.only_reader<graph::GluOp>(side) == nullptr) return nullptr;
   const auto* linear = std::get_if<graph::LinearOp>(&node->op);
   if (linear == nullptr || linear->residual != graph::kNone) return nullptr;
   const graph::Weight& weight = lowering.weight(linear->weight);
@@ -68,8 +68,8 @@ class GatedLinearStep final : public Step {
     const std::int64_t width = std::min(end * kernels::kPanelRows, stride) - first;
     float* out = context.floats(out_) + first;
     auto* up = reinterpret_cast<float*>(context.scratch + product_scratch_);
-    gate_.multiply(context, begin, end, n, out, stride, false);
-    up_.multiply(context, begin, end, n, up, width, false);
+    gate_.multiply(context, {begin, end, 0, n}, out, stride, false);
+    up_.multiply(context, {begin, end, 0, n}, up, width, false);
     for (std::int64_t row = 0; row < n; ++row, out += stride, up += width)
       context.kernels.glu[activation_](out, up, width, out);
   }
@@ -89,8 +89,7 @@ std::int64_t scratch_of(const Product& product) {
 }  // namespace
 
 bool is_of_gated_linear(const Lowering& lowering, graph::ValueId product) {
-  const graph::Node* reader = lowering.only_reader(product);
-  const auto* glu = reader == nullptr ? nullptr : std::get_if<graph::GluOp>(&reader->op);
+  const auto* glu = lowering.only_reader<graph::GluOp>(product);
   return glu != nullptr && sides_of(lowering, *glu).gate != nullptr;
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/column_tail.h"
 #include "backends/cpu/gated_linear.h"
 #include "backends/cpu/observe.h"
 #include "backends/cpu/ops.h"
@@ -13,38 +14,72 @@
 namespace quern::backends::cpu {
 namespace {
 
-/// One matrix product; threads take ranges of weight panels and all rows. In steps of few rows the
-/// ranges are fixed, so that each thread knows what it will read next.
+/// One matrix product; threads take ranges of weight panels and all rows, or some of the rows where
+/// there are few panels. In steps of few rows the ranges are fixed, so that each thread knows what
+/// it will read next.
 class LinearStep final : public Step {
  public:
   /// \param residual −1: none; it may lie where out lies.
-  LinearStep(const Product& product, BufferId residual, BufferId out, RowKind rows)
-      : product_(product), residual_(residual), out_(out), rows_(rows) {}
+  LinearStep(const Product& product, BufferId residual, BufferId out, RowKind rows,
+             std::unique_ptr<const ColumnTail> tail)
+      : product_(product), residual_(residual), out_(out), rows_(rows), tail_(std::move(tail)) {}
 
   std::array<std::span<const std::byte>, 2> weights(int thread, int threads) const override {
     return {product_.share(thread, threads)};
   }
 
   void run(const StepContext& context) const override {
-    if (context.count(rows_) == 0) return;
-    context.hand_out(product_.panels(), product_.panels_at_once(context.threads),
-                     [&](std::int64_t begin, std::int64_t end) { multiply(context, begin, end); });
+    const std::int64_t rows = context.count(rows_);
+    if (rows == 0) return;
+    const std::int64_t at_once = product_.panels_at_once(context.threads);
+    const std::int64_t parts = row_parts(context, ceil_div(product_.panels(), at_once), rows);
+    if (parts > 1) return run_parts(context, at_once, parts, rows);
+    context.hand_out(product_.panels(), at_once, [&](std::int64_t begin, std::int64_t end) {
+      multiply(context, {begin, end, 0, rows});
+    });
   }
 
  private:
-  void multiply(const StepContext& context, std::int64_t begin, std::int64_t end) const {
-    const std::int64_t n = context.count(rows_), stride = product_.weight.rows;
-    if (residual_ >= 0 && context.floats(residual_) != context.floats(out_))
-      copy_residual(context, begin, end, n);
-    product_.multiply(context, begin, end, n, context.floats(out_) + begin * kernels::kPanelRows,
-                      stride, residual_ >= 0);
+  static std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+  /// Into how many parts the rows are cut so that every thread has some; 1 where panels suffice.
+  std::int64_t row_parts(const StepContext& context, std::int64_t panel_parts,
+                         std::int64_t rows) const noexcept {
+    constexpr std::int64_t kLeastRows = 32;
+    if (tail_ || context.next_item == nullptr || panel_parts >= 2 * context.threads) return 1;
+    const std::int64_t wanted = ceil_div(2 * context.threads, panel_parts);
+    return context.threads == 1 ? 1 : std::min(wanted, rows / kLeastRows);
   }
 
-  void copy_residual(const StepContext& context, std::int64_t begin, std::int64_t end,
-                     std::int64_t n) const {
-    const std::int64_t width = product_.weight.rows, first = begin * kernels::kPanelRows;
-    const std::int64_t last = std::min(end * kernels::kPanelRows, width);
-    for (std::int64_t row = 0; row < n; ++row) {
+  void run_parts(const StepContext& context, std::int64_t panels_at_once, std::int64_t parts,
+                 std::int64_t rows) const {
+    const std::int64_t steps = ceil_div(rows, Product::kRowStep);
+    const std::int64_t rows_at_once = ceil_div(steps, parts) * Product::kRowStep;
+    const std::int64_t row_parts = ceil_div(rows, rows_at_once);
+    const std::int64_t panel_parts = ceil_div(product_.panels(), panels_at_once);
+    context.hand_out(panel_parts * row_parts, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t panel = i / row_parts * panels_at_once;
+        const std::int64_t row = i % row_parts * rows_at_once;
+        multiply(context, {panel, std::min(panel + panels_at_once, product_.panels()), row,
+                           std::min(row + rows_at_once, rows)});
+      }
+    });
+  }
+
+  void multiply(const StepContext& context, const Product::Part& part) const {
+    const std::int64_t width = product_.weight.rows, first = part.panel * kernels::kPanelRows;
+    if (residual_ >= 0 && context.floats(residual_) != context.floats(out_))
+      copy_residual(context, part);
+    product_.multiply(context, part, context.floats(out_) + part.row * width + first, width,
+                      residual_ >= 0);
+    if (tail_) tail_->run(context, first, std::min(part.end_panel * kernels::kPanelRows, width));
+  }
+
+  void copy_residual(const StepContext& context, const Product::Part& part) const {
+    const std::int64_t width = product_.weight.rows, first = part.panel * kernels::kPanelRows;
+    const std::int64_t last = std::min(part.end_panel * kernels::kPanelRows, width);
+    for (std::int64_t row = part.row; row < part.end_row; ++row) {
       const std::int64_t at = row * width + first;
       std::memcpy(context.floats(out_) + at, context.floats(residual_) + at,
                   static_cast<std::size_t>(last - first) * sizeof(float));
@@ -54,7 +89,17 @@ class LinearStep final : public Step {
   Product product_;
   BufferId residual_, out_;
   RowKind rows_;
+  std::unique_ptr<const ColumnTail> tail_;
 };
+
+bool is_fast(const Lowering& lowering, Encoding encoding) {
+#if defined(QUERN_WITH_ONEDNN)
+  return lowering.options().fast && has_fast_linear(encoding);
+#else
+  static_cast<void>(lowering), static_cast<void>(encoding);
+  return false;
+#endif
+}
 
 }  // namespace
 
@@ -76,10 +121,16 @@ Status lower_op(Lowering& lowering, const graph::LinearOp& linear, graph::ValueI
                 {result},
                 kernels::linear_scratch_bytes(weight.view.encoding, weight.view.cols)};
   if (adds) step.reads.push_back(residual);
-  std::unique_ptr<Step> product =
-      std::make_unique<LinearStep>(multiplied, residual, result, RowKind(lowering.value(out)));
+  TakenTail taken;
+  if (!is_fast(lowering, weight.view.encoding)) taken = take_convolution(lowering, out);
+  if (taken.tail) {
+    step.writes.push_back(taken.out);
+    step.kind = "linear_conv";
+  }
+  std::unique_ptr<Step> product = std::make_unique<LinearStep>(
+      multiplied, residual, result, RowKind(lowering.value(out)), std::move(taken.tail));
 #if defined(QUERN_WITH_ONEDNN)
-  if (lowering.options().fast && has_fast_linear(weight.view.encoding)) {
+  if (is_fast(lowering, weight.view.encoding)) {
     const BufferId x = lowering.buffer(linear.x);
     QUERN_TRY(fast, make_fast_linear(lowering, linear, x, result, residual, std::move(product),
                                      step.scratch_bytes));

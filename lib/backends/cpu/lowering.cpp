@@ -9,8 +9,6 @@
 namespace quern::backends::cpu {
 namespace {
 
-constexpr std::int32_t kForever = std::int32_t{1} << 30;
-
 /// Packs the rows of one value for linear layers.
 class PackStep final : public Step {
  public:
@@ -43,14 +41,15 @@ Lowering::Lowering(const graph::Graph& graph, const CompileOptions& options, KvT
       kv_(kv),
       kernels_(kernels),
       last_reader_(graph.values.size(), -1),
-      readers_(graph.values.size(), 0),
+      reads_(graph.values.size(), 0),
       producer_(graph.values.size(), -1),
+      is_taken_(graph.nodes.size(), false),
       value_buffers_(graph.values.size(), -1) {
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const graph::Node& node = graph.nodes[i];
     for (const graph::ValueId id : graph::inputs_of(node.op)) {
       last_reader_[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(i);
-      ++readers_[static_cast<std::size_t>(id)];
+      ++reads_[static_cast<std::size_t>(id)];
     }
     if (node.out != graph::kNone)
       producer_[static_cast<std::size_t>(node.out)] = static_cast<std::int32_t>(i);
@@ -74,12 +73,6 @@ std::int64_t Lowering::max_rows(const graph::Value& value) const noexcept {
 const graph::Node* Lowering::producer(graph::ValueId id) const {
   const std::int32_t node = producer_[static_cast<std::size_t>(id)];
   return node < 0 ? nullptr : &graph_.nodes[static_cast<std::size_t>(node)];
-}
-
-const graph::Node* Lowering::only_reader(graph::ValueId id) const {
-  const std::int32_t node = last_reader_[static_cast<std::size_t>(id)];
-  if (readers_[static_cast<std::size_t>(id)] != 1 || node == kForever) return nullptr;
-  return &graph_.nodes[static_cast<std::size_t>(node)];
 }
 
 BufferId Lowering::new_buffer(std::int64_t many_bytes, std::int64_t few_bytes) {
@@ -164,6 +157,7 @@ Result<Lowered> Lowering::lower(const graph::Graph& graph, const CompileOptions&
                                 const kernels::KernelTable& kernels) {
   Lowering lowering(graph, options, kv, kernels);
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (lowering.is_taken_[i]) continue;
     lowering.node_ = static_cast<std::int32_t>(i);
     const graph::Node& node = graph.nodes[i];
     const auto lower_node = [&](const auto& op) { return lower_op(lowering, op, node.out); };

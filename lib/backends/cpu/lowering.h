@@ -59,10 +59,22 @@ class Lowering {
 
   /// The node that makes a value; nullptr: an input of the graph.
   const graph::Node* producer(graph::ValueId id) const;
-  /// The only reader of a value; nullptr where there are none, more, or it is an output.
-  const graph::Node* only_reader(graph::ValueId id) const;
   /// Whether a later node or whoever runs the program reads a value.
   bool is_read(graph::ValueId id) const { return last_reader_[static_cast<std::size_t>(id)] >= 0; }
+  /// The op `Op` where it alone reads a value, and once; nullptr: something else does, or more.
+  template <class Op>
+  const Op* only_reader(graph::ValueId id) const {
+    const auto at = static_cast<std::size_t>(id);
+    const std::int32_t reader = last_reader_[at];
+    if (reads_[at] != 1 || reader < 0 || reader == kForever) return nullptr;
+    return std::get_if<Op>(&graph_.nodes[static_cast<std::size_t>(reader)].op);
+  }
+  /// Says that the current lowering does what the only reader of `id` is for. \return its result.
+  graph::ValueId take_reader(graph::ValueId id) {
+    const auto node = static_cast<std::size_t>(last_reader_[static_cast<std::size_t>(id)]);
+    is_taken_[node] = true;
+    return graph_.nodes[node].out;
+  }
 
   /// A buffer of so many bytes in steps of many rows and of few; none: a mark that orders steps.
   BufferId new_buffer(std::int64_t many_bytes, std::int64_t few_bytes);
@@ -93,6 +105,8 @@ class Lowering {
                                const kernels::KernelTable& kernels);
 
  private:
+  static constexpr std::int32_t kForever = std::int32_t{1} << 30;
+
   Lowered finish();
 
   const graph::Graph& graph_;
@@ -100,8 +114,9 @@ class Lowering {
   const KvType kv_;
   const kernels::KernelTable& kernels_;
   std::vector<std::int32_t> last_reader_;  ///< Node, by ValueId; outputs live for ever.
-  std::vector<std::int32_t> readers_;      ///< How often nodes read a value.
+  std::vector<std::int32_t> reads_;        ///< How many inputs of nodes a value is.
   std::vector<std::int32_t> producer_;     ///< Node, by ValueId; −1: none.
+  std::vector<bool> is_taken_;             ///< By node: lowered together with an earlier one.
   std::int32_t node_ = 0;
   std::vector<BufferId> value_buffers_;
   std::map<std::pair<graph::ValueId, RowFormat>, BufferId> packed_;

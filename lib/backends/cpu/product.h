@@ -33,14 +33,24 @@ struct Product {
             static_cast<std::size_t>((end - begin) * panel_size())};
   }
 
-  /// Columns of panels [begin, end) for n rows.
-  /// \param y the first row's first of these columns; rows follow `stride` floats apart.
-  void multiply(const StepContext& context, std::int64_t begin, std::int64_t end, std::int64_t n,
-                float* y, std::int64_t stride, bool accumulate) const {
-    const std::int64_t first = begin * kernels::kPanelRows;
+  /// What is done at once: panels [panel, end_panel) times rows [row, end_row). `row` is a multiple
+  /// of kRowStep.
+  struct Part {
+    std::int64_t panel, end_panel, row, end_row;
+  };
+  /// Rows of which so many begin with whole lines of memory in every packing.
+  static constexpr std::int64_t kRowStep = 16;
+
+  /// \param y the part's first number; rows follow `stride` floats apart.
+  void multiply(const StepContext& context, const Part& part, float* y, std::int64_t stride,
+                bool accumulate) const {
+    const std::int64_t first = part.panel * kernels::kPanelRows;
+    const std::int64_t step_bytes =
+        kernels::packed_rows_bytes(find_encoding(weight.encoding)->rows, kRowStep, weight.cols);
     context.kernels.linear[static_cast<std::size_t>(weight.encoding)](
-        {weight.data + begin * panel_size(), weight.rows - first, weight.cols, 0, end - begin,
-         context.bytes(packed), n, bias == nullptr ? nullptr : bias + first, y, stride, accumulate,
+        {weight.data + part.panel * panel_size(), weight.rows - first, weight.cols, 0,
+         part.end_panel - part.panel, context.bytes(packed) + part.row / kRowStep * step_bytes,
+         part.end_row - part.row, bias == nullptr ? nullptr : bias + first, y, stride, accumulate,
          context.scratch});
   }
 };

@@ -79,12 +79,20 @@ Status lower_op(Lowering& lowering, const graph::MixOp& mix, graph::ValueId out)
   const std::int64_t first = mix.first;
   add_row_step(lowering, out, std::move(reads), y,
                [=, xs = std::move(xs)](const StepContext& context, std::int64_t row) {
-                 float* sum = context.floats(y) + row * cols;
-                 std::memcpy(sum, context.floats(base) + row * cols, row_bytes(cols));
+                 constexpr std::size_t kAtOnce = 8;
+                 const float* from[kAtOnce];
+                 float weight[kAtOnce];
                  const float* factor = context.floats(factors) + row * n_factors + first;
-                 for (const BufferId x : xs) {
-                   context.kernels.add_scaled(context.floats(x) + row * cols, *factor++ + offset,
-                                              cols, sum);
+                 float* to = context.floats(y) + row * cols;
+                 const float* sum = context.floats(base) + row * cols;
+                 for (std::size_t j = 0; j < xs.size(); j += kAtOnce, sum = to) {
+                   const std::size_t count = std::min(kAtOnce, xs.size() - j);
+                   for (std::size_t i = 0; i < count; ++i) {
+                     from[i] = context.floats(xs[j + i]) + row * cols;
+                     weight[i] = factor[j + i] + offset;
+                   }
+                   context.kernels.mix(sum, from, weight, static_cast<std::int64_t>(count), cols,
+                                       to);
                  }
                });
   return {};

@@ -1,20 +1,20 @@
 /// \file
-/// State-space scans: a body over V = Vec16 of any ISA, in the order of kernel_table.h. `Isa` has V
-/// and swap<distance>(V). Lanes are columns, so that sums need no tree; the states of a few numbers
-/// stay in registers while all rows go by.
+/// State-space scans of one rate a head: a body over V = Vec16 of any ISA, in the order of
+/// kernel_table.h. Lanes are columns, so that sums need no tree; the states of a few numbers stay
+/// in registers while all rows go by. Those of own rates: scan_own_rates.h.
 #pragma once
 
 #include <algorithm>
 
 #include "kernels/generic/math.h"
+#include "kernels/generic/scan_own_rates.h"
 #include "kernels/generic/vec16.h"
 
 namespace quern::kernels {
 namespace {
 
-template <class Isa>
+template <class V>
 struct Scan {
-  using V = typename Isa::V;
   static constexpr int kColumns = static_cast<int>(kScanColumns);
   static constexpr int kRows = static_cast<int>(kScanRows);
   /// Numbers whose states the registers hold, and blocks of columns that share what is read of b
@@ -36,13 +36,14 @@ struct Scan {
   /// Sixteen columns from number `first`, `count` of them real, and what the rows give them.
   struct Block {
     std::int64_t first, count;
-    float* state;  ///< Of number 0.
+    float* state;         ///< Of number 0.
+    const float* next_x;  ///< Where what follows lies, in row 0.
+    float* next_out;
     std::int64_t head[kColumns];
     V skip;
-    V u[kRows];       ///< What b is multiplied by.
-    V factor[kRows];  ///< What a rate is multiplied by, where a head has its own for each number.
-    V part[kRows];    ///< The sum of the numbers that are being added.
-    V sum[kRows];     ///< Of those before.
+    V u[kRows];     ///< What b is multiplied by.
+    V part[kRows];  ///< The sum of the numbers that are being added.
+    V sum[kRows];   ///< Of those before.
     bool shrinks[kRows];
 
     bool one_head() const { return head[0] == head[count - 1]; }
@@ -91,33 +92,28 @@ struct Scan {
       gather_decays(args, first, std::min<std::int64_t>(count - first, kColumns), heads);
   }
 
-  template <bool one_rate>
   static QUERN_INLINE void place(const ScanArgs& args, std::int64_t first, Block& block) {
-    constexpr std::int64_t kScales = one_rate ? 1 : 0;
     block.first = first;
     block.count = std::min<std::int64_t>(kColumns, args.columns - first);
-    block.state = args.state + first * (args.n + kScales) + kScales * kColumns;
+    block.state = args.state + first * (args.n + 1) + kColumns;
+    constexpr std::int64_t kStrip = kTogether * kColumns;
+    const bool last = first / kStrip == (args.columns - 1) / kStrip;
+    const std::int64_t next =
+        first + (last ? args.rows * args.x_stride - first / kStrip * kStrip : kStrip);
+    block.next_x = args.x + next;
+    block.next_out = args.out + next;
     for (std::int64_t i = 0; i < block.count; ++i)
       block.head[i] = (args.offset + first + i) / args.head_dim;
+    block.skip = spread(block, args.skip);
   }
 
   /// What row `t` gives a block.
-  template <bool one_rate>
   static QUERN_INLINE void read(const ScanArgs& args, const Heads& heads, std::int64_t t,
                                 Block& block) {
     const V x = lanes(args.x + t * args.x_stride + block.first, block.count);
     block.sum[t] = V::all(0.0f);
-    if constexpr (one_rate) {
-      block.u[t] = spread(block, heads.weight[t]) * x;
-      block.shrinks[t] =
-          block.one_head() ? heads.shrink[t][block.head[0]] != 1.0f : heads.shrinks[t];
-    } else {
-      const float* step = args.step + t * args.step_stride;
-      const V d =
-          args.head_dim == 1 ? lanes(step + block.head[0], block.count) : spread(block, step);
-      block.u[t] = d * x;
-      block.factor[t] = d * V::all(1.44269504f);
-    }
+    block.u[t] = spread(block, heads.weight[t]) * x;
+    block.shrinks[t] = block.one_head() ? heads.shrink[t][block.head[0]] != 1.0f : heads.shrinks[t];
   }
 
   /// One row is over too soon for the hardware's prefetchers, which see short streams: brings what
@@ -130,11 +126,10 @@ struct Scan {
     });
   }
 
-  /// Takes numbers [j, j + N) of the states of B blocks through all rows. `rates` `[N]` of number j
-  /// where a head has its own.
-  template <int N, int B, bool one_rate>
+  /// Takes numbers [j, j + N) of the states of B blocks through all rows.
+  template <int N, int B>
   static QUERN_INLINE void pass(const ScanArgs& args, const Heads& heads, std::int64_t j,
-                                const V* rates, Block* blocks) {
+                                Block* blocks) {
     const bool starts = j % kScanSum == 0;
     const bool ends = (j + N) % kScanSum == 0 || j + N == args.n;
     V state[N * B];
@@ -143,29 +138,27 @@ struct Scan {
     });
     if (args.rows == 1) fetch_ahead<N, B>(blocks, j, args.n);
     for (std::int64_t t = 0; t < args.rows; ++t) {
+      each<B>([&](auto i) QUERN_INLINE_LAMBDA {
+        const float* next = j == 0 ? blocks[i].next_x : blocks[i].next_out;
+        __builtin_prefetch(next + t * args.x_stride, 0, 2);
+      });
       const float* b = args.b + t * args.b_stride + j;
       const float* c = args.c + t * args.b_stride + j;
       V u[B], sum[B];
       each<B>([&](auto i) QUERN_INLINE_LAMBDA {
         u[i] = blocks[i].u[t];
         sum[i] = starts ? V::all(0.0f) : blocks[i].part[t];
-        if constexpr (one_rate) {
-          if (blocks[i].shrinks[t]) {
-            const V shrink = spread(blocks[i], heads.shrink[t]);
-            each<N>([&](auto k)
-                        QUERN_INLINE_LAMBDA { state[k * B + i] = state[k * B + i] * shrink; });
-          }
+        if (blocks[i].shrinks[t]) {
+          const V shrink = spread(blocks[i], heads.shrink[t]);
+          each<N>([&](auto k)
+                      QUERN_INLINE_LAMBDA { state[k * B + i] = state[k * B + i] * shrink; });
         }
       });
       each<N>([&](auto k) QUERN_INLINE_LAMBDA {
         const V bk = V::all(b[k]), ck = V::all(c[k]);
         each<B>([&](auto i) QUERN_INLINE_LAMBDA {
           V& s = state[k * B + i];
-          if constexpr (one_rate) {
-            s = fma(u[i], bk, s);
-          } else {
-            s = fma(exp2_decay(blocks[i].factor[t] * rates[k]), s, u[i] * bk);
-          }
+          s = fma(u[i], bk, s);
           sum[i] = fma(s, ck, sum[i]);
         });
       });
@@ -182,13 +175,11 @@ struct Scan {
     });
   }
 
-  /// out = fma(skip, x, sum) of row `t`; heads of one rate multiply the sum by their scale first.
-  template <bool one_rate>
+  /// out = fma(skip, x, scale·sum) of row `t`.
   static QUERN_INLINE void write(const ScanArgs& args, const Heads& heads, std::int64_t t,
                                  const Block& block) {
     const std::int64_t at = t * args.x_stride + block.first;
-    V sum = block.sum[t];
-    if constexpr (one_rate) sum = spread(block, heads.scale[t]) * sum;
+    const V sum = spread(block, heads.scale[t]) * block.sum[t];
     const V y = fma(block.skip, lanes(args.x + at, block.count), sum);
     if (block.count == kColumns) {
       y.store(args.out + at);
@@ -198,90 +189,39 @@ struct Scan {
   }
 
   template <int B>
-  static void run_one_rate(const ScanArgs& args, const Heads& heads, Block* blocks) {
+  static void run_blocks(const ScanArgs& args, const Heads& heads, Block* blocks) {
     std::int64_t j = 0;
-    for (; j + kNumbers <= args.n; j += kNumbers)
-      pass<kNumbers, B, true>(args, heads, j, nullptr, blocks);
-    for (; j < args.n; ++j) pass<1, B, true>(args, heads, j, nullptr, blocks);
+    for (; j + kNumbers <= args.n; j += kNumbers) pass<kNumbers, B>(args, heads, j, blocks);
+    for (; j < args.n; ++j) pass<1, B>(args, heads, j, blocks);
     for (int i = 0; i < B; ++i) {
       const V scale = spread(blocks[i], heads.scale[args.rows - 1]);
       scale.store(blocks[i].state - kColumns);
     }
   }
 
-  /// One step of a transposition: rows i and i + w exchange the quarters that differ in bit w.
-  template <int w>
-  static QUERN_INLINE void exchange(V (&v)[kColumns]) {
-    float number[kColumns];
-    for (int i = 0; i < kColumns; ++i) number[i] = (i & w) == 0 ? 0.0f : 1.0f;
-    const auto low = less(V::load(number), V::all(0.5f));
-    each<kColumns / 2>([&](auto i) QUERN_INLINE_LAMBDA {
-      constexpr int kFirst = i.value / w * 2 * w + i.value % w;
-      const V a = v[kFirst], b = v[kFirst + w];
-      v[kFirst] = select(low, a, Isa::template swap<w>(b));
-      v[kFirst + w] = select(low, Isa::template swap<w>(a), b);
-    });
-  }
-  /// Rates of numbers [j, j + 16) by column.
-  static QUERN_INLINE void load_rates(const ScanArgs& args, const Block& block, std::int64_t j,
-                                      V (&rates)[kColumns]) {
-    const std::int64_t rest = std::min<std::int64_t>(args.n - j, kColumns);
-    each<kColumns>([&](auto i) QUERN_INLINE_LAMBDA {
-      const bool real = i < block.count;
-      rates[i] = real ? lanes(args.a + block.head[i] * args.n + j, rest) : V::all(0.0f);
-    });
-    exchange<8>(rates);
-    exchange<4>(rates);
-    exchange<2>(rates);
-    exchange<1>(rates);
-  }
-
-  static void run_own_rates(const ScanArgs& args, const Heads& heads, Block& block) {
-    V rates[kColumns];
-    for (std::int64_t j = 0; j < args.n;) {
-      const std::int64_t at = j % kColumns;
-      if (at == 0) load_rates(args, block, j, rates);
-      if (j + kNumbers <= args.n) {
-        pass<kNumbers, 1, false>(args, heads, j, rates + at, &block);
-        j += kNumbers;
-      } else {
-        pass<1, 1, false>(args, heads, j, rates + at, &block);
-        ++j;
-      }
-    }
-  }
-
-  template <bool one_rate>
-  static void run_all(const ScanArgs& args) {
+  static void run_one_rate(const ScanArgs& args) {
     Heads heads;
     Block blocks[kTogether];
-    if constexpr (one_rate) gather_decays(args, heads);
+    gather_decays(args, heads);
     for (std::int64_t first = 0; first < args.columns; first += kTogether * kColumns) {
       const std::int64_t rest = (args.columns - first + kColumns - 1) / kColumns;
       const int count = static_cast<int>(std::min<std::int64_t>(rest, kTogether));
-      for (int i = 0; i < count; ++i) {
-        place<one_rate>(args, first + i * kColumns, blocks[i]);
-        blocks[i].skip = spread(blocks[i], args.skip);
-      }
+      for (int i = 0; i < count; ++i) place(args, first + i * kColumns, blocks[i]);
       for (std::int64_t t = 0; t < args.rows; ++t) {
-        for (int i = 0; i < count; ++i) read<one_rate>(args, heads, t, blocks[i]);
+        for (int i = 0; i < count; ++i) read(args, heads, t, blocks[i]);
       }
       int i = 0;
-      if constexpr (one_rate) {
-        for (; i + kBlocks <= count; i += kBlocks) run_one_rate<kBlocks>(args, heads, blocks + i);
-        for (; i < count; ++i) run_one_rate<1>(args, heads, blocks + i);
-      } else {
-        for (; i < count; ++i) run_own_rates(args, heads, blocks[i]);
-      }
+      for (; i + kBlocks <= count; i += kBlocks) run_blocks<kBlocks>(args, heads, blocks + i);
+      for (; i < count; ++i) run_blocks<1>(args, heads, blocks + i);
       for (std::int64_t t = 0; t < args.rows; ++t) {
-        for (int k = 0; k < count; ++k) write<one_rate>(args, heads, t, blocks[k]);
+        for (int k = 0; k < count; ++k) write(args, heads, t, blocks[k]);
       }
     }
   }
 
   static void run(const ScanArgs& args) {
-    if (args.rows == 0 || args.columns == 0) return;
-    args.rates == 1 ? run_all<true>(args) : run_all<false>(args);
+    if (args.rows == 0) return;
+    args.rates == 1 ? run_one_rate(args) : ScanOwnRates<V>::run(args);
   }
 };
 

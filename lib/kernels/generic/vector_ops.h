@@ -114,10 +114,13 @@ struct VectorOps {
     const V factor = V::all(s);
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return factor * lanes(x); });
   }
-  static void add_scaled(const float* x, float s, std::int64_t n, float* y) {
-    const V factor = V::all(s);
-    map_lanes<V>(n, y,
-                 [&](auto lanes) QUERN_INLINE_LAMBDA { return fma(factor, lanes(x), lanes(y)); });
+  static void mix(const float* base, const float* const* xs, const float* factors,
+                  std::int64_t count, std::int64_t n, float* y) {
+    map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA {
+      V sum = lanes(base);
+      for (std::int64_t j = 0; j < count; ++j) sum = fma(V::all(factors[j]), lanes(xs[j]), sum);
+      return sum;
+    });
   }
   static void cutoff(const float* x, float deviations, std::int64_t n, float* y) {
     if (n == 0) return;
@@ -249,7 +252,7 @@ struct VectorOps {
     table.add = add;
     table.mul = mul;
     table.scale = scale;
-    table.add_scaled = add_scaled;
+    table.mix = mix;
     table.cutoff = cutoff;
     table.clamp = clamp;
     table.softcap = softcap;
@@ -257,7 +260,7 @@ struct VectorOps {
     table.softmax = softmax;
     table.dot = dot;
     table.causal_conv = CausalConv<V>::run;
-    table.scan = Scan<Isa>::run;
+    table.scan = Scan<V>::run;
     table.rope = rope;
     install_activation<Activation::kSilu>(table);
     install_activation<Activation::kGeluTanh>(table);

@@ -71,8 +71,13 @@ void mul(const float* a, const float* b, std::int64_t n, float* y) {
 void scale(const float* x, float s, std::int64_t n, float* y) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = s * x[i];
 }
-void add_scaled(const float* x, float s, std::int64_t n, float* y) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = std::fma(s, x[i], y[i]);
+void mix(const float* base, const float* const* xs, const float* factors, std::int64_t count,
+         std::int64_t n, float* y) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    float sum = base[i];
+    for (std::int64_t j = 0; j < count; ++j) sum = std::fma(factors[j], xs[j][i], sum);
+    y[i] = sum;
+  }
 }
 void cutoff(const float* x, float deviations, std::int64_t n, float* y) {
   if (n == 0) return;
@@ -155,14 +160,15 @@ struct ScanColumn {
 
   float step() const { return args.step[row * args.step_stride + head]; }
   float decay(std::int64_t j) const {
-    const float rate = args.a[head * args.rates + j];
+    const float rate = args.rates == 1 ? args.a[head] : args.a[place(j)];
     return exp2_decay(Lane{(step() * 1.44269504f) * rate}).v;
   }
-  float& number(std::int64_t i) const {
+  std::int64_t place(std::int64_t i) const {
     const std::int64_t numbers = args.rates == 1 ? args.n + 1 : args.n;
     const std::int64_t block = column / kScanColumns, lane = column % kScanColumns;
-    return args.state[(block * numbers + i) * kScanColumns + lane];
+    return (block * numbers + i) * kScanColumns + lane;
   }
+  float& number(std::int64_t i) const { return args.state[place(i)]; }
   float b(std::int64_t j) const { return args.b[row * args.b_stride + j]; }
 
   void advance(float x) const {
@@ -236,7 +242,7 @@ void install_scalar_vector(KernelTable& table) {
   table.add = add;
   table.mul = mul;
   table.scale = scale;
-  table.add_scaled = add_scaled;
+  table.mix = mix;
   table.cutoff = cutoff;
   table.clamp = clamp;
   table.softcap = softcap;

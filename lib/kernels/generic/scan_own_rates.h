@@ -1,0 +1,151 @@
+/// \file
+/// State-space scans whose columns have a rate for every number: a body over V = Vec16 of any ISA,
+/// in the order of kernel_table.h. Lanes are columns. What bounds it are the decays, eight products
+/// and three sums each, so that all else is done once for as many numbers as registers hold.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/generic/math.h"
+#include "kernels/generic/vec16.h"
+
+namespace quern::kernels {
+namespace {
+
+template <class V>
+class ScanOwnRates {
+ public:
+  static void run(const ScanArgs& args) {
+    for (std::int64_t first = 0; first < args.columns; first += kColumns) {
+      const std::int64_t count = std::min<std::int64_t>(kColumns, args.columns - first);
+      if (count == kColumns && args.head_dim == 1) {
+        run_block(args, first, rows_of(args, first));
+      } else {
+        run_copy(args, first, count);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kColumns = static_cast<int>(kScanColumns);
+  static constexpr int kRows = static_cast<int>(kScanRows);
+  /// Numbers whose states the registers hold.
+  static constexpr int kNumbers = V::kCount == 1 ? 8 : 4;
+  static_assert(kScanSum % kNumbers == 0);
+  static constexpr float kMostDecay = 126.0f;  ///< Where exp2_decay begins to clamp.
+
+  /// The rows of sixteen columns.
+  struct Rows {
+    const float* x;
+    const float* step;
+    float* out;
+    std::int64_t x_stride, step_stride;  ///< Of out as of x.
+    float skip[kColumns];
+  };
+
+  static Rows rows_of(const ScanArgs& args, std::int64_t first) {
+    Rows rows{args.x + first,   args.step + args.offset + first,
+              args.out + first, args.x_stride,
+              args.step_stride, {}};
+    std::copy_n(args.skip + args.offset + first, kColumns, rows.skip);
+    return rows;
+  }
+
+  /// Columns that are fewer than sixteen, or some of which are one head's.
+  static void run_copy(const ScanArgs& args, std::int64_t first, std::int64_t count) {
+    float x[kRows * kColumns], step[kRows * kColumns], out[kRows * kColumns];
+    Rows rows{x, step, out, kColumns, kColumns, {}};
+    for (std::int64_t i = 0; i < kColumns; ++i) {
+      const std::int64_t head = (args.offset + first + i) / args.head_dim;
+      const bool real = i < count;
+      rows.skip[i] = real ? args.skip[head] : 0.0f;
+      for (std::int64_t t = 0; t < args.rows; ++t) {
+        x[t * kColumns + i] = real ? args.x[t * args.x_stride + first + i] : 0.0f;
+        step[t * kColumns + i] = real ? args.step[t * args.step_stride + head] : 0.0f;
+      }
+    }
+    run_block(args, first, rows);
+    for (std::int64_t t = 0; t < args.rows; ++t)
+      std::copy_n(out + t * kColumns, count, args.out + t * args.x_stride + first);
+  }
+
+  static QUERN_INLINE V log_step(const Rows& rows, std::int64_t t) {
+    return V::load(rows.step + t * rows.step_stride) * V::all(1.44269504f);
+  }
+
+  /// Whether no decay of a block is so strong that exp2_decay would clamp it.
+  static bool is_in_range(const ScanArgs& args, const float* rates, const Rows& rows) {
+    V most_rate = V::all(0.0f), most_step = most_rate;
+    for (std::int64_t j = 0; j < args.n; ++j)
+      most_rate = larger_of(most_rate, abs_of(V::load(rates + j * kColumns)));
+    for (std::int64_t t = 0; t < args.rows; ++t)
+      most_step = larger_of(most_step, abs_of(log_step(rows, t)));
+    return (most_step * most_rate).tree_max() <= kMostDecay;
+  }
+
+  static void run_block(const ScanArgs& args, std::int64_t first, const Rows& rows) {
+    const float* rates = args.a + first * args.n;
+    float* state = args.state + first * args.n;
+    is_in_range(args, rates, rows) ? run_numbers<false>(args, rows, rates, state)
+                                   : run_numbers<true>(args, rows, rates, state);
+  }
+
+  template <bool clamps>
+  static void run_numbers(const ScanArgs& args, const Rows& rows, const float* rates,
+                          float* state) {
+    Sum sums[kRows];
+    std::int64_t j = 0;
+    for (; j + kNumbers <= args.n; j += kNumbers)
+      pass<kNumbers, clamps>(args, rows, j, rates + j * kColumns, state + j * kColumns, sums);
+    for (; j < args.n; ++j)
+      pass<1, clamps>(args, rows, j, rates + j * kColumns, state + j * kColumns, sums);
+  }
+
+  /// Where sums stand between two passes.
+  struct Sum {
+    V part;    ///< Of the numbers that are being added.
+    V before;  ///< Of those before.
+  };
+
+  /// Takes numbers [j, j + N) of the states through all rows, and fetches what follows them.
+  template <int N, bool clamps>
+  static QUERN_INLINE void pass(const ScanArgs& args, const Rows& rows, std::int64_t j,
+                                const float* rates, float* states, Sum* sums) {
+    const bool starts = j % kScanSum == 0, ends = (j + N) % kScanSum == 0 || j + N == args.n;
+    V state[N], rate[N];
+    each<N>([&](auto k) QUERN_INLINE_LAMBDA {
+      state[k] = V::load(states + k * kColumns);
+      rate[k] = V::load(rates + k * kColumns);
+    });
+    const V skip = V::load(rows.skip);
+    const float* next = (j == 0 ? rows.x : rows.out) + args.rows * rows.x_stride;
+    for (std::int64_t t = 0; t < args.rows; ++t) {
+      __builtin_prefetch(next + t * rows.x_stride);
+      const float* b = args.b + t * args.b_stride + j;
+      const float* c = args.c + t * args.b_stride + j;
+      const V x = V::load(rows.x + t * rows.x_stride), factor = log_step(rows, t);
+      const V u = V::load(rows.step + t * rows.step_stride) * x;
+      V part = starts ? V::all(0.0f) : sums[t].part;
+      each<N>([&](auto k) QUERN_INLINE_LAMBDA {
+        const V power = factor * rate[k];
+        const V decay = clamps ? exp2_decay(power) : exp2_in_range(power);
+        state[k] = fma(decay, state[k], u * V::all(b[k]));
+        part = fma(state[k], V::all(c[k]), part);
+      });
+      if (!ends) {
+        sums[t].part = part;
+        continue;
+      }
+      const V sum = (j < kScanSum ? V::all(0.0f) : sums[t].before) + part;
+      if (j + N == args.n) {
+        fma(skip, x, sum).store(rows.out + t * rows.x_stride);
+      } else {
+        sums[t].before = sum;
+      }
+    }
+    each<N>([&](auto k) QUERN_INLINE_LAMBDA { state[k].store(states + k * kColumns); });
+  }
+};
+
+}  // namespace
+}  // namespace quern::kernels
