@@ -14,6 +14,7 @@
 #include "convert/quality_report.h"
 #include "convert/resumable_output.h"
 #include "convert/self_test_maker.h"
+#include "convert/source_errors.h"
 #include "formats/mapped_file.h"
 
 namespace quern::convert {
@@ -81,10 +82,17 @@ Result<std::uint64_t> planned_bytes(const SourceModel& source, const ModelPlan& 
   return writer.total_bytes();
 }
 
+Result<ModelPlan> plan_tensors(const SourceModel& source, OutputFormat format,
+                               const EncodingPolicy& policy) {
+  QUERN_TRY(plan, make_plan(source, format, policy));
+  note_source_errors(source, plan);
+  return plan;
+}
+
 /// Bytes of a file of this model beside the matrices whose encoding may be chosen.
 Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format, bool self_test) {
   const Encoding any = offered_encodings(format).back();
-  QUERN_TRY(plan, make_plan(source, format, {.keep = false, .target = any, .chosen = {}}));
+  QUERN_TRY(plan, plan_tensors(source, format, {.keep = false, .target = any, .chosen = {}}));
   QUERN_TRY(bytes, planned_bytes(source, plan, format, "target"));
   for (const TensorJob& job : plan.jobs) {
     if (job.quantizable) bytes -= job.bytes();
@@ -132,7 +140,7 @@ Status plan_work(Prepared& work, const ConvertOptions& given, ChoiceNotes notes 
     work.policy = choice.policy;
     work.choice = std::move(choice);
   }
-  QUERN_TRY(plan, make_plan(*work.source, work.format, work.policy));
+  QUERN_TRY(plan, plan_tensors(*work.source, work.format, work.policy));
   work.plan = std::move(plan);
   if (!options.adapters.empty()) {
     QUERN_TRY(baked, read_adapters(*work.source, options, work.executor));
