@@ -104,10 +104,7 @@ using Measured = std::optional<formats::CacheChoice>;
 
 }  // namespace
 
-Result<Measured> measure_cache(const std::string& path, std::shared_ptr<Executor> executor) {
-  ModelOptions options;
-  options.executor = std::move(executor);
-  QUERN_TRY(model, Model::open(path, options));
+Result<Measured> measure_cache(const Model& model) {
   QUERN_TRY(open_question, may_choose(model));
   if (!open_question) return Measured();
   QUERN_TRY(window, window_of(model));

@@ -14,6 +14,7 @@
 #include "convert/quality_report.h"
 #include "convert/resumable_output.h"
 #include "convert/self_test_maker.h"
+#include "convert/source_errors.h"
 #include "formats/mapped_file.h"
 
 namespace quern::convert {
@@ -81,10 +82,17 @@ Result<std::uint64_t> planned_bytes(const SourceModel& source, const ModelPlan& 
   return writer.total_bytes();
 }
 
+Result<ModelPlan> plan_tensors(const SourceModel& source, OutputFormat format,
+                               const EncodingPolicy& policy) {
+  QUERN_TRY(plan, make_plan(source, format, policy));
+  note_source_errors(source, plan);
+  return plan;
+}
+
 /// Bytes of a file of this model beside the matrices whose encoding may be chosen.
 Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format, bool self_test) {
   const Encoding any = offered_encodings(format).back();
-  QUERN_TRY(plan, make_plan(source, format, {.keep = false, .target = any, .chosen = {}}));
+  QUERN_TRY(plan, plan_tensors(source, format, {.keep = false, .target = any, .chosen = {}}));
   QUERN_TRY(bytes, planned_bytes(source, plan, format, "target"));
   for (const TensorJob& job : plan.jobs) {
     if (job.quantizable) bytes -= job.bytes();
@@ -132,7 +140,7 @@ Status plan_work(Prepared& work, const ConvertOptions& given, ChoiceNotes notes 
     work.policy = choice.policy;
     work.choice = std::move(choice);
   }
-  QUERN_TRY(plan, make_plan(*work.source, work.format, work.policy));
+  QUERN_TRY(plan, plan_tensors(*work.source, work.format, work.policy));
   work.plan = std::move(plan);
   if (!options.adapters.empty()) {
     QUERN_TRY(baked, read_adapters(*work.source, options, work.executor));
@@ -168,27 +176,40 @@ Status write_weights(Prepared& work, const ConvertOptions& options, const WriteB
   return {};
 }
 
-/// Asks the sealed file at `path` and its source the same.
-Result<ModelComparison> compare_with_source(const std::string& path, const Prepared& work,
-                                            const ConvertOptions& options) {
-  ModelOptions model_options;
-  model_options.executor = work.executor;
-  QUERN_TRY(source, open_any(work.source->path(), model_options));
-  QUERN_TRY(quantized, open_any(path, model_options));
-  return compare_models(source, quantized, options.evaluation_text, options.progress);
+/// The sealed file as it will run.
+struct SealedModel {
+  Model model;
+  KvType kv = KvType::kAuto;  ///< Of sessions that name no cache.
+};
+
+/// What sessions ask of a file, or a source, while it is converted.
+Result<Model> open_for(const std::string& path, const Prepared& work) {
+  ModelOptions options;
+  options.executor = work.executor;
+  return open_any(path, options);
 }
 
-/// The report on the sealed file at `path`.
-Result<std::string> report_quality(const std::string& path, const Prepared& work,
+/// \param sealed where there is a text to compare on.
+Result<std::string> report_quality(const SealedModel* sealed, const Prepared& work,
                                    const ConvertOptions& options) {
   std::optional<ModelComparison> comparison;
   if (!options.evaluation_text.empty()) {
-    QUERN_TRY(compared, compare_with_source(path, work, options));
+    QUERN_TRY(source, open_for(work.source->path(), work));
+    QUERN_TRY(compared, compare_models(source, sealed->model, sealed->kv, options.evaluation_text,
+                                       options.progress));
     comparison = compared;
   }
   return formats::dump_json(make_quality_report(work.plan, options,
                                                 work.choice ? &*work.choice : nullptr,
                                                 comparison ? &*comparison : nullptr));
+}
+
+/// \return nullopt where nothing is to be asked of the file at `path`.
+Result<std::optional<SealedModel>> open_sealed(const std::string& path, const Prepared& work,
+                                               bool asked) {
+  if (!asked) return std::optional<SealedModel>();
+  QUERN_TRY(model, open_for(path, work));
+  return std::optional(SealedModel{std::move(model)});
 }
 
 Status write_gguf(Prepared& work, AtomicFile& file, FinishedTensors& finished,
@@ -204,38 +225,37 @@ Status write_gguf(Prepared& work, AtomicFile& file, FinishedTensors& finished,
   QUERN_CHECK(write_weights(work, options, write, finished));
   QUERN_CHECK(writer.seal());
   if (requantizes(work.plan)) {
-    QUERN_TRY(quality, report_quality(file.temporary_path(), work, options));
+    QUERN_TRY(sealed, open_sealed(file.temporary_path(), work, !options.evaluation_text.empty()));
+    QUERN_TRY(quality, report_quality(sealed ? &*sealed : nullptr, work, options));
     report.quality_json = std::move(quality);
     QUERN_CHECK(writer.fill_reserved(report.quality_json));
   }
   return writer.finish();
 }
 
-/// Sealed again, because the report shall be that of the file as it will run.
-Status add_cache_choice(formats::QuernWriter& writer, const std::string& path,
-                        const Prepared& work) {
-  QUERN_TRY(choice, measure_cache(path, work.executor));
-  if (!choice) return {};
-  QUERN_CHECK(writer.set_section(formats::Section::kCache,
-                                 std::string_view(formats::write_cache_choice(*choice))));
-  return writer.seal();
+/// What `verify` replays, and which cache the weights bear.
+Status add_answers(formats::QuernWriter& writer, SealedModel& sealed, Prepared& work) {
+  using formats::Section;
+  QUERN_TRY(made, make_self_test(sealed.model));
+  auto& warnings = work.plan.shown.warnings;
+  warnings.insert(warnings.end(), made.warnings.begin(), made.warnings.end());
+  QUERN_CHECK(writer.set_section(Section::kSelfTest,
+                                 std::string_view(formats::write_self_test(made.test))));
+  QUERN_TRY(cache, measure_cache(sealed.model));
+  if (!cache) return {};
+  sealed.kv = cache->kv;
+  return writer.set_section(Section::kCache, std::string_view(formats::write_cache_choice(*cache)));
 }
 
 Status add_late_sections(formats::QuernWriter& writer, const std::string& path, Prepared& work,
                          const ConvertOptions& options, ConvertReport& report) {
-  using formats::Section;
-  if (options.self_test) {
-    QUERN_TRY(made, make_self_test(path, work.executor));
-    auto& warnings = work.plan.shown.warnings;
-    warnings.insert(warnings.end(), made.warnings.begin(), made.warnings.end());
-    QUERN_CHECK(writer.set_section(Section::kSelfTest,
-                                   std::string_view(formats::write_self_test(made.test))));
-    QUERN_CHECK(add_cache_choice(writer, path, work));
-  }
+  const bool compares = requantizes(work.plan) && !options.evaluation_text.empty();
+  QUERN_TRY(sealed, open_sealed(path, work, options.self_test || compares));
+  if (options.self_test) QUERN_CHECK(add_answers(writer, *sealed, work));
   if (!requantizes(work.plan)) return {};
-  QUERN_TRY(quality, report_quality(path, work, options));
+  QUERN_TRY(quality, report_quality(sealed ? &*sealed : nullptr, work, options));
   report.quality_json = std::move(quality);
-  return writer.set_section(Section::kReport, std::string_view(report.quality_json));
+  return writer.set_section(formats::Section::kReport, std::string_view(report.quality_json));
 }
 
 Status write_quern(Prepared& work, AtomicFile& file, FinishedTensors& finished,

@@ -61,6 +61,10 @@ struct PlannedTensor {
   /// Of what was quantized, ‖W − V‖ / ‖W‖ and, where inputs x were observed, the same of what comes
   /// out, √(Σ|(W − V)x|² / Σ|Wx|²). Known once it is written.
   std::optional<double> relative_error = {}, weighted_error = {};
+  /// Of a source that was quantized before: the relative error that it had already, as its own
+  /// report says, else as its encoding has with normally distributed weights.
+  std::optional<double> source_error = {};
+  bool source_error_is_estimate = false;
   std::string transform;  ///< Empty, or what is done: "rope permutation", "add one", …
 };
 

@@ -22,8 +22,9 @@ Status report_progress(const Progress& progress, std::size_t done, std::size_t t
   return Error(ErrorCode::kCancelled, "the comparison was cancelled");
 }
 
-Result<Session> make_session(const Model& model, std::size_t window) {
+Result<Session> make_session(const Model& model, std::size_t window, KvType kv) {
   SessionOptions options;
+  options.kv = kv;
   options.context = static_cast<std::int64_t>(window);
   options.output_rows = static_cast<std::int64_t>(kRowsAtOnce);
   return Session::create(model, options);
@@ -68,11 +69,11 @@ struct Pair {
   }
 };
 
-Result<ModelComparison> compare_decoders(const Model& source, const Model& quantized,
+Result<ModelComparison> compare_decoders(const Model& source, const Model& quantized, KvType kv,
                                          const std::string& text_path, const Progress& progress) {
   QUERN_TRY(windows, read_windows(source, text_path, window_tokens(source), kWindows));
-  QUERN_TRY(first, make_session(source, windows.front().size()));
-  QUERN_TRY(second, make_session(quantized, windows.front().size()));
+  QUERN_TRY(first, make_session(source, windows.front().size(), KvType::kAuto));
+  QUERN_TRY(second, make_session(quantized, windows.front().size(), kv));
   Pair pair{std::move(first), std::move(second), {}, {}, {}};
   for (std::size_t i = 0; i < windows.size(); ++i) {
     QUERN_CHECK(pair.score_window(windows[i]));
@@ -147,10 +148,10 @@ Result<ModelComparison> compare_encoders(const Model& source, const Model& quant
 
 }  // namespace
 
-Result<ModelComparison> compare_models(const Model& source, const Model& quantized,
+Result<ModelComparison> compare_models(const Model& source, const Model& quantized, KvType kv,
                                        const std::string& text_path, const Progress& progress) {
   return source.is_encoder() ? compare_encoders(source, quantized, text_path, progress)
-                             : compare_decoders(source, quantized, text_path, progress);
+                             : compare_decoders(source, quantized, kv, text_path, progress);
 }
 
 }  // namespace quern::convert

@@ -22,9 +22,9 @@ struct ModelComparison {
 
 /// Decoders: windows of 512 tokens (or the model's longest) by the protocol of
 /// quern/evaluation.h, up to 20 of them spread over the text; encoders: up to 200 lines of the
-/// text. Both models run on `source`'s executor. Errors: those of read_windows (sample_text.h), of
-/// Session and Encoder; kInvalidArgument for a text without lines; kCancelled.
-Result<ModelComparison> compare_models(const Model& source, const Model& quantized,
+/// text. \param kv the cache of the quantized one. Errors: those of read_windows (sample_text.h),
+/// of Session and Encoder; kInvalidArgument for a text without lines; kCancelled.
+Result<ModelComparison> compare_models(const Model& source, const Model& quantized, KvType kv,
                                        const std::string& text_path, const Progress& progress);
 
 }  // namespace quern::convert

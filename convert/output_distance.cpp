@@ -6,6 +6,7 @@
 
 #include "quern/evaluation.h"
 #include "runtime/log_sum_exp.h"
+#include "runtime/model_state.h"
 
 namespace quern::convert {
 namespace {
@@ -58,6 +59,7 @@ Result<Session> open_session(const Model& model, std::size_t longest, KvType kv)
 
 Result<OutputDistance> OutputDistance::create(const Model& model, TokenWindows windows, KvType kv) {
   OutputDistance made;
+  made.kv_ = kv;
   const std::size_t longest = longest_of(windows);
   if (model.is_encoder()) {
     EncoderOptions options;
@@ -78,14 +80,34 @@ Status OutputDistance::change_cache(KvType kv) {
   if (!session_) return {};
   const Model model = session_->model();
   session_.reset();
+  replay_.reset();
+  replayed_layer_ = 0;
+  kv_ = kv;
   QUERN_TRY(session, open_session(model, longest_of(windows_), kv));
   session_.emplace(std::move(session));
+  return {};
+}
+
+Status OutputDistance::expect_change_of(std::string_view matrix) {
+  if (!session_ || session_->model().is_encoder_decoder()) return {};
+  const Model model = session_->model();
+  const std::int32_t layer = first_layer_of(*model.state().graph, matrix);
+  if (layer == replayed_layer_ && layer > 0) return {};
+  replay_.reset();
+  replayed_layer_ = layer;
+  if (layer == 0) return {};
+  auto made = LayerReplay::create(model, windows_, layer, kv_);
+  if (made.ok())
+    replay_.emplace(std::move(made).value());
+  else if (made.error().code != ErrorCode::kUnsupported)
+    return std::move(made).error();
   return {};
 }
 
 /// Calls take(row) for every scored row of logits, in order.
 template <class Take>
 Status OutputDistance::visit_logits(const Take& take) {
+  if (replay_) return replay_->visit(take);
   const auto vocab = static_cast<std::size_t>(session_->model().vocab_size());
   for (const auto& window : windows_) {
     QUERN_CHECK(

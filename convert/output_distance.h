@@ -4,8 +4,10 @@
 
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
+#include "convert/layer_replay.h"
 #include "convert/sample_text.h"
 #include "quern/encoder.h"
 #include "quern/session.h"
@@ -27,6 +29,10 @@ class OutputDistance {
   /// From now on a decoder answers over another cache.
   Status change_cache(KvType kv);
 
+  /// Says that until the next call no matrix but this one will be another than it is now. What does
+  /// not depend on it is evaluated once, where the model's graph can be cut there.
+  Status expect_change_of(std::string_view matrix);
+
   /// Mean distance of what the model answers now. Errors: those of Session and Encoder.
   Result<double> measure();
 
@@ -45,7 +51,10 @@ class OutputDistance {
   Status remember();
 
   TokenWindows windows_;
+  KvType kv_ = KvType::kAuto;
   std::optional<Session> session_;
+  std::int32_t replayed_layer_ = 0;    ///< 0: none.
+  std::optional<LayerReplay> replay_;  ///< Of the layers from that one on; none: it cannot be cut.
   std::optional<Encoder> encoder_;
   std::vector<TopTokens> rows_;             ///< Decoder.
   std::vector<std::vector<float>> hidden_;  ///< Encoder.

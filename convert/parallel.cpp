@@ -1,6 +1,6 @@
 #include "convert/parallel.h"
 
-#include <algorithm>
+#include <atomic>
 #include <new>
 #include <optional>
 #include <vector>
@@ -8,14 +8,16 @@
 namespace quern::convert {
 namespace {
 
+/// Threads take the pieces as they come to them: a core that others use too gets fewer.
 struct Pieces {
   const std::function<Status(std::size_t, int)>* work;
   std::vector<std::optional<Error>> errors;  ///< One per piece.
-  int threads;
+  std::atomic<std::size_t> next = 0;
 
   void share(int thread) noexcept {
-    for (auto i = static_cast<std::size_t>(thread); i < errors.size();
-         i += static_cast<std::size_t>(threads)) {
+    for (;;) {
+      const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
+      if (i >= errors.size()) return;
       try {
         auto status = (*work)(i, thread);
         if (!status.ok()) errors[i] = std::move(status).error();
@@ -31,14 +33,13 @@ struct Pieces {
 
 Status run_parallel(Executor& executor, std::size_t count,
                     const std::function<Status(std::size_t i, int thread)>& work) {
-  Pieces pieces{&work, std::vector<std::optional<Error>>(count), executor.threads()};
+  Pieces pieces{&work, std::vector<std::optional<Error>>(count)};
   const auto share = [](void* context, int thread) {
     static_cast<Pieces*>(context)->share(thread);
   };
+  const int threads = executor.threads();
   // Where so many threads cannot be had, one does it all.
-  if (pieces.threads == 1 || count < 2 || !executor.run(pieces.threads, share, &pieces)) {
-    for (int thread = 0; thread < pieces.threads; ++thread) pieces.share(thread);
-  }
+  if (threads == 1 || count < 2 || !executor.run(threads, share, &pieces)) pieces.share(0);
   for (auto& error : pieces.errors) {
     if (!error) continue;
     if (error->code == ErrorCode::kOutOfMemory && error->message.empty()) throw std::bad_alloc();

@@ -10,7 +10,7 @@
 
 namespace quern::convert {
 
-/// Calls work(i, thread) for i in [0, count), i = thread, thread + threads, … on one thread each.
+/// Calls work(i, thread) for every i in [0, count), each on the thread that is free first.
 /// \return the error of the smallest i; kOutOfMemory where an allocation failed.
 Status run_parallel(Executor& executor, std::size_t count,
                     const std::function<Status(std::size_t i, int thread)>& work);

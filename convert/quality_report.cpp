@@ -1,6 +1,7 @@
 #include "convert/quality_report.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace quern::convert {
 namespace {
@@ -24,6 +25,11 @@ Json describe_tensor(const PlannedTensor& tensor, const TargetChoice* choice) {
                {"bits", bits_of(tensor)}};
   if (tensor.relative_error) json["relative_error"] = *tensor.relative_error;
   if (tensor.weighted_error) json["weighted_error"] = *tensor.weighted_error;
+  if (tensor.source_error) {
+    json["source_error"] = *tensor.source_error;
+    if (tensor.source_error_is_estimate) json["source_error_is_estimate"] = true;
+    json["compounded_error"] = std::hypot(*tensor.source_error, tensor.relative_error.value_or(0));
+  }
   if (choice != nullptr) {
     const auto found = choice->sensitivities.find(tensor.name);
     if (found != choice->sensitivities.end()) json["sensitivity"] = found->second;
@@ -82,10 +88,13 @@ Json make_quality_report(const ModelPlan& plan, const ConvertOptions& options,
 }
 
 std::uint64_t quality_report_room(const ModelPlan& plan) {
-  // A tensor's line has under 260 bytes beside its name, a point of the frontier under 80.
+  // A tensor's line has under 260 bytes beside its name, 130 more where its source had an error; a
+  // point of the frontier has under 80.
   std::uint64_t room = 1024 + 80 * kKeptPoints;
   for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
-    if (plan.jobs[i].quantizable) room += 260 + plan.shown.tensors[i].name.size();
+    if (!plan.jobs[i].quantizable) continue;
+    const PlannedTensor& shown = plan.shown.tensors[i];
+    room += (shown.source_error ? 390 : 260) + shown.name.size();
   }
   return room;
 }

@@ -102,10 +102,7 @@ std::vector<std::int32_t> self_test_prompt(std::int64_t vocab_size, std::size_t 
   return ids;
 }
 
-Result<MadeSelfTest> make_self_test(const std::string& path, std::shared_ptr<Executor> executor) {
-  ModelOptions options;
-  options.executor = std::move(executor);
-  QUERN_TRY(model, Model::open(path, options));
+Result<MadeSelfTest> make_self_test(const Model& model) {
   MadeSelfTest made;
   QUERN_CHECK(add_texts(model, made.test));
   add_rendering(model, made);

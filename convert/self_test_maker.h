@@ -2,12 +2,11 @@
 /// Asks a finished model the questions that `verify` will ask again.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "formats/self_test.h"
-#include "quern/executor.h"
+#include "quern/model.h"
 #include "quern/result.h"
 
 namespace quern::convert {
@@ -17,9 +16,9 @@ struct MadeSelfTest {
   std::vector<std::string> warnings;  ///< What the model cannot answer, e.g. a broken template.
 };
 
-/// Opens the sealed container at `path` and records: built-in strings → ids → text, one rendered
-/// conversation, the logits of a short prompt. Errors: whatever keeps the model from running.
-Result<MadeSelfTest> make_self_test(const std::string& path, std::shared_ptr<Executor> executor);
+/// Records built-in strings → ids → text, one rendered conversation, the logits of a short prompt.
+/// Errors: whatever keeps the model from running.
+Result<MadeSelfTest> make_self_test(const Model& model);
 
 /// The prompt of the logits: ids spread over the vocabulary, the same ones whatever `count`.
 /// \pre vocab_size > 0

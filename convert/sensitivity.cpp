@@ -142,6 +142,7 @@ class Meter final : public SensitivityMeter {
     const auto job = std::find_if(jobs.begin(), jobs.end(),
                                   [&](const TensorJob& other) { return other.name == tensor; });
     if (job == jobs.end()) return 0.0;
+    QUERN_CHECK(distance_.expect_change_of(tensor));
     QUERN_TRY(coarse, disturb(*job, kCoarse, kAmplified, calibration, meter));
     if (coarse.moved > kMostMoved) {
       QUERN_TRY(smaller, disturb(*job, kCoarse, 1.0, calibration, meter));

@@ -34,7 +34,7 @@ Sizes add_up(const ModelPlan& plan) {
 
 Error too_small(const ConvertOptions& options, std::uint64_t smallest, const Sizes& sizes,
                 std::uint64_t other_bytes) {
-  Error error(ErrorCode::kLimit, "the model cannot be made so small");
+  Error error(ErrorCode::kOutOfRange, "the model cannot be made so small");
   if (options.target_bytes > 0) {
     return std::move(error)
         .of("target size")

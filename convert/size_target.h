@@ -26,7 +26,7 @@ struct TargetChoice {
 /// Measures how much each matrix matters (on the calibration text, else on what the model itself
 /// writes, on which a decoder is calibrated then), estimates each encoding's error in it, and
 /// chooses. \param other_bytes of the file beside its matrices. \param notes what is found there is
-/// not measured again. Errors: kLimit with the smallest
+/// not measured again. Errors: kOutOfRange with the smallest
 /// size or bits that can be had; those of SensitivityMeter, make_calibration and estimate_errors.
 Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat output,
                                        const ConvertOptions& options, std::uint64_t other_bytes,

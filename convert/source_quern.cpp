@@ -37,6 +37,7 @@ class QuernSource final : public SourceModel {
     config_ = std::move(section.config);
     metadata_ = metadata_of(section.provenance);
     chat_template_ = file_.chat_template();
+    quality_report_ = file_.report_json();
     if (!file_.generation_json().empty()) {
       QUERN_TRY(generation, formats::parse_json(file_.generation_json(), path_, {}, true));
       generation_ = std::move(generation);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -11,6 +10,7 @@
 #include "formats/byte_reader.h"
 #include "formats/checksum.h"
 #include "formats/json.h"
+#include "formats/section_fields.h"
 
 namespace quern::formats {
 namespace {
@@ -26,121 +26,46 @@ std::string hex64(std::uint64_t value) {
   return text;
 }
 
-/// Typed access to the members of one object, with the section's name in every error.
-class Members {
- public:
-  Members(const Json& object, std::string_view file) : object_(object), file_(file) {}
+Result<std::vector<std::int32_t>> read_ids(const SectionFields& in, const char* key) {
+  QUERN_TRY(values, in.list(key, kMaxIds));
+  std::vector<std::int32_t> out;
+  out.reserve(values->size());
+  for (const Json& value : *values) {
+    if (!value.is_unsigned() || value.unsigned_integer() > 0x7FFFFFFFu)
+      return in.malformed(key, "token ids");
+    out.push_back(static_cast<std::int32_t>(value.unsigned_integer()));
+  }
+  return out;
+}
 
-  Result<const Json*> find(const char* key) const {
-    if (!object_.is_object()) return bad(key, "an object");
-    const Json* found = object_.find(key);
-    if (found == nullptr) {
-      return Error(ErrorCode::kMissing, "the self-test lacks a key")
-          .in_file(std::string(file_))
-          .of(key);
-    }
-    return found;
-  }
-  Result<std::string> text(const char* key) const {
-    QUERN_TRY(value, find(key));
-    if (!value->is_string()) return bad(key, "a string");
-    return value->string();
-  }
-  Result<bool> boolean(const char* key) const {
-    QUERN_TRY(value, find(key));
-    if (!value->is_boolean()) return bad(key, "true or false");
-    return value->boolean();
-  }
-  Result<std::uint64_t> number(const char* key, std::uint64_t most) const {
-    QUERN_TRY(value, find(key));
-    if (!value->is_unsigned()) return bad(key, "a number");
-    const auto number = value->unsigned_integer();
-    if (number > most) {
-      return Error(ErrorCode::kOutOfRange, "a number of the self-test is too large")
-          .in_file(std::string(file_))
-          .of(key)
-          .want("at most " + std::to_string(most))
-          .got(std::to_string(number));
-    }
-    return number;
-  }
-  /// A list of at most `most` values.
-  Result<const Json*> list(const char* key, std::size_t most) const {
-    QUERN_TRY(value, find(key));
-    if (!value->is_array()) return bad(key, "a list");
-    if (value->size() > most) {
-      return Error(ErrorCode::kLimit, "a list of the self-test is too long")
-          .in_file(std::string(file_))
-          .of(key)
-          .want("at most " + std::to_string(most));
-    }
-    return value;
-  }
-  Result<std::vector<std::int32_t>> ids(const char* key) const {
-    QUERN_TRY(values, list(key, kMaxIds));
-    std::vector<std::int32_t> out;
-    out.reserve(values->size());
-    for (const Json& value : *values) {
-      if (!value.is_unsigned() || value.unsigned_integer() > 0x7FFFFFFFu) {
-        return bad(key, "token ids");
-      }
-      out.push_back(static_cast<std::int32_t>(value.unsigned_integer()));
-    }
-    return out;
-  }
-  Result<std::uint64_t> hash(const char* key) const {
-    QUERN_TRY(digits, text(key));
-    std::uint64_t value = 0;
-    const auto end = digits.data() + digits.size();
-    const auto parsed = std::from_chars(digits.data(), end, value, 16);
-    if (digits.size() != 16 || parsed.ec != std::errc() || parsed.ptr != end) {
-      return bad(key, "16 hexadecimal digits");
-    }
-    return value;
-  }
-  Error bad(const char* key, std::string want) const {
-    return Error(ErrorCode::kMalformed, "a key of the self-test has the wrong type")
-        .in_file(std::string(file_))
-        .of(key)
-        .want(std::move(want));
-  }
-
- private:
-  const Json& object_;
-  std::string_view file_;
-};
-
-Result<SelfTest::Text> read_text(const Json& object, std::string_view file) {
-  const Members in(object, file);
+Result<SelfTest::Text> read_text(const SectionFields& in) {
   QUERN_TRY(text, in.text("text"));
   QUERN_TRY(add_special, in.boolean("add_special"));
   QUERN_TRY(parse_special, in.boolean("parse_special"));
-  QUERN_TRY(ids, in.ids("ids"));
+  QUERN_TRY(ids, read_ids(in, "ids"));
   QUERN_TRY(decoded, in.text("decoded"));
   return SelfTest::Text{std::move(text), add_special, parse_special, std::move(ids),
                         std::move(decoded)};
 }
 
-Result<SelfTest::Rendering> read_rendering(const Json& object, std::string_view file) {
-  const Members in(object, file);
+Result<SelfTest::Rendering> read_rendering(const SectionFields& in) {
   QUERN_TRY(conversation, in.text("conversation"));
   QUERN_TRY(now, in.text("now"));
   QUERN_TRY(text, in.text("text"));
   return SelfTest::Rendering{std::move(conversation), std::move(now), std::move(text)};
 }
 
-Result<SelfTest::Logits> read_logits(const Json& object, std::string_view file) {
-  const Members in(object, file);
+Result<SelfTest::Logits> read_logits(const SectionFields& in) {
   SelfTest::Logits out;
-  QUERN_TRY(prompt, in.ids("prompt"));
-  QUERN_TRY(kv, in.number("kv", static_cast<std::uint64_t>(KvType::kQ4)));
-  if (kv == 0) return in.bad("kv", "the id of a cache type");
+  QUERN_TRY(prompt, read_ids(in, "prompt"));
+  QUERN_TRY(kv, in.whole("kv", static_cast<std::uint64_t>(KvType::kF32),
+                         static_cast<std::uint64_t>(KvType::kQ4)));
   QUERN_TRY(hash, in.hash("hash"));
   QUERN_TRY(top, in.list("top", kMaxEntries));
   for (const Json& pair : *top) {
-    const Members entry(pair, file);
-    QUERN_TRY(id, entry.number("id", 0x7FFFFFFFu));
-    QUERN_TRY(bits, entry.number("bits", std::numeric_limits<std::uint32_t>::max()));
+    const SectionFields entry = in.child(pair);
+    QUERN_TRY(id, entry.whole("id", 0, 0x7FFFFFFFu));
+    QUERN_TRY(bits, entry.whole("bits", 0, std::numeric_limits<std::uint32_t>::max()));
     out.top.push_back({static_cast<std::int32_t>(id), static_cast<std::uint32_t>(bits)});
   }
   out.prompt = std::move(prompt);
@@ -151,11 +76,10 @@ Result<SelfTest::Logits> read_logits(const Json& object, std::string_view file) 
 
 /// Reads the list `key` of `root` with `read` into `out`.
 template <class T, class Read>
-Status read_list(const Members& root, const char* key, std::string_view file, Read read,
-                 std::vector<T>& out) {
+Status read_list(const SectionFields& root, const char* key, Read read, std::vector<T>& out) {
   QUERN_TRY(values, root.list(key, kMaxEntries));
   for (const Json& value : *values) {
-    QUERN_TRY(entry, read(value, file));
+    QUERN_TRY(entry, read(root.child(value)));
     out.push_back(std::move(entry));
   }
   return {};
@@ -197,18 +121,11 @@ Result<SelfTest> read_self_test(std::span<const std::byte> section, std::string_
   JsonLimits limits;
   limits.max_bytes = kMaxSelfTestBytes;
   QUERN_TRY(root, parse_json(as_text(section), file, limits));
-  const Members in(root, file);
-  QUERN_TRY(version, in.number("version", std::numeric_limits<std::uint32_t>::max()));
-  if (version != kSelfTestVersion) {
-    return Error(ErrorCode::kUnsupported, "the self-test is of another version")
-        .in_file(std::string(file))
-        .of("version")
-        .want(std::to_string(kSelfTestVersion))
-        .got(std::to_string(version));
-  }
-  QUERN_CHECK(read_list(in, "texts", file, read_text, out.texts));
-  QUERN_CHECK(read_list(in, "renderings", file, read_rendering, out.renderings));
-  QUERN_CHECK(read_list(in, "logits", file, read_logits, out.logits));
+  const SectionFields in(root, "the self-test", file);
+  QUERN_CHECK(in.check_version(kSelfTestVersion));
+  QUERN_CHECK(read_list(in, "texts", read_text, out.texts));
+  QUERN_CHECK(read_list(in, "renderings", read_rendering, out.renderings));
+  QUERN_CHECK(read_list(in, "logits", read_logits, out.logits));
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "command.h"
+#include "flag_checks.h"
 #include "input.h"
 #include "model_flags.h"
 #include "model_path.h"
@@ -286,13 +287,13 @@ void add_quantize(CLI::App& app, Action& action) {
           ->add_option("--target-size", flags->target_size,
                        "Chooses each matrix's encoding so that the file has at most BYTES")
           ->type_name("BYTES")
-          ->check(CLI::PositiveNumber)
+          ->check(above_zero())
           ->excludes(encoding);
   command
       ->add_option("--target-bpw", flags->target_bpw,
                    "The same for bits per weight, all matrices together")
       ->type_name("F")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->excludes(encoding)
       ->excludes(size);
   command

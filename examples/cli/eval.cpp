@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "command.h"
+#include "flag_checks.h"
 #include "input.h"
 #include "logits_file.h"
 #include "model_flags.h"
@@ -198,12 +199,11 @@ void add_eval(CLI::App& app, Action& action) {
   options->trace.add_to(*command);
   command->add_option("--text", options->text, "The text; - is stdin")->required();
   command->add_option("--bytes", options->bytes, "Only the first bytes of the text")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->add_option("--ctx", options->context, "Tokens of a window")
       ->check(CLI::Range(2, 1 << 24))
       ->capture_default_str();
-  command->add_option("--chunks", options->chunks, "Only the first windows")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--chunks", options->chunks, "Only the first windows")->check(above_zero());
   command->add_option("--batch", options->batch_rows, "Rows of a prefill step; changes no bit")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "command.h"
+#include "flag_checks.h"
 #include "input.h"
 #include "model_flags.h"
 #include "model_path.h"
@@ -287,7 +288,7 @@ void add_shared(CLI::App& command, ContinuationOptions& options) {
   command
       .add_option("--ctx", options.positions,
                   "Positions kept; default: the model's longest, at most 8192")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command.add_flag("--parse-special", options.parse_special,
                    "Control tokens written in the texts become their ids");
   command.add_flag("--json", options.json, "One JSON document");

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "convert/convert.h"
+#include "flag_checks.h"
 #include "model_path.h"
 
 namespace quern::cli {
@@ -102,14 +103,13 @@ void GenerationFlags::add_to(CLI::App& command) {
   command
       .add_option("-n,--max-tokens", max_tokens,
                   "Most tokens of a reply; default: up to the context")
-      ->check(CLI::NonNegativeNumber);
+      ->check(from_zero());
   command
       .add_option("--ctx", context, "Positions kept; default: the model's longest, at most 8192")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command.add_option("--temp", temperature, "Temperature; 0 is greedy")
       ->check(CLI::Range(0.0, 1e6));
-  command.add_option("--top-k", top_k, "Keep the k most likely tokens; 0: off")
-      ->check(CLI::NonNegativeNumber);
+  command.add_option("--top-k", top_k, "Keep the k most likely tokens; 0: off")->check(from_zero());
   command.add_option("--top-p", top_p, "Keep the most likely tokens up to this mass; 1: off")
       ->check(CLI::Validator(above_zero_to_one, "(0 - 1]"));
   command.add_option("--min-p", min_p, "Keep tokens above this share of the best one; 0: off")

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "command.h"
+#include "flag_checks.h"
 #include "input.h"
 #include "model_flags.h"
 #include "model_path.h"
@@ -65,7 +66,7 @@ void add_plan(CLI::App& app, Action& action) {
   options->model.add_to(*command);
   command
       ->add_option("--ctx", options->context, "Positions kept; default: the longest, at most 8192")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->add_option("--batch", options->batch_rows, "Rows of a prefill step")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

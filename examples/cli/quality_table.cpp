@@ -9,7 +9,7 @@ namespace {
 
 /// What a report says of one tensor; a field that is not there reads as an empty cell.
 struct Cells {
-  std::string encoding, bits, error, weighted;
+  std::string encoding, bits, error, weighted, compounded;
 };
 
 std::string number(const Json& object, const char* key, const char* format) {
@@ -27,7 +27,8 @@ std::string word(const Json& object, const char* key) {
 
 Cells cells_of(const Json& tensor) {
   return {word(tensor, "encoding"), number(tensor, "bits", "%.2f"),
-          number(tensor, "relative_error", "%.5f"), number(tensor, "weighted_error", "%.5f")};
+          number(tensor, "relative_error", "%.5f"), number(tensor, "weighted_error", "%.5f"),
+          number(tensor, "compounded_error", "%.5f")};
 }
 
 const Json& tensors_of(const QualityReport& report) {
@@ -68,12 +69,14 @@ std::string quality_summary(const QualityReport& report) {
 std::string quality_table(const std::vector<QualityReport>& reports) {
   std::vector<std::string> names;  // In the order of the first file that has them.
   std::vector<std::map<std::string, Cells>> columns;
+  bool compounds = false;  // Whether any source had been quantized before.
   for (const QualityReport& report : reports) {
     auto& column = columns.emplace_back();
     for (const Json& tensor : tensors_of(report)) {
       const std::string name = word(tensor, "name");
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
       column[name] = cells_of(tensor);
+      compounds = compounds || tensor.contains("compounded_error");
     }
   }
   std::string out;
@@ -83,6 +86,7 @@ std::string quality_table(const std::vector<QualityReport>& reports) {
     append(out, " %6s", "bits");
     append(out, " %9s", "error");
     append(out, " %9s", "weighted");
+    if (compounds) append(out, " %9s", "in all");
   }
   out += "\n";
   for (const std::string& name : names) {
@@ -93,6 +97,7 @@ std::string quality_table(const std::vector<QualityReport>& reports) {
       append(out, " %6s", cells.bits);
       append(out, " %9s", cells.error);
       append(out, " %9s", cells.weighted);
+      if (compounds) append(out, " %9s", cells.compounded);
     }
     out += "\n";
   }

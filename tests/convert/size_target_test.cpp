@@ -90,7 +90,7 @@ TEST_CASE("a target that cannot be met names the smallest that can") {
       options.target_bits = 0.5;
     const auto refused = convert(*source, folder.file("a.quern"), options);
     REQUIRE_FALSE(refused.ok());
-    CHECK(refused.error().code == ErrorCode::kLimit);
+    CHECK(refused.error().code == ErrorCode::kOutOfRange);
     CHECK(folder.names().empty());
     // The size that it names can be had.
     const double least = least_of(refused.error());

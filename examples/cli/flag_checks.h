@@ -1,0 +1,14 @@
+/// \file
+/// Checks of flags' values, in words for people: CLI11's own name the largest double as an end.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace quern::cli {
+
+/// A finite number above zero.
+CLI::Validator above_zero();
+/// A finite number from zero on.
+CLI::Validator from_zero();
+
+}  // namespace quern::cli
