@@ -30,6 +30,13 @@ QUERN_INLINE void start_state(const QueryState& state, std::int64_t vd, float m,
   for (std::int64_t d = 0; d < round_up(vd, 16); ++d) state.acc[d] = 0.0f;
 }
 
+/// Asks memory for the next block's bytes of the place that is being read. A block is one page or a
+/// few, at whose ends the hardware's prefetchers stop. Behind the last block nothing is read, only
+/// asked for.
+QUERN_INLINE void ask_for_next(const std::byte* at, std::int64_t block_bytes) {
+  __builtin_prefetch(at + block_bytes, 0, 2);
+}
+
 template <class Isa>
 struct FewQueries {
   using V = typename Isa::V;

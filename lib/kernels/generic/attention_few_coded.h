@@ -94,6 +94,7 @@ class CodedBlockOfFew {
     });
     const std::byte* query = query_;
     for (std::int64_t u = 0; u < steps_; ++u, keys += 64, query += 4 * W) {
+      if constexpr (type == KvType::kQ8) ask_for_next(keys, args_.head.k_block_bytes);
       const auto key = Isa::wide(Isa::plus_128(Isa::load_codes(keys)));
       each<W>([&](auto i) QUERN_INLINE_LAMBDA {
         acc[i] = Isa::wide_dot(acc[i], key, Isa::broadcast_codes(query + 4 * i));
@@ -151,7 +152,9 @@ class CodedBlockOfFew {
     each<W * C>([&](auto k) QUERN_INLINE_LAMBDA { sum[k] = Isa::zero_ints(); });
     for (std::int64_t u = fours.from; u < fours.to; ++u) {
       each<C>([&](auto c) QUERN_INLINE_LAMBDA {
-        const auto value = Isa::load_codes(values + 4 * (u * columns + c.value * Isa::kRows));
+        const std::byte* at = values + 4 * (u * columns + c.value * Isa::kRows);
+        if constexpr (type == KvType::kQ8) ask_for_next(at, args_.head.v_block_bytes);
+        const auto value = Isa::load_codes(at);
         each<W>([&](auto i) QUERN_INLINE_LAMBDA {
           sum[i * C + c] =
               Isa::positive_dot(sum[i * C + c], Isa::broadcast_codes(code_[i] + 4 * u), value);

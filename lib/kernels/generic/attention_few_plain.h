@@ -70,6 +70,7 @@ class PlainBlockOfFew {
     const std::byte* k = keys + Lanes::kBytes * 16 * args_.head_dim * g;
     const float* q = query_;
     for (std::int64_t d = 0; d < args_.head_dim; ++d, k += Lanes::kBytes * 16, q += W) {
+      ask_for_next(k, args_.head.k_block_bytes);
       const V key = Lanes::load(k);
       each<W>([&](auto i) QUERN_INLINE_LAMBDA { s[i] = fma(V::all(q[i]), key, s[i]); });
     }
@@ -110,7 +111,9 @@ class PlainBlockOfFew {
     });
     for (std::int64_t j = span.from; j < span.to; ++j) {
       each<C>([&](auto c) QUERN_INLINE_LAMBDA {
-        const V v = Lanes::load(values + j * row + Lanes::kBytes * (at + 16 * c));
+        const std::byte* from = values + j * row + Lanes::kBytes * (at + 16 * c);
+        ask_for_next(from, args_.head.v_block_bytes);
+        const V v = Lanes::load(from);
         each<N>([&](auto i) QUERN_INLINE_LAMBDA {
           acc[i * C + c] = fma(V::all(weight_[query + i][j]), v, acc[i * C + c]);
         });
