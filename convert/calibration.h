@@ -19,7 +19,8 @@ namespace quern::convert {
 bool can_calibrate() noexcept;
 
 /// Lets the source, in 8 bits, read windows, and will say what entered each
-/// matrix that the plan quantizes. \param windows empty: those of the calibration text.
+/// matrix that the plan quantizes. \param windows empty: those of the calibration text,
+/// or without one what a decoder writes itself.
 /// \param soft the source in 8 bits, where there is one already (a handle: it is not copied).
 /// Errors: kUnsupported in a build without OpenBLAS; those of read_windows and of the engine.
 Result<std::unique_ptr<Calibration>> make_calibration(const SourceModel& source,

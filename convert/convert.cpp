@@ -119,12 +119,18 @@ Result<Prepared> open_work(const std::string& path, const std::string& output,
   return work;
 }
 
-/// A preset with a text to measure on asks for a choice: the best file of the size that its bits
-/// have everywhere. \return the options with that target.
+/// Whether the model may be looked at before it is encoded.
+bool observes(const ConvertOptions& options) {
+  return options.observe || !options.calibration_text.empty();
+}
+
+/// A preset with time to measure asks for a choice: the best file of the size that its bits have
+/// everywhere. Of the smallest encoding there is no other. \return the options with that target.
 Result<ConvertOptions> with_target(const Prepared& work, const ConvertOptions& options) {
   ConvertOptions asked = options;
-  const bool measured = !options.calibration_text.empty() && options.adapters.empty();
-  if (has_target(options) || !measured || !is_preset(options.encoding)) return asked;
+  const bool chooses = is_preset(options.encoding) && options.adapters.empty() &&
+                       work.policy.target != smallest_encoding(work.format);
+  if (has_target(options) || !observes(options) || !chooses) return asked;
   QUERN_TRY(uniform, make_plan(*work.source, work.format, work.policy));
   if (requantizes(uniform)) asked.target_bits = uniform.shown.bits_per_weight;
   return asked;
@@ -155,12 +161,16 @@ Status write_weights(Prepared& work, const ConvertOptions& options, const WriteB
                      FinishedTensors& finished) {
   std::unique_ptr<Calibration> calibration;
   const TokenWindows own = work.choice ? work.choice->own_windows : TokenWindows();
-  const bool observed = !options.calibration_text.empty() || !own.empty();
+  // Without a text there is no need to observe, and so no error where it cannot be done.
+  const bool observed =
+      !options.calibration_text.empty() || ((options.observe || !own.empty()) && can_calibrate());
   if (observed && requantizes(work.plan) && finished.count() < work.plan.jobs.size()) {
     QUERN_TRY(made, make_calibration(*work.source, work.plan, options, own, work.executor));
     calibration = std::move(made);
-    auto& warnings = work.plan.shown.warnings;
-    warnings.insert(warnings.end(), calibration->warnings().begin(), calibration->warnings().end());
+    if (calibration) {
+      const std::vector<std::string>& told = calibration->warnings();
+      work.plan.shown.warnings.insert(work.plan.shown.warnings.end(), told.begin(), told.end());
+    }
   }
   std::vector<QuantizationError> errors;
   QUERN_CHECK(write_tensors(*work.source, work.plan, *work.executor, options.progress, write,

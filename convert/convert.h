@@ -20,9 +20,10 @@ struct AdapterFile {
 
 struct ConvertOptions {
   /// "keep" (each tensor as its source has it), an encoding's name (`q4_1`, `bf16`, `qr4`), or a
-  /// preset by bits (`q8` … `q3`): the native encoding of so many bits; with a calibration text,
-  /// which there is time to measure on then, the best choice for every matrix in a file of no more
-  /// than that size. Vectors (norms, biases) stay float32.
+  /// preset by bits (`q8` … `q3`): the native encoding of so many bits; where there is time to
+  /// measure (`calibration_text`, `observe`), the best choice for every matrix in a file of no more
+  /// than that size, `q3` aside, below which there is nothing to choose. Vectors (norms, biases)
+  /// stay float32.
   std::string encoding = "keep";
   /// Instead of one encoding for all matrices: the whole file, or the weights of all matrices
   /// together (embedding and output included), in no more than this; 0: not asked. At most one.
@@ -32,6 +33,9 @@ struct ConvertOptions {
   /// empty: none (but where a size is asked for, a decoder is observed on what it writes). Needs a
   /// build with OpenBLAS.
   std::string calibration_text;
+  /// Looks at the model where there is no calibration text either: a decoder is observed on what it
+  /// writes itself, and a preset is a choice then too. Minutes in place of seconds.
+  bool observe = false;
   /// Second moments of one matrix's inputs that calibration may hold; where there are more, codes
   /// are fitted by the inputs' squares column by column, with a warning.
   std::uint64_t most_moment_bytes = std::uint64_t{1} << 30;

@@ -78,6 +78,14 @@ std::vector<Encoding> offered_encodings(OutputFormat output) {
   return offered;
 }
 
+Encoding smallest_encoding(OutputFormat output) {
+  constexpr std::uint64_t kCols = 1024;  // Whole blocks of all of them.
+  const auto bytes = [](Encoding id) { return panel_bytes(*find_encoding(id), kCols).value_or(0); };
+  const std::vector<Encoding> offered = offered_encodings(output);
+  return *std::min_element(offered.begin(), offered.end(),
+                           [&](Encoding a, Encoding b) { return bytes(a) < bytes(b); });
+}
+
 Result<TensorOffers> list_offers(const TensorJob& job, OutputFormat output) {
   const MatrixJob& first = job.matrices.front();
   TensorOffers offers{job.name, {}};

@@ -16,6 +16,8 @@ namespace quern::convert {
 
 /// The encodings between which a choice is made in a file of `output`'s kind.
 std::vector<Encoding> offered_encodings(OutputFormat output);
+/// The one of them with the fewest bits.
+Encoding smallest_encoding(OutputFormat output);
 
 /// One offer per different encoding that the tensor may get: the offered ones (where GGUF's rows do
 /// not divide: what takes their place) and the source's own bits. `damage` is 0 in all of them.

@@ -30,6 +30,12 @@ Result<std::unique_ptr<ObservedModel>> ObservedModel::create(
     const TokenWindows& given, const std::shared_ptr<Executor>& executor, const Model* soft) {
   QUERN_TRY(model, soft_model(source, executor, soft));
   TokenWindows windows = given;
+  if (windows.empty() && options.calibration_text.empty()) {
+    if (model.is_encoder()) return std::unique_ptr<ObservedModel>();  // It writes nothing.
+    ProgressMeter meter(options.progress, plan.source_bytes);
+    QUERN_TRY(written, write_windows(model, window_tokens(model), kOwnWindows, meter));
+    windows = std::move(written);
+  }
   if (windows.empty()) {
     QUERN_TRY(read, read_windows(model, options.calibration_text, window_tokens(model), kWindows));
     windows = std::move(read);

@@ -20,8 +20,9 @@ namespace quern::convert {
 /// neighbouring inputs as do, whenever one is asked for that is not there, up to the last of them.
 class ObservedModel final : public Calibration {
  public:
-  /// \param given windows; empty: those of the calibration text. \param soft the source in 8 bits;
-  /// null: it is made here.
+  /// \param given windows; empty: those of the calibration text, or
+  /// without one what a decoder writes itself; null for an encoder then. \param soft the source in
+  /// 8 bits; null: it is made here.
   static Result<std::unique_ptr<ObservedModel>> create(
       const SourceModel& source, const ModelPlan& plan, const ConvertOptions& options,
       const TokenWindows& given, const std::shared_ptr<Executor>& executor, const Model* soft);

@@ -69,8 +69,11 @@ Json describe_comparison(const ModelComparison& comparison, const std::string& t
 Json make_quality_report(const ModelPlan& plan, const ConvertOptions& options,
                          const TargetChoice* choice, const ModelComparison* comparison) {
   Json report = {{"version", 1}, {"bits_per_weight", plan.shown.bits_per_weight}};
-  report["calibrated"] =
-      !options.calibration_text.empty() || (choice != nullptr && !choice->own_windows.empty());
+  const bool calibrated =
+      std::any_of(plan.shown.tensors.begin(), plan.shown.tensors.end(),
+                  [](const PlannedTensor& tensor) { return tensor.weighted_error.has_value(); });
+  report["calibrated"] = calibrated;
+  if (calibrated && options.calibration_text.empty()) report["own_words"] = true;
   Json tensors = Json::array();
   for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
     if (plan.jobs[i].quantizable) tensors.push_back(describe_tensor(plan.shown.tensors[i], choice));

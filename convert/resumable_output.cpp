@@ -67,6 +67,7 @@ Arguments arguments_of(const SourceModel& source, const ConvertOptions& options)
   arguments.emplace_back("target size", std::to_string(options.target_bytes));
   arguments.emplace_back("target bits per weight", bits);
   arguments.emplace_back("calibration text", options.calibration_text);
+  arguments.emplace_back("observation without a text", options.observe ? "yes" : "no");
   arguments.emplace_back("evaluation text", options.evaluation_text);
   arguments.emplace_back("most bytes of moments", std::to_string(options.most_moment_bytes));
   arguments.emplace_back("self-test", options.self_test ? "yes" : "no");

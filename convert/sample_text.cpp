@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "convert/self_test_maker.h"
+#include "convert/text_writer.h"
 #include "formats/mapped_file.h"
 #include "quern/session.h"
 #include "runtime/prompt_values.h"
@@ -11,15 +12,15 @@ namespace quern::convert {
 namespace {
 
 constexpr std::uint64_t kLargestText = std::uint64_t{1} << 30;
+/// Windows that are written at once: each has a cache of its own.
+constexpr std::size_t kTogether = 8;
 
-/// A start for each window: BOS where there is one, then ids spread over the vocabulary, so that
-/// the windows differ from their first word on.
+/// A start for each window: BOS, after which windows differ by their seeds, or where there is none
+/// an id from anywhere in the vocabulary.
 std::vector<TokenId> start_of(const Model& model, std::size_t window) {
-  std::vector<TokenId> start;
-  if (model.bos() >= 0) start.push_back(model.bos());
+  if (model.bos() >= 0) return {model.bos()};
   const std::vector<std::int32_t> spread = self_test_prompt(model.vocab_size());
-  start.push_back(spread[window % spread.size()]);
-  return start;
+  return {spread[window % spread.size()]};
 }
 
 std::vector<TokenId> spread_ids(std::int64_t vocab_size, std::size_t length, std::size_t window) {
@@ -32,34 +33,35 @@ std::vector<TokenId> spread_ids(std::int64_t vocab_size, std::size_t length, std
   return ids;
 }
 
-GenerateOptions free_writing(std::size_t window, std::size_t tokens) {
-  GenerateOptions options;
-  options.sampling.temperature = 1.0F;
-  options.sampling.top_k = 0;
-  options.sampling.top_p = 1.0F;
-  options.sampling.min_p = 0.0F;
-  options.sampling.seed = window;
-  options.max_tokens = static_cast<std::int64_t>(tokens);
-  options.ignore_end_tokens = true;
-  return options;
-}
-
-/// A decoder writes on from a start; an encoder–decoder answers a source of spread ids, which is
-/// the window's first half.
-Result<std::vector<TokenId>> write_window(Session& session, std::size_t length,
+/// An encoder–decoder answers a source of spread ids, which is the window's first half.
+Result<std::vector<TokenId>> write_answer(Session& session, std::size_t length,
                                           std::size_t window) {
   const Model& model = session.model();
-  const bool answers = model.is_encoder_decoder();
   std::vector<TokenId> ids =
-      answers ? spread_ids(runtime::prompt_vocabulary(model), (length + 1) / 2, window)
-              : start_of(model, window);
-  ids.resize(std::min(ids.size(), length));
+      spread_ids(runtime::prompt_vocabulary(model), (length + 1) / 2, window);
+  GenerateOptions options;
+  options.sampling = free_choice(window);
+  options.max_tokens = static_cast<std::int64_t>(length - ids.size());
+  options.ignore_end_tokens = true;
   QUERN_CHECK(session.rewind(0));
-  if (answers) QUERN_CHECK(session.read_source(ids));
-  const std::span<const TokenId> prompt = answers ? model.decoder_start() : ids;
-  QUERN_TRY(reply, session.generate(prompt, free_writing(window, length - ids.size())));
+  QUERN_CHECK(session.read_source(ids));
+  QUERN_TRY(reply, session.generate(model.decoder_start(), options));
   ids.insert(ids.end(), reply.ids.begin(), reply.ids.end());
   return ids;
+}
+
+Result<TokenWindows> write_answers(const Model& model, std::size_t length, std::size_t count,
+                                   ProgressMeter& meter) {
+  SessionOptions options;
+  options.context = static_cast<std::int64_t>(length);
+  QUERN_TRY(session, Session::create(model, options));
+  TokenWindows windows;
+  for (std::size_t i = 0; i < count; ++i) {
+    QUERN_TRY(ids, write_answer(session, length, i));
+    windows.push_back(std::move(ids));
+    QUERN_CHECK(meter.advance(0));
+  }
+  return windows;
 }
 
 }  // namespace
@@ -93,20 +95,18 @@ Result<TokenWindows> read_windows(const Model& model, const std::string& path, s
   return windows;
 }
 
-Result<TokenWindows> write_windows(const Model& model, std::size_t length, std::size_t count) {
+Result<TokenWindows> write_windows(const Model& model, std::size_t length, std::size_t count,
+                                   ProgressMeter& meter) {
+  if (model.is_encoder_decoder()) return write_answers(model, length, count, meter);
   TokenWindows windows;
-  if (model.is_encoder()) {
-    for (std::size_t i = 0; i < count; ++i) {
-      windows.push_back(spread_ids(model.vocab_size(), length, i));
-    }
-    return windows;
-  }
-  SessionOptions options;
-  options.context = static_cast<std::int64_t>(length);
-  QUERN_TRY(session, Session::create(model, options));
   for (std::size_t i = 0; i < count; ++i) {
-    QUERN_TRY(ids, write_window(session, length, i));
-    windows.push_back(std::move(ids));
+    windows.push_back(model.is_encoder() ? spread_ids(model.vocab_size(), length, i)
+                                         : start_of(model, i));
+  }
+  if (model.is_encoder()) return windows;
+  for (std::size_t i = 0; i < count; i += kTogether) {
+    const auto some = std::span(windows).subspan(i, std::min(kTogether, count - i));
+    QUERN_CHECK(write_on(model, length, i, some, meter));
   }
   return windows;
 }

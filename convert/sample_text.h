@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "convert/tensor_stream.h"
 #include "quern/model.h"
 #include "quern/result.h"
 
@@ -22,9 +23,12 @@ std::size_t window_tokens(const Model& model);
 Result<TokenWindows> read_windows(const Model& model, const std::string& path, std::size_t length,
                                   std::size_t count);
 
-/// The same from the model's own mouth, for want of a text: drawn at temperature 1 from a fixed
-/// seed, one window a start token; ids spread over the vocabulary for an encoder. The same on every
-/// machine. Errors: those of the session.
-Result<TokenWindows> write_windows(const Model& model, std::size_t length, std::size_t count);
+/// Windows that a decoder writes itself, to be calibrated on.
+inline constexpr std::size_t kOwnWindows = 8;
+
+/// The same from the model's own mouth, for want of a text: drawn at temperature 1 from a
+/// fixed seed each; ids spread over the vocabulary for an encoder. The same on every machine. Errors: those of the session; kCancelled.
+Result<TokenWindows> write_windows(const Model& model, std::size_t length, std::size_t count,
+                                   ProgressMeter& meter);
 
 }  // namespace quern::convert

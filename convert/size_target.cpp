@@ -11,8 +11,6 @@ namespace quern::convert {
 namespace {
 
 constexpr std::size_t kWindows = 2;
-/// Windows that a decoder writes itself, to be calibrated on.
-constexpr std::size_t kOwnWindows = 8;
 
 /// Elements and bytes of the plan's matrices.
 struct Sizes {
@@ -65,13 +63,13 @@ std::uint64_t budget_of(const ConvertOptions& options, const Sizes& sizes,
 /// Two windows to measure on: of the calibration text, else of what the model itself writes. More
 /// of the latter go to `own`, if the model can be calibrated on them.
 Result<TokenWindows> windows_for(const Model& model, const ConvertOptions& options,
-                                 TokenWindows& own) {
+                                 TokenWindows& own, ProgressMeter& meter) {
   const std::size_t length = window_tokens(model);
   if (!options.calibration_text.empty()) {
     return read_windows(model, options.calibration_text, length, kWindows);
   }
-  if (model.is_encoder() || !can_calibrate()) return write_windows(model, length, kWindows);
-  QUERN_TRY(written, write_windows(model, length, kOwnWindows));
+  if (model.is_encoder() || !can_calibrate()) return write_windows(model, length, kWindows, meter);
+  QUERN_TRY(written, write_windows(model, length, kOwnWindows, meter));
   own = std::move(written);
   return TokenWindows(own.begin(), own.begin() + kWindows);
 }
@@ -108,14 +106,14 @@ Status estimate_damage(const SourceModel& source, OutputFormat output, const Mod
                        std::vector<TensorOffers>& tensors, ChoiceNotes& notes,
                        TargetChoice& result) {
   if (recall_all(tensors, notes, result)) return {};
+  ProgressMeter meter(options.progress, plan.source_bytes);
   const auto windows = [&](const Model& model) {
-    return windows_for(model, options, result.own_windows);
+    return windows_for(model, options, result.own_windows, meter);
   };
   QUERN_TRY(sensitivity, SensitivityMeter::create(source, windows, executor, notes));
   QUERN_CHECK(notes.note_windows(result.own_windows));
   QUERN_TRY(calibration, calibrate_for(source, output, options, result.own_windows, executor,
                                        sensitivity->soft_model()));
-  ProgressMeter meter(options.progress, plan.source_bytes);
   QUERN_TRY(noises, sensitivity->input_noise(meter));
   auto offers = tensors.begin();
   for (const TensorJob& job : plan.jobs) {

@@ -298,8 +298,8 @@ TEST_CASE("convert, inspect, verify, quantize and plan agree about one file") {
   CHECK(verified["logits_checked"].get<int>() > 0);
 
   const std::string small = folder.file("small.quern"), report = folder.file("report.json");
-  const Json made =
-      json_of({"quantize", *model, "-o", small, "--encoding", "q8", "--report", report, "--json"});
+  const Json made = json_of({"quantize", *model, "-o", small, "--encoding", "q8", "--at-once",
+                             "--report", report, "--json"});
   CHECK(made["bits_per_weight"].get<double>() < 10);
   const Json tensors = Json::parse(file_text(report))["tensors"];
   CHECK(tensors.size() == dry["tensors"].size());
@@ -316,6 +316,39 @@ TEST_CASE("convert, inspect, verify, quantize and plan agree about one file") {
   const Outcome broken = quern::test::quern({"verify", folder.write("broken.quern", bytes)});
   CHECK(broken.status == 1);
   CHECK(broken.err.find("quern: ") == 0);
+}
+
+TEST_CASE("quantize says what it looked at and what it chose") {
+  const auto model = reference("models/llama3");
+  if (!model) return;
+  const quern::testing::TempDir folder;
+  const std::vector<std::string> common{"quantize", *model, "-o", folder.file("a.quern"),
+                                        "--encoding"};
+  const auto said = [&](std::vector<std::string> more, const char* words) {
+    more.insert(more.begin(), common.begin(), common.end());
+    const Outcome outcome = quern::test::quern(more);
+    CHECK(outcome.status == 0);
+    return outcome.err.find(words) != std::string::npos;
+  };
+  CHECK(said({"q5"}, "chosen for the least damage"));
+  CHECK_FALSE(said({"q5", "--at-once"}, "chosen for the least damage"));
+  CHECK_FALSE(said({"q5", "--at-once"}, "the model wrote"));
+#if defined(QUERN_WITH_OPENBLAS)
+  CHECK(said({"q5"}, "observed on what the model wrote itself"));
+  CHECK(said({"qr4"}, "observed on what the model wrote itself"));
+#endif
+}
+
+TEST_CASE("a size that cannot be had is refused with the one that can") {
+  const auto model = reference("models/llama3");
+  if (!model) return;
+  const quern::testing::TempDir folder;
+  const Outcome refused =
+      quern::test::quern({"quantize", *model, "-o", folder.file("a.quern"), "--target-bpw", "0.5"});
+  CHECK(refused.status == 1);
+  CHECK(refused.err.find("expected at least") != std::string::npos);
+  CHECK(refused.err.find("raise the limit") == std::string::npos);
+  CHECK(folder.entries() == 0);
 }
 
 TEST_CASE("bench and eval print what the contract says") {
@@ -349,7 +382,8 @@ TEST_CASE("bench and eval print what the contract says") {
   CHECK(same["perplexity"] == one["perplexity"]);
   CHECK(same["kl_divergence"]["max"] == 0.0);
   CHECK(same["top1_agreement"] == 1.0);
-  REQUIRE(quern::test::quern({"quantize", *model, "-o", small, "--encoding", "q4"}).status == 0);
+  REQUIRE(quern::test::quern({"quantize", *model, "-o", small, "--encoding", "q4", "--at-once"})
+              .status == 0);
   words[2] = small;
   const Json other = json_of(words);
   CHECK(other["kl_divergence"]["mean"].get<double>() > 0);

@@ -59,7 +59,7 @@ TEST_CASE("quantize killed by the system is continued to the same bytes") {
   if (!model) return;
   const testing::TempDir folder;
   const std::string whole = folder.file("whole.quern"), output = folder.file("out.quern");
-  const std::vector<std::string> common{"quantize", *model, "--encoding", "q6"};
+  const std::vector<std::string> common{"quantize", *model, "--encoding", "q6", "--at-once"};
   const auto command = [&](const std::string& path, bool resume) {
     std::vector<std::string> words = common;
     words.insert(words.end(), {"-o", path});
@@ -85,14 +85,18 @@ TEST_CASE("quantize with another argument says why it cannot continue") {
   if (!model) return;
   const testing::TempDir folder;
   const std::string output = folder.file("out.quern");
-  if (!kill_at({"quantize", *model, "-o", output, "--encoding", "q4"}, folder.path(), 1000)) return;
-  const Outcome other =
-      quern({"quantize", *model, "-o", output, "--encoding", "q5", "--resume", "--no-self-test"});
+  const std::vector<std::string> first{"quantize", *model, "-o", output, "--at-once"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), first.begin(), first.end());
+    return more;
+  };
+  if (!kill_at(with({"--encoding", "q4"}), folder.path(), 1000)) return;
+  const Outcome other = quern(with({"--encoding", "q5", "--resume", "--no-self-test"}));
   CHECK(other.status == 1);
   for (const char* part : {"encoding", "q4", "q5", "out.quern"}) {
     CHECK_MESSAGE(other.err.find(part) != std::string::npos, other.err);
   }
-  CHECK(quern({"quantize", *model, "-o", output, "--encoding", "q5"}).status == 0);
+  CHECK(quern(with({"--encoding", "q5"})).status == 0);
   CHECK(folder.entries() == 1);
 }
 

@@ -271,12 +271,60 @@ TEST_CASE("a preset with a text is a choice, of no more bits than its encoding e
     CHECK(chosen->plan.bits_per_weight <= uniform->plan.bits_per_weight);
     CHECK(chosen->plan.bits_per_weight > uniform->plan.bits_per_weight - 1);
     CHECK(chosen->quality_json.find("\"choice\"") != std::string::npos);
-    // Without a text there is nothing to measure on: its encoding everywhere, at once.
+    // Without a text it is a choice too, where there is time.
     options.calibration_text.clear();
+    options.observe = true;
+    const auto observed = convert(*source, folder.file("observed.quern"), options);
+    REQUIRE_MESSAGE(observed.ok(), observed.error().describe());
+    CHECK(observed->plan.bits_per_weight <= uniform->plan.bits_per_weight);
+    CHECK(observed->quality_json.find("\"choice\"") != std::string::npos);
+    // Else its encoding everywhere, at once.
+    options.observe = false;
     const auto plain = convert(*source, folder.file("plain.quern"), options);
     REQUIRE_MESSAGE(plain.ok(), plain.error().describe());
     CHECK(plain->quality_json.find("\"choice\"") == std::string::npos);
     CHECK(plain->plan.output_bytes <= uniform->plan.output_bytes);
+  }
+}
+
+TEST_CASE("without a text decoders are calibrated on what they write, encoders are not") {
+  const TempFolder folder;
+  for (const char* model : kModels) {
+    CAPTURE(model);
+    const auto source = golden(model);  // No tokenizer is needed.
+    if (!source) return;
+    ConvertOptions options = plain_options("qr4");
+    const auto plain = convert(*source, folder.file("plain.quern"), options);
+    REQUIRE_MESSAGE(plain.ok(), plain.error().describe());
+    options.observe = true;
+    std::string first;
+    for (const int threads : {1, 2, 3}) {
+      options.threads = threads;
+      const auto observed = convert(*source, folder.file("a.quern"), options);
+      REQUIRE_MESSAGE(observed.ok(), observed.error().describe());
+      const bool encoder = std::string_view(model) == "bert";
+      const bool told = observed->quality_json.find("\"own_words\":true") != std::string::npos;
+      CHECK(told == !encoder);
+      const std::string bytes = read_bytes(folder.file("a.quern"));
+      CHECK((bytes == read_bytes(folder.file("plain.quern"))) == encoder);
+      if (first.empty()) first = bytes;
+      CHECK(bytes == first);
+    }
+  }
+}
+
+TEST_CASE("of the smallest encoding there is nothing to choose") {
+  const TempFolder folder;
+  const auto source = golden("llama3");
+  if (!source) return;
+  ConvertOptions options = plain_options("q3");
+  options.observe = true;
+  const auto report = convert(*source, folder.file("a.quern"), options);
+  REQUIRE_MESSAGE(report.ok(), report.error().describe());
+  CHECK(report->quality_json.find("\"choice\"") == std::string::npos);
+  CHECK(report->quality_json.find("\"own_words\":true") != std::string::npos);
+  for (const PlannedTensor& tensor : report->plan.tensors) {
+    if (tensor.relative_error) CHECK(tensor.encoding == Encoding::kQR3);
   }
 }
 

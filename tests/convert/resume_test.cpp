@@ -21,7 +21,7 @@ struct Case {
   const char* output;
   std::string encoding = "keep";
   double target_bits = 0;
-  bool calibrated = false;
+  bool calibrated = false, observed = false;
 };
 
 std::vector<Case> cases() {
@@ -32,6 +32,7 @@ std::vector<Case> cases() {
   if (can_calibrate()) {
     all.push_back({"calibrated", "out.quern", "qr4", 0, true});
     all.push_back({"chosen and calibrated", "out.quern", "keep", 5.0, true});
+    all.push_back({"on its own words", "out.quern", "qr4", 0, false, true});
   }
   return all;
 }
@@ -40,6 +41,7 @@ ConvertOptions options_of(const Case& asked, const TempFolder& folder) {
   ConvertOptions options = plain_options(asked.encoding);
   options.target_bits = asked.target_bits;
   if (asked.calibrated) options.calibration_text = folder.file("text.txt");
+  options.observe = asked.observed;
   return options;
 }
 
