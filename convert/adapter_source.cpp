@@ -258,6 +258,8 @@ class PeftSource final : public PairedSource {
     for (const Json& target : settings_["target_parameters"]) {
       const std::string path(target.string());
       const std::string name = path.substr(path.rfind('.') + 1);
+      // A name alone, as PEFT 0.21 writes it for experts, means whatever module has the parameter.
+      if (path == name && !module.ends_with(".experts")) continue;
       if (names_module(path, module + "." + name)) names.insert(name);
     }
     std::vector<std::string> ordered;
