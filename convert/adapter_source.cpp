@@ -318,6 +318,11 @@ class PeftSource final : public PairedSource {
           .in_file(path_)
           .of(formats::quote(tensor.name));
     }
+    // A bias of what has a pair, too (`bias` of "all" or "lora_only"), is written under its
+    // wrapper.
+    constexpr std::string_view kWrapped = ".base_layer";
+    if (const std::size_t at = name.find(std::string(kWrapped) + "."); at != std::string::npos)
+      name.erase(at, kWrapped.size());
     out.name = name;
     add_vector(std::move(out));
     return {};
