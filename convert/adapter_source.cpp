@@ -258,6 +258,8 @@ class PeftSource final : public PairedSource {
     for (const Json& target : settings_["target_parameters"]) {
       const std::string path(target.string());
       const std::string name = path.substr(path.rfind('.') + 1);
+      // A name alone, as PEFT 0.21 writes it for experts, means whatever module has the parameter.
+      if (path == name && !module.ends_with(".experts")) continue;
       if (names_module(path, module + "." + name)) names.insert(name);
     }
     std::vector<std::string> ordered;
@@ -316,6 +318,11 @@ class PeftSource final : public PairedSource {
           .in_file(path_)
           .of(formats::quote(tensor.name));
     }
+    // A bias of what has a pair, too (`bias` of "all" or "lora_only"), is written under its
+    // wrapper.
+    constexpr std::string_view kWrapped = ".base_layer";
+    if (const std::size_t at = name.find(std::string(kWrapped) + "."); at != std::string::npos)
+      name.erase(at, kWrapped.size());
     out.name = name;
     add_vector(std::move(out));
     return {};

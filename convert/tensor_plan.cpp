@@ -108,6 +108,12 @@ class Planner {
     if (!vector && sources.size() > 1) job.dims.push_back(sources.size());
     job.dims.push_back(static_cast<std::uint64_t>(matrix.rows) * (vector ? sources.size() : 1));
     if (!vector) job.dims.push_back(static_cast<std::uint64_t>(matrix.cols));
+    if (vector && output_ == OutputFormat::kGguf) {
+      QUERN_TRY(rows, models::evaluate_dimension(expected.rule->rows, source_.config()));
+      if (rows > 1)
+        job.dims = {static_cast<std::uint64_t>(rows),
+                    job.dims.front() / static_cast<std::uint64_t>(rows)};
+    }
     for (const SourceMatrix& source : sources) {
       matrix.source = source.tensor;
       matrix.data = source.data;

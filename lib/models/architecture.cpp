@@ -99,7 +99,7 @@ Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const 
                         with_layer(rule.name, layer),
                         {},
                         with_layer(rule.gguf, layer),
-                        rows,
+                        rule.role == Role::kVector ? 1 : rows,
                         cols,
                         1,
                         false,

@@ -64,7 +64,7 @@ struct TensorRule {
   std::vector<std::string> hf;  ///< Accepted Hugging Face names, without the base prefix
                                 ///< ("model." is tried with and without).
   std::string_view gguf;        ///< GGUF's name, e.g. "blk.{}.attn_q.weight".
-  std::string_view rows;        ///< Output dimension; "1" for vectors.
+  std::string_view rows;        ///< Output dimension; of a vector 1, or rows as GGUF cuts it.
   std::string_view cols;        ///< Input dimension; the length of a vector.
   Role role = Role::kMatrix;
   bool optional = false;  ///< Absence is no error (biases, an untied output).

@@ -3,23 +3,33 @@
 #include "models/blocks.h"
 #include "models/config_io.h"
 #include "models/decoder_tensors.h"
+#include "models/mamba_tensors.h"
+#include "models/recurrent.h"
 
 namespace quern::models {
 namespace {
 
 constexpr std::int64_t kNoLimit = 1 << 20;  // Of the sequence: the state does not grow.
+constexpr std::string_view kGguf = "mamba";
+
+const std::vector<ConfigKey>& keys() {
+  static const std::vector<ConfigKey> kKeys = {
+      {"vocab_size", "vocab_size", "vocab_size", false},
+      {"dim", "hidden_size", "embedding_length"},
+      {"n_layers", "num_hidden_layers", "block_count"},
+      {"ssm.inner_dim", "intermediate_size", "ssm.inner_size", false},
+      {"ssm.state_dim", "state_size", "ssm.state_size", false, ConfigValue(std::int64_t{16})},
+      {"ssm.kernel", "conv_kernel", "ssm.conv_kernel", false, ConfigValue(std::int64_t{4})},
+      {"ssm.dt_rank", "time_step_rank", "ssm.time_step_rank"},
+      {"norm_eps", "layer_norm_epsilon", "attention.layer_norm_rms_epsilon", false,
+       ConfigValue(1e-5)}};
+  return kKeys;
+}
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
-  static const std::vector<ConfigKey> kKeys = {
-      {"vocab_size", "vocab_size", ""},
-      {"dim", "hidden_size", ""},
-      {"n_layers", "num_hidden_layers", ""},
-      {"ssm.inner_dim", "intermediate_size", "", false},
-      {"ssm.state_dim", "state_size", "", false, ConfigValue(std::int64_t{16})},
-      {"ssm.kernel", "conv_kernel", "", false, ConfigValue(std::int64_t{4})},
-      {"ssm.dt_rank", "time_step_rank", ""},
-      {"norm_eps", "layer_norm_epsilon", "", false, ConfigValue(1e-5)}};
-  QUERN_TRY(config, read_keys(kKeys, source, kind, ""));
+  QUERN_TRY(config, read_keys(keys(), source, kind, kGguf));
+  QUERN_TRY(vocab_size, source.integer("vocab_size"));
+  config.set("vocab_size", vocab_size);
   QUERN_TRY(dim, config.integer("dim"));
   QUERN_TRY(expand, source.integer_or("expand", 2));
   if (dim < 1 || dim > (1 << 24) || expand < 1 || expand > 64)
@@ -31,50 +41,8 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
   return config;
 }
 
-const std::vector<TensorRule>& tensors() {
-  static const std::vector<TensorRule> kRules = [] {
-    const std::string stem = "layers.{}.mixer.";
-    constexpr std::string_view kInner = "ssm.inner_dim", kBoth = "2*ssm.inner_dim";
-    constexpr std::string_view kNarrow = "ssm.dt_rank+2*ssm.state_dim";
-    const auto sliced = [](TensorRule rule, std::string_view first, std::string_view total) {
-      rule.hf_slice = {first, "", "", total};
-      return rule;
-    };
-    const auto in = [&](std::string_view name, std::string_view bias, std::string_view first) {
-      return std::vector{
-          sliced(matrix_rule(name, stem + "in_proj.weight", "", kInner, "dim"), first, kBoth),
-          sliced(bias_rule(bias, stem + "in_proj.bias", "", kInner), first, kBoth)};
-    };
-    const std::string x_proj = stem + "x_proj.weight";
-    std::vector<TensorRule> rules = {
-        matrix_rule("embed", "embeddings.weight", "", "vocab_size", "dim"),
-        norm_rule("layers.{}.norm", "layers.{}.norm.weight", "", "dim")};
-    rules.front().role = Role::kEmbedding;
-    for (const auto& more : {in("layers.{}.ssm_x", "layers.{}.ssm_x.bias", ""),
-                             in("layers.{}.ssm_z", "layers.{}.ssm_z.bias", kInner)})
-      rules.insert(rules.end(), more.begin(), more.end());
-    const std::vector<TensorRule> rest = {
-        norm_rule("layers.{}.ssm_conv", stem + "conv1d.weight", "", "ssm.inner_dim*ssm.kernel"),
-        bias_rule("layers.{}.ssm_conv.bias", stem + "conv1d.bias", "", kInner),
-        sliced(matrix_rule("layers.{}.ssm_dt_in", x_proj, "", "ssm.dt_rank", kInner), "", kNarrow),
-        sliced(matrix_rule("layers.{}.ssm_b", x_proj, "", "ssm.state_dim", kInner), "ssm.dt_rank",
-               kNarrow),
-        sliced(matrix_rule("layers.{}.ssm_c", x_proj, "", "ssm.state_dim", kInner),
-               "ssm.dt_rank+ssm.state_dim", kNarrow),
-        matrix_rule("layers.{}.ssm_dt", stem + "dt_proj.weight", "", kInner, "ssm.dt_rank"),
-        norm_rule("layers.{}.ssm_dt.bias", stem + "dt_proj.bias", "", kInner),
-        norm_rule("layers.{}.ssm_a", stem + "A_log", "", "ssm.inner_dim*ssm.state_dim",
-                  Transform::kNegExp),
-        norm_rule("layers.{}.ssm_skip", stem + "D", "", kInner),
-        matrix_rule("layers.{}.ssm_out", stem + "out_proj.weight", "", "dim", kInner),
-        bias_rule("layers.{}.ssm_out.bias", stem + "out_proj.bias", "", "dim"),
-        norm_rule("norm", "norm_f.weight", "", "dim"),
-        matrix_rule("lm_head", "lm_head.weight", "", "vocab_size", "dim")};
-    rules.insert(rules.end(), rest.begin(), rest.end());
-    rules.back().optional = true;
-    return rules;
-  }();
-  return kRules;
+Result<Config> write_gguf_config(const Config& config) {
+  return write_gguf_scan_keys(keys(), config, kGguf);
 }
 
 struct BlockDims {
@@ -137,7 +105,7 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
 }  // namespace
 
 extern const Architecture kMamba;
-const Architecture kMamba = {"mamba", {"MambaForCausalLM"}, {}, read_config, nullptr, tensors,
-                             build};
+const Architecture kMamba = {"mamba",           {"MambaForCausalLM"}, {kGguf}, read_config,
+                             write_gguf_config, mamba_tensors,        build};
 
 }  // namespace quern::models

@@ -124,26 +124,55 @@ graph::ValueId mamba2_block(graph::GraphBuilder& g, const Mamba2Dims& dims, std:
   return g.linear(y, out, "ssm_out", g.vector(name("ssm_out.bias"), g.cols(h), true), residual);
 }
 
+Config write_gguf_scan_keys(std::span<const ConfigKey> keys, const Config& config,
+                            std::string_view gguf_arch) {
+  Config metadata = write_gguf_keys(keys, config, gguf_arch);
+  const std::string stem = std::string(gguf_arch) + ".";
+  if (const ConfigValue* length = config.find("max_seq_len"))
+    metadata.set(stem + "context_length", *length);
+  metadata.set(stem + "feed_forward_length", std::int64_t{0});
+  metadata.set(stem + "attention.head_count", std::int64_t{0});
+  return metadata;
+}
+
 std::vector<TensorRule> mamba2_tensors(const std::string& stem, std::string_view when) {
   std::vector<TensorRule> rules;
+  const auto slice = [&](std::string_view first, std::string_view total) {
+    rules.back().hf_slice = {first, "", "", total};
+    if (!rules.back().gguf.empty()) rules.back().gguf_slice = rules.back().hf_slice;
+  };
+  const auto vector = [&](std::string_view name, const char* hf, std::string_view gguf,
+                          std::string_view n, std::string_view rows, Transform transform) {
+    rules.push_back(norm_rule(name, stem + hf, gguf, n, transform));
+    rules.back().rows = rows;
+  };
   for (const Part& part : kParts) {
-    rules.push_back(matrix_rule(part.name, stem + ".in_proj.weight", "", part.rows, "dim"));
-    rules.back().hf_slice = {part.first, "", "", kAll};
+    rules.push_back(
+        matrix_rule(part.name, stem + ".in_proj.weight", "blk.{}.ssm_in.weight", part.rows, "dim"));
+    slice(part.first, kAll);
+  }
+  for (const Part& part : kParts) {
     rules.push_back(bias_rule(part.bias, stem + ".in_proj.bias", "", part.rows));
-    rules.back().hf_slice = {part.first, "", "", kAll};
+    slice(part.first, kAll);
   }
   for (const Convolution& conv : kConvolutions) {
-    rules.push_back(norm_rule(conv.name, stem + ".conv1d.weight", "", conv.kernels));
-    rules.back().hf_slice = {conv.kernels_first, "", "", kKernels};
-    rules.push_back(bias_rule(conv.bias, stem + ".conv1d.bias", "", conv.columns));
-    rules.back().hf_slice = {conv.columns_first, "", "", kColumns};
+    vector(conv.name, ".conv1d.weight", "blk.{}.ssm_conv1d.weight", conv.kernels, conv.columns,
+           Transform::kNone);
+    slice(conv.kernels_first, kKernels);
   }
-  rules.push_back(
-      norm_rule("layers.{}.ssm_a", stem + ".A_log", "", "ssm.heads", Transform::kNegExp));
-  rules.push_back(norm_rule("layers.{}.ssm_skip", stem + ".D", "", "ssm.heads"));
-  rules.push_back(norm_rule("layers.{}.ssm_dt_bias", stem + ".dt_bias", "", "ssm.heads"));
-  rules.push_back(norm_rule("layers.{}.ssm_norm", stem + ".norm.weight", "", kInner));
-  rules.push_back(matrix_rule("layers.{}.ssm_out", stem + ".out_proj.weight", "", "dim", kInner));
+  for (const Convolution& conv : kConvolutions) {
+    rules.push_back(
+        bias_rule(conv.bias, stem + ".conv1d.bias", "blk.{}.ssm_conv1d.bias", conv.columns));
+    slice(conv.columns_first, kColumns);
+  }
+  vector("layers.{}.ssm_a", ".A_log", "blk.{}.ssm_a", "ssm.heads", "ssm.heads", Transform::kNegExp);
+  vector("layers.{}.ssm_skip", ".D", "blk.{}.ssm_d", "ssm.heads", "ssm.heads", Transform::kNone);
+  vector("layers.{}.ssm_dt_bias", ".dt_bias", "blk.{}.ssm_dt.bias", "ssm.heads", "1",
+         Transform::kNone);
+  vector("layers.{}.ssm_norm", ".norm.weight", "blk.{}.ssm_norm.weight", kInner, "ssm.groups",
+         Transform::kNone);
+  rules.push_back(matrix_rule("layers.{}.ssm_out", stem + ".out_proj.weight",
+                              "blk.{}.ssm_out.weight", "dim", kInner));
   rules.push_back(bias_rule("layers.{}.ssm_out.bias", stem + ".out_proj.bias", "", "dim"));
   for (TensorRule& rule : rules) {
     // A bias is there or not; where the layer has no such block it is no matter.

@@ -2,7 +2,9 @@
 /// Blocks with a recurrent state in the place of attention, and their tensors.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/blocks.h"
@@ -27,9 +29,13 @@ Status read_time_step_limit(const Config& source, Config& config);
 graph::ValueId mamba2_block(graph::GraphBuilder& g, const Mamba2Dims& dims, std::int64_t layer,
                             graph::ValueId h, graph::ValueId residual);
 
-/// Its tensors, under the Hugging Face stem of the block ("layers.{}.mixer"). `when` as
-/// TensorRule's.
+/// Its tensors, under the Hugging Face stem of the block ("layers.{}.mixer") and llama.cpp's names.
+/// `when` as TensorRule's.
 std::vector<TensorRule> mamba2_tensors(const std::string& stem, std::string_view when);
+
+/// The keys of a model without attention, and the numbers that llama.cpp asks for all the same.
+Config write_gguf_scan_keys(std::span<const ConfigKey> keys, const Config& config,
+                            std::string_view gguf_arch);
 
 /// The list of booleans `key`, one per layer.
 std::vector<bool> layer_flags(const Config& config, std::string_view key);

@@ -37,12 +37,13 @@ Status check_beam_options(const BeamOptions& options, std::int64_t vocab_size) {
 
 BeamSearch::BeamSearch(const BeamOptions& options, std::span<const TokenId> prompt,
                        std::span<const TokenId> end_tokens, std::int64_t max_tokens,
-                       std::int64_t counted)
+                       std::int64_t counted, const BeamRules& rules)
     : options_(options),
       prompt_(prompt),
       end_tokens_(end_tokens),
       max_tokens_(max_tokens),
       counted_(counted),
+      rules_(rules),
       running_(1) {}
 
 bool BeamSearch::is_end(TokenId id) const noexcept {
@@ -51,11 +52,18 @@ bool BeamSearch::is_end(TokenId id) const noexcept {
 
 std::vector<TokenId> BeamSearch::excluded(const Beam& beam) const {
   std::vector<TokenId> ids = options_.banned;
-  if (length_ < options_.min_tokens) ids.insert(ids.end(), end_tokens_.begin(), end_tokens_.end());
+  if (length_ + counted_ < options_.min_tokens)
+    ids.insert(ids.end(), end_tokens_.begin(), end_tokens_.end());
+  if (length_ == 0) ids.insert(ids.end(), rules_.first_banned.begin(), rules_.first_banned.end());
   const auto n = static_cast<std::size_t>(options_.no_repeat_ngram);
-  if (n == 0) return ids;
+  if (n == 0 && rules_.banned_runs.empty()) return ids;
   std::vector<TokenId> all(prompt_.begin(), prompt_.end());
   all.insert(all.end(), beam.ids.begin(), beam.ids.end());
+  for (const std::vector<TokenId>& run : rules_.banned_runs) {
+    if (all.size() + 1 >= run.size() && std::equal(run.rbegin() + 1, run.rend(), all.rbegin()))
+      ids.push_back(run.back());
+  }
+  if (n == 0) return ids;
   if (all.size() + 1 < n) return ids;
   const auto last = all.end() - static_cast<std::ptrdiff_t>(n - 1);
   for (std::size_t at = 0; at + n <= all.size(); ++at) {
@@ -65,8 +73,32 @@ std::vector<TokenId> BeamSearch::excluded(const Beam& beam) const {
   return ids;
 }
 
+std::vector<float> BeamSearch::penalised(const Beam& beam, std::span<const float> logits,
+                                         double norm) const {
+  std::vector<float> result(logits.begin(), logits.end());
+  const auto lower = [&](TokenId id) {
+    const auto at = static_cast<std::size_t>(id);
+    const double own = static_cast<double>(logits[at]) - norm;
+    result[at] = static_cast<float>(
+        norm + (own < 0 ? own * rules_.repeat_penalty : own / rules_.repeat_penalty));
+  };
+  for (const TokenId id : prompt_) lower(id);
+  for (const TokenId id : beam.ids) lower(id);
+  return result;
+}
+
 void BeamSearch::add_candidates(std::size_t beam, std::span<const float> logits,
                                 std::vector<Candidate>& candidates) const {
+  if (rules_.last_token >= 0 && length_ + 1 == max_tokens_) {
+    candidates.push_back({running_[beam].log_probability, beam, rules_.last_token});
+    return;
+  }
+  double norm = log_sum_exp(logits, base::exp);
+  std::vector<float> lowered;
+  if (rules_.repeat_penalty != 1.0) {
+    lowered = penalised(running_[beam], logits, norm);
+    logits = lowered;
+  }
   // So many that `beams` of them do not end here.
   const std::size_t keep =
       std::max<std::size_t>(2, 1 + end_tokens_.size()) * static_cast<std::size_t>(options_.beams);
@@ -81,10 +113,14 @@ void BeamSearch::add_candidates(std::size_t beam, std::span<const float> logits,
     const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
     return x != y ? x > y : a < b;
   };
+  if (rules_.renormalise) {
+    std::vector<float> allowed;
+    for (const TokenId id : order) allowed.push_back(logits[static_cast<std::size_t>(id)]);
+    norm = log_sum_exp(allowed, base::exp);
+  }
   const std::size_t n = std::min(keep, order.size());
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(),
                     better);
-  const double norm = log_sum_exp(logits, base::exp);
   for (std::size_t i = 0; i < n; ++i) {
     const auto own = static_cast<double>(logits[static_cast<std::size_t>(order[i])]);
     candidates.push_back({running_[beam].log_probability + (own - norm), beam, order[i]});
@@ -133,7 +169,9 @@ bool BeamSearch::advance(std::span<const float> logits) {
   if (running_.empty()) return false;
   if (finished_.size() < beams) return true;
   if (options_.early_stopping) return false;
-  improvable_ = normalised(running_.front().log_probability, length_) > finished_.back().score;
+  const bool grows = rules_.never_early && options_.length_penalty > 0;
+  improvable_ = normalised(running_.front().log_probability, grows ? max_tokens_ : length_) >
+                finished_.back().score;
   return improvable_;
 }
 

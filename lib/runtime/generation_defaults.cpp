@@ -41,6 +41,17 @@ void read_beams(const Config& config, BeamOptions& beams) {
   take_count(config, "max_new_tokens", 0, beams.max_tokens);
 }
 
+/// The token ids of a list; others become −1, which no token is.
+std::vector<TokenId> ids_of(const formats::Json& list) {
+  std::vector<TokenId> ids;
+  for (const formats::Json& id : list) {
+    const bool fits =
+        id.is_integer() && id.integer() >= 0 && id.integer() <= std::numeric_limits<TokenId>::max();
+    ids.push_back(fits ? static_cast<TokenId>(id.integer()) : -1);
+  }
+  return ids;
+}
+
 /// Tokens that never come: `suppress_tokens`, and the lists of one in `bad_words_ids`.
 void read_banned(const formats::Json& document, GenerationDefaults& defaults) {
   const auto ban = [&](const formats::Json& id) {
@@ -54,6 +65,7 @@ void read_banned(const formats::Json& document, GenerationDefaults& defaults) {
   for (const formats::Json& id : document["suppress_tokens"]) ban(id);
   for (const formats::Json& word : document["bad_words_ids"]) {
     if (word.size() == 1) ban(word[std::size_t{0}]);
+    if (word.size() > 1) defaults.beam_rules.banned_runs.push_back(ids_of(word));
   }
 }
 
@@ -82,6 +94,14 @@ Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::
   if (sampled.ok() && !*sampled) defaults.sampling.temperature = 0.0F;
   defaults.says_sampled = sampled.ok() && *sampled;
   read_beams(config, defaults.beams);
+  const auto never = config.string("early_stopping");
+  const auto again = config.boolean("renormalize_logits");
+  defaults.beam_rules = {id_of(config, "forced_eos_token_id"),
+                         never.ok() && *never == "never",
+                         static_cast<double>(defaults.sampling.repeat_penalty),
+                         again.ok() && *again,
+                         ids_of(document["begin_suppress_tokens"]),
+                         {}};
   read_banned(document, defaults);
   defaults.start_token = id_of(config, "decoder_start_token_id");
   defaults.second_token = id_of(config, "forced_bos_token_id");

@@ -82,15 +82,16 @@ Result<std::vector<Hypothesis>> Session::Impl::beam_search(std::span<const Token
         .of("context")
         .want("at most " + std::to_string(options.context) + " tokens")
         .got(std::to_string(prompt.size()));
-  // The last token needs no place of its own.
-  const std::int64_t most =
-      search.max_tokens < 0 ? room + 1 : std::min(search.max_tokens, room + 1);
+  // A forced first token counts as one of the reply's; the last one needs no place of its own.
+  const bool forced = source != nullptr && prompt.size() > 1;
+  const std::int64_t counted = forced ? static_cast<std::int64_t>(prompt.size()) - 1 : 0;
+  const std::int64_t wanted = std::max<std::int64_t>(search.max_tokens - counted, 0);
+  const std::int64_t most = search.max_tokens < 0 ? room + 1 : std::min(wanted, room + 1);
   if (most == 0) return std::vector<Hypothesis>(1);
   QUERN_TRY(cached, adopt_prefix(prompt));
   QUERN_TRY(complete, append(prompt.subspan(static_cast<std::size_t>(cached)), search.cancel));
-  const bool forced = source != nullptr && prompt.size() > 1;
-  runtime::BeamSearch beams(search, prompt, state.end_tokens, most,
-                            forced ? static_cast<std::int64_t>(prompt.size()) - 1 : 0);
+  runtime::BeamSearch beams(search, prompt, state.end_tokens, most, counted,
+                            state.generation.beam_rules);
   States states;
   auto position = static_cast<std::int64_t>(tokens.size());
   for (std::int32_t i = 0; i < search.beams; ++i) {

@@ -140,6 +140,31 @@ TEST_CASE("every golden adapter gives PEFT's logits beside its base, which stays
   }
 }
 
+TEST_CASE("a bias that PEFT wrote under its wrapper is the module's") {
+  const auto base_folder = golden("gpt2");
+  if (!base_folder) return;
+  const std::string plain = *base_folder + "/../gpt2_bitfit/bitfit.safetensors";
+  const auto file = must(formats::SafetensorsFile::open(plain));
+  const TempFolder temp;
+  auto writer = must(formats::SafetensorsWriter::create(temp.file("wrapped.safetensors")));
+  for (const formats::SafeTensor& tensor : file.tensors()) {
+    std::string name = tensor.name;
+    if (const std::size_t at = name.find("c_attn.bias"); at != std::string::npos)
+      name.insert(at + 6, ".base_layer");
+    REQUIRE(writer.declare_tensor(name, *tensor.dtype, tensor.shape).ok());
+  }
+  REQUIRE(writer.begin().ok());
+  for (const formats::SafeTensor& tensor : file.tensors()) REQUIRE(writer.write(tensor.data).ok());
+  REQUIRE(writer.finish().ok());
+  const Model base = must(open_any(*base_folder));
+  const std::vector<TokenId> ids = {1, 5, 9, 2};
+  const auto logits = [&](const std::string& path) {
+    const std::vector<AdapterUse> uses = {{must(open_adapter(path, base))}};
+    return logits_of(must(with_adapters(base, uses)), ids);
+  };
+  CHECK(logits(temp.file("wrapped.safetensors")) == logits(plain));
+}
+
 TEST_CASE("every golden adapter continues greedily as PEFT does, over the cache") {
   for (const GoldenAdapter& about : kAdapters) {
     CAPTURE(about.name);

@@ -230,6 +230,12 @@ TEST_CASE("other forms of an adapter of experts give the same numbers") {
   copy_settings(fused.name, temp, "\"peft_version\": \"0.21.2\"", "\"peft_version\": \"0.18.1\"");
   CHECK(logits(fused, temp.path()) == logits(fused, fixture(fused.name)));
 
+  // A parameter by its name alone is not one of every module, the router's for one.
+  write_bytes(temp.file("adapter_model.safetensors"),
+              read_bytes(fixture(fused.name) + "/adapter_model.safetensors"));
+  copy_settings(fused.name, temp, "\"1.mlp.experts.down_proj\"", "\"down_proj\"");
+  CHECK(logits(fused, temp.path()) == logits(fused, fixture(fused.name)));
+
   write_gguf(temp.file("a.gguf"));
   CHECK(logits(single, temp.file("a.gguf")) == logits(single, fixture(single.name)));
 
