@@ -135,10 +135,10 @@ TEST_CASE("products of int8 tiles by the matrix units are the sums of a plain lo
             test.stream.launch(test.kernel("quern_test_product"), {1}, {32}, 0,
                                ProductArgs{pointer<std::int8_t>(left), pointer<std::int8_t>(right),
                                            pointer<std::int32_t>(out), k}));
-        Ints expected(16 * 8, 0);
+        Ints expected(16 * 8, kProductStart);
         for (std::size_t i = 0; i < expected.size(); ++i) {
           for (std::size_t j = 0; j < depth; ++j) {
-            expected[i] += a[i / 8 * depth + j] * b[j * 8 + i % 8];
+            expected[i] += a[i / 8 * depth + j] * b[j * 8 + i % 8] * (k / 16);
           }
         }
         CHECK(test.download<std::int32_t>(out) == expected);

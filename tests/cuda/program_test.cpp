@@ -95,6 +95,29 @@ TEST_CASE("a reply has the same tokens on either device, and a plan counts its m
   CHECK(plan.out.find("kv cache") != std::string::npos);
 }
 
+TEST_CASE("guesses and stop strings end in the same reply on either device") {
+  if (!has_device()) return;
+  const auto model = handbook_quern();
+  if (!model) return;
+  for (const Words& how : std::vector<Words>{{"--greedy"},
+                                             {"--greedy", "--stop", "able to be able to"},
+                                             {"--temp", "0.6", "--top-k", "5", "--seed", "3"}}) {
+    CAPTURE(how.back());
+    Words words{"run",   *model, "--raw", "-p", "The mill the mill the mill the",
+                "--ctx", "128",  "-n",    "40", "--json"};
+    words.insert(words.end(), how.begin(), how.end());
+    // Text, ids, reason and counts; then come times.
+    const auto reply = [&](const char* device) {
+      const std::string out = on_device(device, words).out;
+      return out.substr(0, out.find("\"prefill_ms\""));
+    };
+    const std::string host = reply("cpu");
+    CHECK(host.find("\"guessed_tokens\":") != std::string::npos);
+    CHECK(host.find("\"guessed_tokens\":0,") == std::string::npos);
+    CHECK(reply("cuda") == host);
+  }
+}
+
 TEST_CASE("what the machine lacks is one sentence, and auto goes on without it") {
   const auto model = reference("models/llama3");
   if (!model || !quern::backends::cuda::Emulator::is_present()) return;

@@ -72,7 +72,7 @@ QUERN_KERNEL(quern_test_warp, WarpArgs) {
 QUERN_KERNEL(quern_test_product, ProductArgs) {
   const std::uint32_t g = threadIdx.x / 4;
   const std::uint32_t t = threadIdx.x % 4;
-  std::int32_t d[4] = {0, 0, 0, 0};
+  std::int32_t d[4];
   std::uint32_t a[4] = {0, 0, 0, 0};
   std::uint32_t b[2] = {0, 0};
   const auto k = static_cast<std::uint32_t>(args.k);
@@ -88,9 +88,10 @@ QUERN_KERNEL(quern_test_product, ProductArgs) {
     }
   }
   if (k == 32) {
+    mma_s8_from(kProductStart, d, a, b);
     mma_s8(d, a, b);
   } else {
-    mma_s8_k16(d, {a[0], a[1]}, {b[0]});
+    mma_s8_k16_from(kProductStart, d, {a[0], a[1]}, {b[0]});
   }
   for (std::uint32_t i = 0; i < 4; ++i) {
     args.d[(g + 8 * (i / 2)) * 8 + 2 * t + i % 2] = d[i];

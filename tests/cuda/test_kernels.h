@@ -25,7 +25,9 @@ struct WarpArgs {
   std::int32_t* out;
 };
 
-/// One warp: d[16, 8] = a[16, k] · b[k, 8], row-major; k is 32 or 16.
+/// One warp: d[16, 8] = kProductStart + a[16, k] · b[k, 8], the product twice where k is 32 and
+/// once where it is 16; row-major.
+constexpr std::int32_t kProductStart = 11;
 struct ProductArgs {
   const std::int8_t* a;
   const std::int8_t* b;

@@ -29,6 +29,8 @@
       [](const void* given) { name(*static_cast<const Args*>(given)); });                   \
   static void name([[maybe_unused]] const Args& args)
 #define QUERN_KERNEL(name, Args) QUERN_KERNEL_BOUNDS(name, Args, 1024)
+#define QUERN_KERNEL_RESIDENT(name, Args, max_threads, blocks) \
+  QUERN_KERNEL_BOUNDS(name, Args, max_threads)
 #define QUERN_DEVICE [[maybe_unused]] static inline
 #define QUERN_UNROLL
 #define QUERN_CONSTANT [[maybe_unused]] static const

@@ -49,8 +49,15 @@ inline void mma_s8(std::int32_t (&d)[4], const std::uint32_t (&a)[4], const std:
   cuda_emulator::multiply_tiles<4>(d, a, b);
 }
 
-inline void mma_s8_k16(std::int32_t (&d)[4], const std::uint32_t (&a)[2],
-                       const std::uint32_t (&b)[1]) {
+inline void mma_s8_from(std::int32_t start, std::int32_t (&d)[4], const std::uint32_t (&a)[4],
+                        const std::uint32_t (&b)[2]) {
+  for (std::int32_t& sum : d) sum = start;
+  cuda_emulator::multiply_tiles<4>(d, a, b);
+}
+
+inline void mma_s8_k16_from(std::int32_t start, std::int32_t (&d)[4], const std::uint32_t (&a)[2],
+                            const std::uint32_t (&b)[1]) {
+  for (std::int32_t& sum : d) sum = start;
   cuda_emulator::multiply_tiles<2>(d, a, b);
 }
 

@@ -30,6 +30,11 @@
 #define QUERN_KERNEL_BOUNDS(name, Args, max_threads) \
   extern "C" __global__ void __launch_bounds__(max_threads) name(const __grid_constant__ Args args)
 
+/// The same, and of registers no more than lets a multiprocessor hold `blocks` of its blocks.
+#define QUERN_KERNEL_RESIDENT(name, Args, max_threads, blocks)      \
+  extern "C" __global__ void __launch_bounds__(max_threads, blocks) \
+      name(const __grid_constant__ Args args)
+
 /// What a function that kernels call begins with.
 #define QUERN_DEVICE static __device__ __forceinline__
 

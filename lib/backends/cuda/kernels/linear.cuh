@@ -79,9 +79,12 @@ struct WarpTile {
     tiles = min(static_cast<long long>(kWarpTiles), segment.tiles() - tile);
   }
   QUERN_DEVICE_MEMBER bool is_empty() const { return panels <= 0 || tiles <= 0; }
-  QUERN_DEVICE_MEMBER Panel panel_at(int i) const { return Panel(segment.w, panel + i); }
+  // Where there are fewer the last one is taken again and its products dropped: no lane branches.
+  QUERN_DEVICE_MEMBER Panel panel_at(int i) const {
+    return Panel(segment.w, panel + min(static_cast<long long>(i), panels - 1));
+  }
   QUERN_DEVICE_MEMBER const std::byte* tile_at(const LinearArgs& args, int j) const {
-    return segment.tile(args, tile + j);
+    return segment.tile(args, tile + min(static_cast<long long>(j), tiles - 1));
   }
   /// Finishes the products; \param value makes number r of the thread's part of those of panel i
   /// and tile j.

@@ -22,27 +22,29 @@ struct RecordScales {
   }
 };
 
+/// Sums begin at the bits of 1.5·2²³, so that they are floats once it is taken away again: exact
+/// below 2²², and an addition where a conversion would take twice as long.
+constexpr int kSumStart = 0x4b400000;
+
 /// Adds one group to a result.
 template <class C>
 QUERN_DEVICE float add_group(int sum, const GroupScale& w, float dx, float codes, float acc) {
-  acc = __fmaf_rn(static_cast<float>(sum), w.dw * dx, acc);
+  const float exact = __int_as_float(sum) - __int_as_float(kSumStart);
+  acc = __fmaf_rn(exact, w.dw * dx, acc);
   return C::kMin ? __fmaf_rn(w.mw, dx * codes, acc) : acc;
 }
 
-/// The exact sums of the groups of a block of 32.
+/// The exact sums of the groups of a block of 32, above kSumStart: at most 32·127·128 either way.
 template <class C>
 QUERN_DEVICE void group_sums(const unsigned (&weights)[4], const unsigned (&codes)[2],
                              int (&d)[C::kHalves][4]) {
-  for (int h = 0; h < C::kHalves; ++h) {
-    for (int i = 0; i < 4; ++i) d[h][i] = 0;
-  }
   if constexpr (C::kHalves == 1) {
-    mma_s8(d[0], weights, codes);
+    mma_s8_from(kSumStart, d[0], weights, codes);
   } else {
     for (int h = 0; h < 2; ++h) {
       const unsigned half_weights[2] = {weights[2 * h], weights[2 * h + 1]};
       const unsigned half_codes[1] = {codes[h]};
-      mma_s8_k16(d[h], half_weights, half_codes);
+      mma_s8_k16_from(kSumStart, d[h], half_weights, half_codes);
     }
   }
 }
@@ -90,41 +92,68 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
     segment.finish(args, tile_number * kTileRows + token, 16ll * blockIdx.x + row, acc);
 }
 
+/// What a thread reads of a tile's record: codes for its fragment, and of the two tokens of its
+/// results scales and sums of codes.
+template <class C>
+struct Tokens {
+  unsigned codes[2];
+  float2 scale, sums[C::kHalves];
+
+  QUERN_DEVICE_MEMBER void load(const std::byte* record, const Place& at) {
+    const RecordScales scales(record);
+    const int first = at.result_column(0);
+    load_activations(record, at, codes);
+    scale = *reinterpret_cast<const float2*>(scales.scale + first);
+    for (int h = 0; h < C::kHalves; ++h) {
+      sums[h] = {0.0f, 0.0f};
+      if (!C::kMin) continue;
+      sums[h] = {scales.template sum<C::kHalves>(first, h),
+                 scales.template sum<C::kHalves>(first + 1, h)};
+    }
+  }
+};
+
+/// A warp's panels by its tiles. All loads of a block of k come first, and nothing branches.
 template <Encoding E>
 QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   using C = Codes<E>;
   const Segment segment(args);
   const WarpTile mine(segment);
   const Place at;
-  const long long blocks = (segment.w.k + 31) / 32;
   if (mine.is_empty()) return;
+  const int blocks = static_cast<int>((segment.w.k + 31) / 32);
+  const std::byte* records[kWarpTiles];
+  for (int j = 0; j < kWarpTiles; ++j) records[j] = mine.tile_at(args, j);
   float acc[kWarpPanels][kWarpTiles][4] = {};
-  for (long long b = 0; b < blocks; ++b) {
+  for (int b = 0; b < blocks; ++b) {
+    unsigned weights[kWarpPanels][4];
+    GroupScale scale[kWarpPanels][C::kHalves][2];
+    Tokens<C> tokens[kWarpTiles];
+    QUERN_UNROLL
+    for (int j = 0; j < kWarpTiles; ++j) {
+      tokens[j].load(records[j], at);
+      records[j] += kGroupRecord;
+    }
     QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
-      if (i >= mine.panels) continue;
       const Panel panel = mine.panel_at(i);
-      unsigned weights[4];
-      load_weights<C>(panel, b, at, weights);
-      GroupScale scale[C::kHalves][2];
+      load_weights<C>(panel, b, at, weights[i]);
       for (int h = 0; h < C::kHalves; ++h) {
-        for (int r = 0; r < 2; ++r) scale[h][r] = C::scale(panel, b, at.row + 8 * r, h);
+        for (int r = 0; r < 2; ++r) scale[i][h][r] = C::scale(panel, b, at.row + 8 * r, h);
       }
+    }
+    QUERN_UNROLL
+    for (int i = 0; i < kWarpPanels; ++i) {
       QUERN_UNROLL
       for (int j = 0; j < kWarpTiles; ++j) {
-        if (j >= mine.tiles) continue;
-        const std::byte* record = mine.tile_at(args, j) + b * kGroupRecord;
-        const RecordScales scales(record);
-        unsigned codes[2];
         int d[C::kHalves][4];
-        load_activations(record, at, codes);
-        group_sums<C>(weights, codes, d);
+        group_sums<C>(weights[i], tokens[j].codes, d);
         for (int h = 0; h < C::kHalves; ++h) {
+          const float2 dx = tokens[j].scale, sums = tokens[j].sums[h];
           QUERN_UNROLL
           for (int r = 0; r < 4; ++r) {
-            const int token = at.result_column(r);
-            acc[i][j][r] = add_group<C>(d[h][r], scale[h][r >> 1], scales.scale[token],
-                                        scales.template sum<C::kHalves>(token, h), acc[i][j][r]);
+            acc[i][j][r] = add_group<C>(d[h][r], scale[i][h][r >> 1], (r & 1) == 0 ? dx.x : dx.y,
+                                        (r & 1) == 0 ? sums.x : sums.y, acc[i][j][r]);
           }
         }
       }
@@ -135,12 +164,12 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
 
 }  // namespace
 
-#define QUERN_GROUP(name, encoding)                                        \
-  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {  \
-    multiply_few<Encoding::encoding>(args);                                \
-  }                                                                        \
-  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) { \
-    multiply_many<Encoding::encoding>(args);                               \
+#define QUERN_GROUP(name, encoding)                                             \
+  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {       \
+    multiply_few<Encoding::encoding>(args);                                     \
+  }                                                                             \
+  QUERN_KERNEL_RESIDENT(quern_linear_many_##name, LinearArgs, 32 * kWarps, 2) { \
+    multiply_many<Encoding::encoding>(args);                                    \
   }
 QUERN_GROUP(q4_0, kQ4_0)
 QUERN_GROUP(q4_1, kQ4_1)

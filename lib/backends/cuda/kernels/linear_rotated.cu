@@ -48,19 +48,23 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   const Place at;
   const long long blocks = (segment.w.k + 63) / 64 * 2;
   if (mine.is_empty()) return;
+  const std::byte* records[kWarpTiles];
+  for (int j = 0; j < kWarpTiles; ++j) records[j] = mine.tile_at(args, j);
   int d[kWarpPanels][kWarpTiles][4] = {};
   for (long long b = 0; b < blocks; ++b) {
-    unsigned codes[kWarpTiles][2] = {};
+    unsigned codes[kWarpTiles][2], weights[kWarpPanels][4];
     QUERN_UNROLL
     for (int j = 0; j < kWarpTiles; ++j) {
-      if (j < mine.tiles) load_activations(mine.tile_at(args, j) + b * kCodeRecord, at, codes[j]);
+      load_activations(records[j], at, codes[j]);
+      records[j] += kCodeRecord;
     }
     QUERN_UNROLL
+    for (int i = 0; i < kWarpPanels; ++i)
+      load_weights<Rotated<E>>(mine.panel_at(i), b, at, weights[i]);
+    QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
-      unsigned weights[4] = {};
-      if (i < mine.panels) load_weights<Rotated<E>>(mine.panel_at(i), b, at, weights);
       QUERN_UNROLL
-      for (int j = 0; j < kWarpTiles; ++j) mma_s8(d[i][j], weights, codes[j]);
+      for (int j = 0; j < kWarpTiles; ++j) mma_s8(d[i][j], weights[i], codes[j]);
     }
   }
   mine.finish(args, at, [&](int i, int j, int r) {
@@ -72,12 +76,12 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
 
 }  // namespace
 
-#define QUERN_ROTATED(name, encoding)                                      \
-  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {  \
-    multiply_few<Encoding::encoding>(args);                                \
-  }                                                                        \
-  QUERN_KERNEL_BOUNDS(quern_linear_many_##name, LinearArgs, 32 * kWarps) { \
-    multiply_many<Encoding::encoding>(args);                               \
+#define QUERN_ROTATED(name, encoding)                                           \
+  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {       \
+    multiply_few<Encoding::encoding>(args);                                     \
+  }                                                                             \
+  QUERN_KERNEL_RESIDENT(quern_linear_many_##name, LinearArgs, 32 * kWarps, 2) { \
+    multiply_many<Encoding::encoding>(args);                                    \
   }
 QUERN_ROTATED(qr8, kQR8)
 QUERN_ROTATED(qr6, kQR6)

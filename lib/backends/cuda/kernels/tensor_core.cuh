@@ -25,14 +25,24 @@ QUERN_DEVICE void mma_s8(std::int32_t (&d)[4], const std::uint32_t (&a)[4],
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/// d[16, 8] += a[16, 16] · b[16, 8].
-QUERN_DEVICE void mma_s8_k16(std::int32_t (&d)[4], const std::uint32_t (&a)[2],
-                             const std::uint32_t (&b)[1]) {
+/// d[16, 8] = start + a[16, 32] · b[32, 8].
+QUERN_DEVICE void mma_s8_from(std::int32_t start, std::int32_t (&d)[4], const std::uint32_t (&a)[4],
+                              const std::uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%10,%10,%10,%10};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(start));
+}
+
+/// d[16, 8] = start + a[16, 16] · b[16, 8].
+QUERN_DEVICE void mma_s8_k16_from(std::int32_t start, std::int32_t (&d)[4],
+                                  const std::uint32_t (&a)[2], const std::uint32_t (&b)[1]) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, "
-      "{%0,%1,%2,%3};"
-      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+      "{%7,%7,%7,%7};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b[0]), "r"(start));
 }
 
 }  // namespace quern::backends::cuda
