@@ -29,7 +29,7 @@ struct ConvertFlags {
   std::string report, calibrate, evaluate;
   std::uint64_t target_size = 0;
   double target_bpw = 0;
-  bool at_once = true;
+  bool observe = false;
 };
 
 std::string encoding_name(Encoding encoding) {
@@ -120,7 +120,7 @@ void tell_quality(const Json& quality) {
   if (quality.contains("own_words"))
     tell(
         "observed on what the model wrote itself: --calibrate TEXTFILE is better where the text is "
-        "like what it will read, --at-once observes nothing");
+        "like what it will read");
   std::string summary = quality_summary({"quality", quality});
   summary.pop_back();
   tell(summary);
@@ -147,7 +147,7 @@ int convert_model(const ConvertFlags& flags) {
   options.target_bytes = flags.target_size;
   options.target_bits = flags.target_bpw;
   options.calibration_text = flags.calibrate;
-  options.observe = !flags.at_once;
+  options.observe = flags.observe;
   options.evaluation_text = flags.evaluate;
   options.resume = flags.resume;
   options.keep_cancelled = true;
@@ -254,11 +254,9 @@ void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
 
 constexpr const char* kEncodings =
     "A source's own type (q4_1, q6_k, bf16, ...), a native encoding (qr8, qr6, qr5, qr4, qr3), "
-    "a preset by bits (q8, q6, q5, q4, q3: that native encoding), or keep";
-constexpr const char* kChosenEncodings =
-    "A source's own type (q4_1, q6_k, ...), a native encoding (qr8, qr6, qr5, qr4, qr3), keep, or "
-    "a preset by bits (q8, q6, q5, q4, q3): the best choice for every matrix in a file of the size "
-    "of that native encoding";
+    "a preset by bits (q8, q6, q5, q4, q3: that native encoding; where quantize observes the "
+    "model, "
+    "the best choice for every matrix in a file of that size), or keep";
 
 }  // namespace
 
@@ -288,10 +286,9 @@ void add_convert(CLI::App& app, Action& action) {
 void add_quantize(CLI::App& app, Action& action) {
   auto flags = std::make_shared<ConvertFlags>();
   flags->encoding.clear();
-  flags->at_once = false;
   CLI::App* command = app.add_subcommand("quantize", "Re-encodes the weights of a model");
   add_common(*command, *flags, "MODEL");
-  CLI::Option* encoding = command->add_option("--encoding", flags->encoding, kChosenEncodings);
+  CLI::Option* encoding = command->add_option("--encoding", flags->encoding, kEncodings);
   CLI::Option* size =
       command
           ->add_option("--target-size", flags->target_size,
@@ -308,14 +305,12 @@ void add_quantize(CLI::App& app, Action& action) {
       ->excludes(size);
   command
       ->add_option("--calibrate", flags->calibrate,
-                   "A text on which the model is observed, for a better choice and better codes; "
-                   "without one a decoder is observed on what it writes itself")
+                   "A text on which the model is observed, for a better choice and better codes")
       ->type_name("TEXTFILE");
   command
-      ->add_flag(
-          "--at-once", flags->at_once,
-          "Seconds in place of minutes, and worse: observes nothing, fits the weights alone; "
-          "a preset is its native encoding")
+      ->add_flag("--observe", flags->observe,
+                 "Without a text: a decoder is observed on what it writes itself (where a size is "
+                 "asked for it is anyway). Minutes in place of seconds, and better")
       ->excludes("--calibrate")
       ->excludes(size)
       ->excludes("--target-bpw");

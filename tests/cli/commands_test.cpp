@@ -298,8 +298,8 @@ TEST_CASE("convert, inspect, verify, quantize and plan agree about one file") {
   CHECK(verified["logits_checked"].get<int>() > 0);
 
   const std::string small = folder.file("small.quern"), report = folder.file("report.json");
-  const Json made = json_of({"quantize", *model, "-o", small, "--encoding", "q8", "--at-once",
-                             "--report", report, "--json"});
+  const Json made =
+      json_of({"quantize", *model, "-o", small, "--encoding", "q8", "--report", report, "--json"});
   CHECK(made["bits_per_weight"].get<double>() < 10);
   const Json tensors = Json::parse(file_text(report))["tensors"];
   CHECK(tensors.size() == dry["tensors"].size());
@@ -330,12 +330,12 @@ TEST_CASE("quantize says what it looked at and what it chose") {
     CHECK(outcome.status == 0);
     return outcome.err.find(words) != std::string::npos;
   };
-  CHECK(said({"q5"}, "chosen for the least damage"));
-  CHECK_FALSE(said({"q5", "--at-once"}, "chosen for the least damage"));
-  CHECK_FALSE(said({"q5", "--at-once"}, "the model wrote"));
+  CHECK(said({"q5", "--observe"}, "chosen for the least damage"));
+  CHECK_FALSE(said({"q5"}, "chosen for the least damage"));
+  CHECK_FALSE(said({"q5"}, "the model wrote"));
 #if defined(QUERN_WITH_OPENBLAS)
-  CHECK(said({"q5"}, "observed on what the model wrote itself"));
-  CHECK(said({"qr4"}, "observed on what the model wrote itself"));
+  CHECK(said({"q5", "--observe"}, "observed on what the model wrote itself"));
+  CHECK(said({"qr4", "--observe"}, "observed on what the model wrote itself"));
 #endif
 }
 
@@ -382,8 +382,7 @@ TEST_CASE("bench and eval print what the contract says") {
   CHECK(same["perplexity"] == one["perplexity"]);
   CHECK(same["kl_divergence"]["max"] == 0.0);
   CHECK(same["top1_agreement"] == 1.0);
-  REQUIRE(quern::test::quern({"quantize", *model, "-o", small, "--encoding", "q4", "--at-once"})
-              .status == 0);
+  REQUIRE(quern::test::quern({"quantize", *model, "-o", small, "--encoding", "q4"}).status == 0);
   words[2] = small;
   const Json other = json_of(words);
   CHECK(other["kl_divergence"]["mean"].get<double>() > 0);

@@ -62,8 +62,7 @@ TEST_CASE("--trace of an encoder names its attention") {
   std::set<std::string> kinds;
   const Json trace = Json::parse(std::ifstream(path), nullptr, false);
   REQUIRE(trace.contains("traceEvents"));
-  for (const Json& event : trace["traceEvents"])
-    kinds.insert(event["cat"].get<std::string>());
+  for (const Json& event : trace["traceEvents"]) kinds.insert(event["cat"].get<std::string>());
   for (const char* kind : {"step", "linear", "encoder_attention"}) CHECK(kinds.count(kind) == 1);
 }
 

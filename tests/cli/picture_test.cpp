@@ -43,8 +43,8 @@ TEST_CASE("the picture shows every tensor of both files, named, and is well-form
   if (!model) return;
   const testing::TempDir folder;
   const std::string one = folder.file("one.quern"), two = folder.file("two <&\"> .quern");
-  REQUIRE(quern({"quantize", *model, "-o", one, "--encoding", "q4", "--at-once"}).status == 0);
-  REQUIRE(quern({"quantize", *model, "-o", two, "--encoding", "q6", "--at-once"}).status == 0);
+  REQUIRE(quern({"quantize", *model, "-o", one, "--encoding", "q4"}).status == 0);
+  REQUIRE(quern({"quantize", *model, "-o", two, "--encoding", "q6"}).status == 0);
   const Outcome outcome =
       quern({"inspect", one, "--compare", two, "--picture", folder.file("both.svg")});
   REQUIRE_MESSAGE(outcome.status == 0, outcome.err);

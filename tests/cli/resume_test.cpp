@@ -59,7 +59,7 @@ TEST_CASE("quantize killed by the system is continued to the same bytes") {
   if (!model) return;
   const testing::TempDir folder;
   const std::string whole = folder.file("whole.quern"), output = folder.file("out.quern");
-  const std::vector<std::string> common{"quantize", *model, "--encoding", "q6", "--at-once"};
+  const std::vector<std::string> common{"quantize", *model, "--encoding", "q6"};
   const auto command = [&](const std::string& path, bool resume) {
     std::vector<std::string> words = common;
     words.insert(words.end(), {"-o", path});
@@ -85,7 +85,7 @@ TEST_CASE("quantize with another argument says why it cannot continue") {
   if (!model) return;
   const testing::TempDir folder;
   const std::string output = folder.file("out.quern");
-  const std::vector<std::string> first{"quantize", *model, "-o", output, "--at-once"};
+  const std::vector<std::string> first{"quantize", *model, "-o", output};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.begin(), first.begin(), first.end());
     return more;
