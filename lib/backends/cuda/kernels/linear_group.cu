@@ -49,47 +49,102 @@ QUERN_DEVICE void group_sums(const unsigned (&weights)[4], const unsigned (&code
   }
 }
 
-/// At most a tile of rows: a block has one panel. In a round each warp makes the sums of one block
-/// of 32, then a thread for each result adds them in order, while the next round's are being made.
+/// Blocks of 32 of k that a warp has under way where rows are few; of encodings with two sums in
+/// each, one, because shared memory bounds how many warps there are.
+template <Encoding E>
+inline constexpr int kDepth = Codes<E>::kHalves == 1 ? 2 : 1;
+
+/// A lane's part of a block of 32 of k, on its way from memory.
+template <Encoding E>
+struct Arriving {
+  using C = Codes<E>;
+  unsigned weights[4], codes[2];
+  GroupScale scale;            ///< Of row lane % 16, half lane / 16.
+  float dx, sums[C::kHalves];  ///< Of token lane % 8.
+
+  QUERN_DEVICE_MEMBER void load(const Panel& panel, const std::byte* record, int b, const Place& at,
+                                int lane) {
+    const RecordScales scales(record);
+    load_weights<C>(panel, b, at, weights);
+    load_activations(record, at, codes);
+    scale = C::scale(panel, b, lane % 16, C::kHalves == 2 ? lane / 16 : 0);
+    dx = scales.scale[lane % kTileRows];
+    for (int h = 0; h < C::kHalves; ++h)
+      sums[h] = C::kMin ? scales.template sum<C::kHalves>(lane % kTileRows, h) : 0.0f;
+  }
+};
+
+/// All that the threads which add need of a block of 32 of k.
+template <Encoding E>
+struct Arrived {
+  using C = Codes<E>;
+  int sums[C::kHalves][16 * kTileRows];
+  GroupScale scale[C::kHalves][16];
+  float dx[kTileRows], codes[C::kHalves][kTileRows];
+
+  QUERN_DEVICE_MEMBER void take(const Arriving<E>& block, const Place& at, int lane) {
+    int d[C::kHalves][4];
+    group_sums<C>(block.weights, block.codes, d);
+    for (int h = 0; h < C::kHalves; ++h) {
+      for (int i = 0; i < 4; ++i) sums[h][16 * at.result_column(i) + at.result_row(i)] = d[h][i];
+    }
+    if (lane < 16 * C::kHalves) scale[lane / 16][lane % 16] = block.scale;
+    if (lane >= kTileRows) return;
+    dx[lane] = block.dx;
+    for (int h = 0; h < C::kHalves; ++h) codes[h][lane] = block.sums[h];
+  }
+  QUERN_DEVICE_MEMBER float add(int row, int token, float acc) const {
+    for (int h = 0; h < C::kHalves; ++h)
+      acc = add_group<C>(sums[h][16 * token + row], scale[h][row], dx[token], codes[h][token], acc);
+    return acc;
+  }
+};
+
+/// At most a tile of rows: a block has one panel. In a round each warp makes the sums of kDepth
+/// blocks of 32, and reads the next ones; then a thread for each result adds them in order.
 template <Encoding E>
 QUERN_DEVICE void multiply_few(const LinearArgs& args) {
-  using C = Codes<E>;
-  __shared__ int sums[2][kWarps][C::kHalves][128];
+  constexpr int kBlocks = kWarps * kDepth<E>;  // Of a round.
+  __shared__ Arrived<E> rounds[2][kBlocks];
   const Segment segment(args);
   const long long tile_number = blockIdx.y;
   if (tile_number >= segment.tiles()) return;
   const std::byte* tile = segment.tile(args, tile_number);
   const Panel panel(segment.w, blockIdx.x);
   const Place at;
-  const long long blocks = (segment.w.k + 31) / 32;
-  const int mine = static_cast<int>(threadIdx.x), warp = mine >> 5;
+  const int blocks = static_cast<int>((segment.w.k + 31) / 32);
+  const int mine = static_cast<int>(threadIdx.x), warp = mine >> 5, lane = mine & 31;
   const int row = mine % 16, token = mine / 16;
-  float acc = 0.0f;
-  for (long long first = 0, round = 0; first < blocks; first += kWarps, ++round) {
-    auto& buffer = sums[round & 1];
-    if (first + warp < blocks) {
-      unsigned weights[4], codes[2];
-      int d[C::kHalves][4];
-      load_weights<C>(panel, first + warp, at, weights);
-      load_activations(tile + (first + warp) * kGroupRecord, at, codes);
-      group_sums<C>(weights, codes, d);
-      for (int h = 0; h < C::kHalves; ++h) {
-        for (int i = 0; i < 4; ++i)
-          buffer[warp][h][16 * at.result_column(i) + at.result_row(i)] = d[h][i];
-      }
+  const bool adds = token < kTileRows && tile_number * kTileRows + token < segment.rows;
+  Arriving<E> next[kDepth<E>] = {};
+  const auto load = [&](int first) {
+    QUERN_UNROLL
+    for (int i = 0; i < kDepth<E>; ++i) {
+      const int b = first + i * kWarps + warp;
+      if (b < blocks)
+        next[i].load(panel, tile + static_cast<long long>(b) * kGroupRecord, b, at, lane);
     }
+  };
+  load(0);
+  float acc = 0.0f;
+  for (int first = 0, round = 0; first < blocks; first += kBlocks, ++round) {
+    auto& arrived = rounds[round & 1];
+    QUERN_UNROLL
+    for (int i = 0; i < kDepth<E>; ++i) {
+      const int b = i * kWarps + warp;
+      if (first + b < blocks) arrived[b].take(next[i], at, lane);
+    }
+    load(first + kBlocks);
     __syncthreads();
-    if (mine >= 128) continue;
-    for (int b = 0; b < kWarps && first + b < blocks; ++b) {
-      const RecordScales scales(tile + (first + b) * kGroupRecord);
-      for (int h = 0; h < C::kHalves; ++h) {
-        acc = add_group<C>(buffer[b][h][mine], C::scale(panel, first + b, row, h),
-                           scales.scale[token], scales.template sum<C::kHalves>(token, h), acc);
-      }
+    if (!adds) continue;
+    if (first + kBlocks <= blocks) {
+      QUERN_UNROLL
+      for (int b = 0; b < kBlocks; ++b) acc = arrived[b].add(row, token, acc);
+    } else {
+      for (int b = 0; first + b < blocks; ++b) acc = arrived[b].add(row, token, acc);
     }
   }
-  if (mine < 128)
-    segment.finish(args, tile_number * kTileRows + token, 16ll * blockIdx.x + row, acc);
+  if (adds) segment.finish(args, tile_number * kTileRows + token, 16ll * blockIdx.x + row, acc);
 }
 
 /// What a thread reads of a tile's record: codes for its fragment, and of the two tokens of its
