@@ -40,7 +40,36 @@ struct FloatLinear {
     });
   }
 
+  /// One row and N panels from `panel` on: with fewer sums under way an fma's latency is the bound.
+  template <int N>
+  static void one_row(const LinearArgs& args, std::int64_t bytes, std::int64_t panel) {
+    F acc[N * Isa::kParts];
+    each<N * Isa::kParts>([&](auto i) QUERN_INLINE_LAMBDA { acc[i] = Isa::zero(); });
+    const std::byte* w = args.weights + panel * bytes;
+    for (std::int64_t k = 0; k < args.k; ++k, w += kBytes * kPanelRows) {
+      const F x = Isa::broadcast(args.x + 4 * k);
+      each<N * Isa::kParts>([&](auto i) QUERN_INLINE_LAMBDA {
+        constexpr int kPanel = i.value / Isa::kParts, kPart = i.value % Isa::kParts;
+        const F row = weights(w + kPanel * bytes + kBytes * Isa::kRows * kPart);
+        acc[i] = Isa::fma(row, x, acc[i]);
+      });
+    }
+    each<N * Isa::kParts>([&](auto i) QUERN_INLINE_LAMBDA {
+      store_result<Isa>(args, panel * kPanelRows + Isa::kRows * i, 0, acc[i]);
+    });
+  }
+
+  static void run_one_row(const LinearArgs& args) {
+    constexpr int kTogether = 4;
+    const std::int64_t bytes = panel_geometry(E, args.k).panel_bytes;
+    std::int64_t panel = args.panel_begin;
+    for (; panel + kTogether <= args.panel_end; panel += kTogether)
+      one_row<kTogether>(args, bytes, panel);
+    for (; panel < args.panel_end; ++panel) one_row<1>(args, bytes, panel);
+  }
+
   static void run(const LinearArgs& args) {
+    if (args.rows == 1) return run_one_row(args);
     const std::int64_t bytes = panel_geometry(E, args.k).panel_bytes;
     const std::int64_t row_bytes = f32_row_bytes(args.k);
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
