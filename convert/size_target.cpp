@@ -1,7 +1,10 @@
 #include "convert/size_target.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <optional>
+#include <span>
 
 #include "convert/calibration.h"
 #include "convert/encoding_offers.h"
@@ -100,6 +103,27 @@ bool recall_all(std::vector<TensorOffers>& tensors, const ChoiceNotes& notes,
   return true;
 }
 
+/// A float source's own bits everywhere, where the budget has room for them: neither weights nor
+/// inputs are rounded then, and there is nothing to measure.
+std::optional<TargetChoice> keep_all(const ModelPlan& plan, std::span<const TensorOffers> tensors,
+                                     std::uint64_t budget) {
+  TargetChoice kept;
+  auto offers = tensors.begin();
+  for (const TensorJob& job : plan.jobs) {
+    if (!job.quantizable) continue;
+    const Encoding own = job.matrices.front().from;
+    const auto offer = std::find_if(offers->offers.begin(), offers->offers.end(),
+                                    [&](const EncodingOffer& o) { return o.encoding == own; });
+    const bool exact = find_encoding(own)->rows == RowFormat::kF32;
+    if (!exact || offer == offers->offers.end()) return std::nullopt;
+    kept.policy.chosen[job.name] = own;
+    kept.chosen.bytes += offer->bytes;
+    ++offers;
+  }
+  if (kept.chosen.bytes > budget) return std::nullopt;
+  return kept;
+}
+
 /// Turns the offers' errors into damage.
 Status estimate_damage(const SourceModel& source, OutputFormat output, const ModelPlan& plan,
                        const ConvertOptions& options, const std::shared_ptr<Executor>& executor,
@@ -153,6 +177,7 @@ Result<TargetChoice> choose_for_target(const SourceModel& source, OutputFormat o
   const std::uint64_t budget = budget_of(options, sizes, other_bytes);
   const std::uint64_t smallest = smallest_bytes(tensors);
   if (budget < smallest) return too_small(options, smallest, sizes, other_bytes);
+  if (auto kept = keep_all(plan, tensors, budget)) return std::move(*kept);
   TargetChoice result;
   QUERN_CHECK(estimate_damage(source, output, plan, options, executor, tensors, notes, result));
   ChosenEncodings chosen = choose_encodings(tensors, budget);

@@ -104,6 +104,26 @@ TEST_CASE("a target that cannot be met names the smallest that can") {
   }
 }
 
+TEST_CASE("where there is room for a float source's own bits they stay, and nothing is measured") {
+  const auto source = golden("llama3");
+  if (!source) return;
+  const TempFolder folder;
+  const auto steps_of = [&](ConvertOptions options, const char* output) {
+    int steps = 0;
+    options.progress = [&](std::uint64_t, std::uint64_t) { return ++steps > 0; };
+    const auto report = convert(*source, folder.file(output), options);
+    REQUIRE_MESSAGE(report.ok(), report.error().describe());
+    CHECK(report->quality_json.empty());
+    return steps;
+  };
+  ConvertOptions options = plain_options();
+  const int plain = steps_of(options, "plain.quern");
+  options.target_bits = 64;
+  CHECK(steps_of(options, "a.quern") == plain);
+  const Model kept = must(Model::open(folder.file("a.quern")));
+  CHECK(kept.weights_hash() == must(Model::open(folder.file("plain.quern"))).weights_hash());
+}
+
 TEST_CASE("the same choice comes out whatever the number of threads") {
   const auto source = golden("llama3");
   if (!source) return;
