@@ -86,6 +86,10 @@ OutputFormat output_format(std::string_view path) noexcept {
   return OutputFormat::kGguf;
 }
 
+bool is_quantized(Encoding encoding) noexcept {
+  return find_encoding(encoding)->rows != RowFormat::kF32;
+}
+
 bool is_preset(std::string_view name) noexcept {
   return std::any_of(std::begin(kPresets), std::end(kPresets),
                      [&](const Preset& preset) { return preset.name == name; });

@@ -33,6 +33,9 @@ Result<EncodingPolicy> parse_encoding(std::string_view name, OutputFormat output
 /// Whether it is a preset by bits (`q8` … `q3`), not an encoding.
 bool is_preset(std::string_view name) noexcept;
 
+/// Whether it rounds numbers to codes; floats are not.
+bool is_quantized(Encoding encoding) noexcept;
+
 struct EncodingChoice {
   Encoding encoding = Encoding::kF32;
   std::string note;  ///< Why it is not the one that was asked for; empty otherwise.

@@ -13,7 +13,6 @@ constexpr std::size_t kWindows = 40;
 /// Moments that are held at a time, unless a single input has more.
 constexpr std::uint64_t kBudgetBytes = 192u << 20;
 
-bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
 bool is_native(Encoding encoding) { return find_encoding(encoding)->rows == RowFormat::kQ8Rotated; }
 
 /// The source in 8 bits: `soft`, or made anew.

@@ -26,8 +26,9 @@ Result<TokenWindows> read_windows(const Model& model, const std::string& path, s
 /// Windows that a decoder writes itself, to be calibrated on.
 inline constexpr std::size_t kOwnWindows = 8;
 
-/// The same from the model's own mouth, for want of a text: drawn at temperature 1 from a
-/// fixed seed each; ids spread over the vocabulary for an encoder. The same on every machine. Errors: those of the session; kCancelled.
+/// The same from the model's own mouth, for want of a text: drawn at temperature 1 from a fixed
+/// seed each; ids spread over the vocabulary for an encoder. The same on every machine. Errors:
+/// those of the session; kCancelled.
 Result<TokenWindows> write_windows(const Model& model, std::size_t length, std::size_t count,
                                    ProgressMeter& meter);
 

@@ -114,8 +114,7 @@ std::optional<TargetChoice> keep_all(const ModelPlan& plan, std::span<const Tens
     const Encoding own = job.matrices.front().from;
     const auto offer = std::find_if(offers->offers.begin(), offers->offers.end(),
                                     [&](const EncodingOffer& o) { return o.encoding == own; });
-    const bool exact = find_encoding(own)->rows == RowFormat::kF32;
-    if (!exact || offer == offers->offers.end()) return std::nullopt;
+    if (is_quantized(own) || offer == offers->offers.end()) return std::nullopt;
     kept.policy.chosen[job.name] = own;
     kept.chosen.bytes += offer->bytes;
     ++offers;

@@ -16,8 +16,6 @@ namespace {
 constexpr std::int64_t kCols = 1024;  ///< Of the panel on which an encoding's error is measured.
 constexpr int kSummed = 12;           ///< Uniform numbers whose sum is nearly normal.
 
-bool is_quantized(Encoding encoding) { return find_encoding(encoding)->rows != RowFormat::kF32; }
-
 /// Numbers that are spread like weights: nearly normal, always the same.
 std::vector<float> normal_panel() {
   std::vector<float> values(static_cast<std::size_t>(quant::kPanelRows * kCols));

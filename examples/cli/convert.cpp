@@ -255,8 +255,7 @@ void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
 constexpr const char* kEncodings =
     "A source's own type (q4_1, q6_k, bf16, ...), a native encoding (qr8, qr6, qr5, qr4, qr3), "
     "a preset by bits (q8, q6, q5, q4, q3: that native encoding; where quantize observes the "
-    "model, "
-    "the best choice for every matrix in a file of that size), or keep";
+    "model, the best choice for every matrix in a file of that size), or keep";
 
 }  // namespace
 

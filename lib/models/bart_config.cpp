@@ -54,11 +54,8 @@ Result<Variant> variant_of(const Config& source) {
 Status set_head_dim(Config& config, const std::string& prefix) {
   QUERN_TRY(dim, evaluate_dimension("dim", config));
   QUERN_TRY(n_heads, evaluate_dimension(prefix + "n_heads", config));
-  if (dim % n_heads != 0)
-    return Error(ErrorCode::kOutOfRange, "the width is no multiple of the number of heads")
-        .of(prefix + "n_heads")
-        .got(std::to_string(dim) + " / " + std::to_string(n_heads));
-  config.set(prefix + "head_dim", dim / n_heads);
+  QUERN_TRY(head_dim, head_width(dim, n_heads, prefix + "n_heads"));
+  config.set(prefix + "head_dim", head_dim);
   return {};
 }
 

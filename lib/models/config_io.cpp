@@ -81,12 +81,8 @@ Status complete(const Config& source, SourceKind kind, Config& config) {
   if (!config.has("n_kv_heads")) config.set("n_kv_heads", n_heads);
   if (!config.has("head_dim")) {
     QUERN_TRY(dim, config.integer("dim"));
-    if (n_heads <= 0 || dim % n_heads != 0) {
-      return Error(ErrorCode::kOutOfRange, "the width is no multiple of the number of heads")
-          .of("n_heads")
-          .got(std::to_string(dim) + " / " + std::to_string(n_heads));
-    }
-    config.set("head_dim", dim / n_heads);
+    QUERN_TRY(head_dim, head_width(dim, n_heads, "n_heads"));
+    config.set("head_dim", head_dim);
   }
   return {};
 }
@@ -159,6 +155,13 @@ Result<Config> write_gguf_decoder_config(const Config& config, const DecoderSpel
 
 ConfigKey layer_norm_eps_key(std::string_view hf) {
   return {"norm_eps", hf, "attention.layer_norm_epsilon", true, ConfigValue(1e-5)};
+}
+
+Result<std::int64_t> head_width(std::int64_t width, std::int64_t n_heads, std::string field) {
+  if (n_heads > 0 && width % n_heads == 0) return width / n_heads;
+  return Error(ErrorCode::kOutOfRange, "the width is no multiple of the number of heads")
+      .of(std::move(field))
+      .got(std::to_string(width) + " / " + std::to_string(n_heads));
 }
 
 Status set_kv_group(Config& config) {

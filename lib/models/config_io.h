@@ -45,6 +45,9 @@ Result<graph::Activation> parse_activation(const std::string& canonical);
 /// Sets `kv_group`, the number of query heads per KV head, for fused projections.
 Status set_kv_group(Config& config);
 
+/// The width of each of `n_heads`. kOutOfRange naming `field` where they do not divide the whole.
+Result<std::int64_t> head_width(std::int64_t width, std::int64_t n_heads, std::string field);
+
 /// A number that may be none: 0 where it is null, `absent` where the configuration does not have
 /// the key, which is what transformers' class takes then.
 Result<double> optional_number(const Config& source, std::string_view key, double absent);

@@ -64,11 +64,8 @@ Result<Config> read_encoder_config(const Config& source, SourceKind kind,
   QUERN_TRY(dim, evaluate_dimension("dim", config));
   QUERN_TRY(n_heads, evaluate_dimension("n_heads", config));
   QUERN_TRY(n_positions, evaluate_dimension("n_positions", config));
-  if (dim % n_heads != 0)
-    return Error(ErrorCode::kOutOfRange, "the width is no multiple of the number of heads")
-        .of("n_heads")
-        .got(std::to_string(dim) + " / " + std::to_string(n_heads));
-  config.set("head_dim", dim / n_heads);
+  QUERN_TRY(head_dim, head_width(dim, n_heads, "n_heads"));
+  config.set("head_dim", head_dim);
   config.set("embed_dim", dim);
   config.set("max_seq_len", n_positions);
   config.set("position_offset", std::int64_t{0});

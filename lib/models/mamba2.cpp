@@ -33,11 +33,8 @@ const std::vector<ConfigKey>& keys() {
 Status set_head_dim(Config& config) {
   QUERN_TRY(heads, evaluate_dimension("ssm.heads", config));
   QUERN_TRY(inner, evaluate_dimension("ssm.inner_dim", config));
-  if (inner % heads != 0)
-    return Error(ErrorCode::kOutOfRange, "the width is no multiple of the number of heads")
-        .of("ssm.inner_size")
-        .got(std::to_string(inner) + " / " + std::to_string(heads));
-  config.set("ssm.head_dim", inner / heads);
+  QUERN_TRY(head_dim, head_width(inner, heads, "ssm.inner_size"));
+  config.set("ssm.head_dim", head_dim);
   return {};
 }
 

@@ -11,8 +11,6 @@ namespace {
 
 constexpr std::int64_t kSpanPositions = kernels::kSpanBlocks * kernels::kKvBlock;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 struct AttentionShape {
   BufferId q, out;
   BufferId partials;  ///< States of spans, of steps of few rows.

@@ -13,7 +13,6 @@ constexpr auto kF32 = static_cast<std::size_t>(KvType::kF32);
 /// Rows of a work item: keys and values are laid out once for all of them.
 constexpr std::int64_t kItemRows = 3 * kernels::kMaxQueries;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 struct EncoderShape {

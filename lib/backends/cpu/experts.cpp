@@ -29,7 +29,7 @@ class ExpertLinearStep final : public Step {
   void run(const StepContext& context) const override {
     const SlotTable table = shape_.slot_table(context);
     const std::int64_t rows = m_.weight.rows, cols = m_.weight.cols;
-    const auto [begin, end] = context.share((rows + kernels::kPanelRows - 1) / kernels::kPanelRows);
+    const auto [begin, end] = context.share(ceil_div(rows, kernels::kPanelRows));
     if (begin == end) return;
     const auto linear = context.kernels.linear[static_cast<std::size_t>(m_.weight.encoding)];
     for (std::int64_t e = 0; e < shape_.n_experts; ++e) {

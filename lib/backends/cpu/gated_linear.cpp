@@ -82,8 +82,7 @@ class GatedLinearStep final : public Step {
 };
 
 std::int64_t scratch_of(const Product& product) {
-  return (kernels::linear_scratch_bytes(product.weight.encoding, product.weight.cols) + 63) / 64 *
-         64;
+  return kernels::linear_scratch_bytes(product.weight.encoding, product.weight.cols);
 }
 
 }  // namespace

@@ -40,8 +40,6 @@ class LinearStep final : public Step {
   }
 
  private:
-  static std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
   /// Into how many parts the rows are cut so that every thread has some; 1 where panels suffice.
   std::int64_t row_parts(const StepContext& context, std::int64_t panel_parts,
                          std::int64_t rows) const noexcept {

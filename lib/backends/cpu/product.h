@@ -9,17 +9,14 @@ namespace quern::backends::cpu {
 
 struct Product {
   quant::TensorView weight;
-  const float* bias;  ///< Per row of the weight, or nullptr.
-  BufferId packed;    ///< The rows that are multiplied.
+  const float* bias;                   ///< Per row of the weight, or nullptr.
+  BufferId packed;                     ///< The rows that are multiplied.
+  std::int64_t panel_size, step_size;  ///< Bytes of a panel, and of kRowStep packed rows.
 
-  std::int64_t panels() const noexcept {
-    return (weight.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
-  }
-  std::int64_t panel_size() const noexcept {
-    return static_cast<std::int64_t>(
-        panel_bytes(*find_encoding(weight.encoding), static_cast<std::uint64_t>(weight.cols))
-            .value_or(0));
-  }
+  /// Rows of which so many begin with whole lines of memory in every packing.
+  static constexpr std::int64_t kRowStep = 16;
+
+  std::int64_t panels() const noexcept { return ceil_div(weight.rows, kernels::kPanelRows); }
   /// Panels of a part that threads take: some for each, of pairs, which kernels like to read
   /// together.
   std::int64_t panels_at_once(int threads) const noexcept {
@@ -29,8 +26,7 @@ struct Product {
   /// What a thread reads where shares are fixed.
   std::span<const std::byte> share(int thread, int threads) const noexcept {
     const auto [begin, end] = share_of(panels(), thread, threads);
-    return {weight.data + begin * panel_size(),
-            static_cast<std::size_t>((end - begin) * panel_size())};
+    return {weight.data + begin * panel_size, static_cast<std::size_t>((end - begin) * panel_size)};
   }
 
   /// What is done at once: panels [panel, end_panel) times rows [row, end_row). `row` is a multiple
@@ -38,18 +34,14 @@ struct Product {
   struct Part {
     std::int64_t panel, end_panel, row, end_row;
   };
-  /// Rows of which so many begin with whole lines of memory in every packing.
-  static constexpr std::int64_t kRowStep = 16;
 
   /// \param y the part's first number; rows follow `stride` floats apart.
   void multiply(const StepContext& context, const Part& part, float* y, std::int64_t stride,
                 bool accumulate) const {
     const std::int64_t first = part.panel * kernels::kPanelRows;
-    const std::int64_t step_bytes =
-        kernels::packed_rows_bytes(find_encoding(weight.encoding)->rows, kRowStep, weight.cols);
     context.kernels.linear[static_cast<std::size_t>(weight.encoding)](
-        {weight.data + part.panel * panel_size(), weight.rows - first, weight.cols, 0,
-         part.end_panel - part.panel, context.bytes(packed) + part.row / kRowStep * step_bytes,
+        {weight.data + part.panel * panel_size, weight.rows - first, weight.cols, 0,
+         part.end_panel - part.panel, context.bytes(packed) + part.row / kRowStep * step_size,
          part.end_row - part.row, bias == nullptr ? nullptr : bias + first, y, stride, accumulate,
          context.scratch});
   }
@@ -67,7 +59,10 @@ inline Product product_of(Lowering& lowering, const graph::LinearOp& linear) {
   const quant::TensorView& weight = lowering.weight(linear.weight).view;
   const float* bias =
       linear.bias == graph::kNone ? nullptr : lowering.weight(linear.bias).view.f32();
-  return {weight, bias, lowering.packed(linear.x, find_encoding(weight.encoding)->rows)};
+  const EncodingInfo& info = *find_encoding(weight.encoding);
+  const auto panel = panel_bytes(info, static_cast<std::uint64_t>(weight.cols)).value_or(0);
+  return {weight, bias, lowering.packed(linear.x, info.rows), static_cast<std::int64_t>(panel),
+          kernels::packed_rows_bytes(info.rows, Product::kRowStep, weight.cols)};
 }
 
 }  // namespace quern::backends::cpu

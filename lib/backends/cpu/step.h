@@ -17,6 +17,8 @@
 
 namespace quern::backends::cpu {
 
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) noexcept { return (a + b - 1) / b; }
+
 /// The part [first, second) of `n` equal items that falls to a thread.
 inline std::pair<std::int64_t, std::int64_t> share_of(std::int64_t n, int thread,
                                                       int threads) noexcept {
