@@ -33,10 +33,11 @@ std::vector<float> numbers(std::int64_t count) {
 struct Cache {
   explicit Cache(KvType of)
       : type(of),
-        k(kBlocks * kernels::kv_key_block_bytes(of, kDim)),
-        v(kBlocks * kernels::kv_value_block_bytes(of, kDim)),
-        head{k.data(), v.data(), kernels::kv_key_block_bytes(of, kDim),
-             kernels::kv_value_block_bytes(of, kDim)},
+        key_bytes(kernels::kv_key_block_bytes(of, kDim)),
+        block_bytes(key_bytes + kernels::kv_value_block_bytes(of, kDim)),
+        memory(kBlocks * block_bytes),
+        head{memory.data(), memory.data() + key_bytes, block_bytes,
+             kernels::kSpanBlocks * block_bytes},
         vectors(numbers(kPositions * kDim)) {
     store(test::oracle());
   }
@@ -49,7 +50,8 @@ struct Cache {
     }
   }
   KvType type;
-  test::Guarded k, v;
+  std::int64_t key_bytes, block_bytes;
+  test::Guarded memory;
   kernels::KvHead head;
   std::vector<float> vectors;
 };
@@ -106,7 +108,7 @@ KernelCase attention_case(const std::shared_ptr<Cache>& cache, const char* type,
   one.shape = std::to_string(queries) + " queries";
   one.bound = Bound::kFloat;
   one.macs = static_cast<double>(2 * queries * kPositions * kDim);
-  one.bytes = static_cast<double>(cache->k.size() + cache->v.size());
+  one.bytes = static_cast<double>(cache->memory.size());
   one.run = [work](const KernelTable& table) {
     work->attend(table, 0, kBlocks);
     work->finish(table);
@@ -123,8 +125,8 @@ KernelCase store_case(KvType kv, const char* type) {
   one.elements = static_cast<double>(2 * kPositions * kDim);
   one.run = [cache](const KernelTable& table) { cache->store(table); };
   one.output = [cache] {
-    return std::span<const float>(cache->k.floats(),
-                                  static_cast<std::size_t>(cache->k.size()) / sizeof(float));
+    return std::span<const float>(cache->memory.floats(),
+                                  static_cast<std::size_t>(cache->memory.size()) / sizeof(float));
   };
   return one;
 }

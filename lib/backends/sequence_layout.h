@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "backends/backend.h"
@@ -11,51 +10,49 @@
 
 namespace quern::backends {
 
-/// Where the layers' heads lie in a cache of a given size; shared arithmetic of planning and use.
-/// States of the source lie in a memory of their own. All heads of a state have the same number of
-/// blocks, so a state begins at (its block_offset) · blocks, whatever the capacity.
+/// Where all of a sequence lies; shared arithmetic of planning and use. First the rolling states,
+/// then span after span of 256 positions, each with the four blocks of every head of every layer,
+/// a block's keys before its values. So nothing moves with the capacity; memory fills from its
+/// beginning as the sequence grows, in whole large pages where the machine has them; a layer reads
+/// a span of all heads as one stream; and a copy is one piece. States of the source lie in a memory
+/// of their own, laid out alike.
 class SequenceLayout {
  public:
-  /// \param size rounded up to whole blocks of 64.
+  /// \param size rounded up to whole blocks of 64 positions.
   SequenceLayout(const graph::Graph& graph, KvType type, const SequenceSize& size);
 
-  std::int64_t capacity() const noexcept { return blocks_ * kernels::kKvBlock; }
-  /// Blocks of every head: of the sequence's own states and of its source's.
-  std::int64_t blocks() const noexcept { return blocks_; }
-  std::int64_t source_blocks() const noexcept { return source_blocks_; }
-  std::uint64_t bytes() const noexcept { return bytes_; }
+  std::int64_t capacity() const noexcept { return capacity_; }
+  std::uint64_t bytes() const noexcept { return bytes_up_to(capacity()); }
   std::uint64_t source_bytes() const noexcept { return source_bytes_; }
   KvType type() const noexcept { return type_; }
 
-  /// Blocks of `head` of state `state` in memory that begins at `base`, or at `source` where the
-  /// state is the source's.
+  /// Bytes from the beginning on that hold the rolling states and the first positions.
+  std::uint64_t bytes_up_to(std::int64_t positions) const noexcept {
+    return rolling_bytes_ + static_cast<std::uint64_t>(spans_for(positions) * span_bytes_);
+  }
+  /// Those of the rolling states alone.
+  std::uint64_t rolling_bytes() const noexcept { return rolling_bytes_; }
+
+  /// Where the heads of a KV state lie in its memory, the sequence's own or its source's.
+  struct Place {
+    std::int64_t k, v;         ///< Bytes before the first block of head 0.
+    std::int64_t head_bytes;   ///< From a head to the next.
+    std::int64_t block_bytes;  ///< From a block of a span to the next.
+    std::int64_t span_bytes;   ///< From a span to the next.
+    bool source;
+  };
+  Place place(graph::StateId state) const noexcept;
+  /// Bytes before a rolling state.
+  std::uint64_t rolling_offset(graph::StateId state) const noexcept {
+    return rolling_[static_cast<std::size_t>(state)];
+  }
+  /// A head in memory that begins at `base`, or at `source` where the state is the source's.
   kernels::KvHead head(std::byte* base, std::byte* source, graph::StateId state,
                        std::int64_t head) const noexcept;
-  /// Numbers of rolling state `state`.
   float* rolling(std::byte* base, graph::StateId state) const noexcept {
-    return reinterpret_cast<float*>(base + rolling_[static_cast<std::size_t>(state)]);
+    return reinterpret_cast<float*>(base + rolling_offset(state));
   }
-  /// Where all of them lie, at the end: {offset, bytes}; none: 0 bytes.
-  std::pair<std::uint64_t, std::uint64_t> rolling_part() const noexcept {
-    return {rolling_begin_, bytes_ - rolling_begin_};
-  }
-  std::size_t states() const noexcept { return layers_.size(); }
-  bool is_source(graph::StateId state) const noexcept {
-    return layers_[static_cast<std::size_t>(state)].source;
-  }
-  std::int64_t heads(graph::StateId state) const noexcept {
-    return layers_[static_cast<std::size_t>(state)].heads;
-  }
-  /// Bytes per block of everything that lies before a state in the same memory.
-  std::int64_t block_offset(graph::StateId state) const noexcept {
-    return layers_[static_cast<std::size_t>(state)].block_offset;
-  }
-  /// The same of all states of the sequence's own: the rolling states begin at that · blocks.
-  std::int64_t block_bytes() const noexcept { return block_bytes_; }
-  /// Where a rolling state begins among all of them.
-  std::uint64_t rolling_offset(graph::StateId state) const noexcept {
-    return rolling_[static_cast<std::size_t>(state)] - rolling_begin_;
-  }
+
   /// Whether a sequence may forget positions ≥ `position`: kOutOfRange outside of it, kUnsupported
   /// where rolling states can only go back to the beginning.
   Status check_rewind(std::int64_t position) const;
@@ -63,21 +60,22 @@ class SequenceLayout {
   /// this layout: kInvalidArgument.
   Status check_copy(const SequenceLayout& other, std::int64_t position) const;
 
-  static std::int64_t blocks_for(std::int64_t positions) noexcept {
-    return (positions + kernels::kKvBlock - 1) / kernels::kKvBlock;
-  }
-
  private:
   struct Layer {
-    std::int64_t block_offset;
-    std::int64_t heads, blocks, k_block_bytes, v_block_bytes;
+    std::int64_t offset;  ///< In a span.
+    std::int64_t k_bytes, v_bytes;
     bool source;
   };
+
+  static std::int64_t spans_for(std::int64_t positions) noexcept {
+    constexpr std::int64_t kSpan = kernels::kSpanBlocks * kernels::kKvBlock;
+    return (positions + kSpan - 1) / kSpan;
+  }
+
   std::vector<Layer> layers_;
   std::vector<std::uint64_t> rolling_;
-  std::uint64_t rolling_begin_ = 0;
-  std::int64_t blocks_, source_blocks_, block_bytes_ = 0;
-  std::uint64_t bytes_ = 0, source_bytes_ = 0;
+  std::uint64_t rolling_bytes_ = 0, source_bytes_ = 0;
+  std::int64_t capacity_, span_bytes_ = 0, source_span_bytes_ = 0;
   KvType type_;
 };
 

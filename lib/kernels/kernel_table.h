@@ -73,12 +73,14 @@ struct LinearArgs {
   std::byte* scratch;  ///< linear_scratch_bytes(), 64-byte aligned, one per thread.
 };
 
-/// One KV head of one layer of one sequence. Block b (positions 64b…64b+63) of keys begins at
-/// k + b·k_block_bytes. The layout is private to the kernels (kv_layout.h).
+/// One KV head of one layer of one sequence: keys of a block of 64 positions, values of that block,
+/// then the next block; between spans of kSpanBlocks blocks other heads may lie. The layout of a
+/// block is private to the kernels (kv_layout.h).
 struct KvHead {
-  std::byte* k;
-  std::byte* v;
-  std::int64_t k_block_bytes, v_block_bytes;
+  std::byte* k;              ///< Keys of block 0.
+  std::byte* v;              ///< Values of block 0.
+  std::int64_t block_bytes;  ///< From a block of a span to the next.
+  std::int64_t span_bytes;   ///< From a span to the next.
 };
 
 /// Appends one position. q8: scale = amax/127, codes rint(x·(127/amax)); q4: amax/7, codes −7…7.
@@ -132,8 +134,12 @@ struct AttentionArgs {
   const float* alibi_slope;  ///< Per query, or nullptr.
   /// Per query a row by absolute position, or nullptr. Of a visible block the whole row is read.
   const float* const* bias;
-  const float* sink;   ///< Per query: a score without a value, or nullptr.
-  float* state;        ///< attention_state_floats(); private to the table's kernels.
+  const float* sink;  ///< Per query: a score without a value, or nullptr.
+  /// attention_state_floats(); private to the table's kernels.
+  float* state;
+  /// Each span keeps a state of its own, one after another in `state`, to be merged later; sinks
+  /// are the first one's. Else all are merged into one.
+  bool spans_apart;
   std::byte* scratch;  ///< attention_scratch_bytes(), 64-byte aligned.
 };
 

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "kernels/kernel_table.h"
 #include "kernels/packed_rows.h"
 #include "quern/kv_type.h"
 
@@ -39,6 +40,17 @@ inline constexpr std::int64_t value_row_bytes(std::int64_t vd) {
   if constexpr (type == KvType::kF16 || type == KvType::kBF16) return 2 * round_up(vd, 16);
   if constexpr (type == KvType::kQ8) return round_up(vd, 16);
   return round_up(vd, 32) / 2;
+}
+
+/// Keys and values of block b of a head.
+inline std::int64_t bytes_before_block(const KvHead& head, std::int64_t b) {
+  return b / kSpanBlocks * head.span_bytes + b % kSpanBlocks * head.block_bytes;
+}
+inline std::byte* key_block(const KvHead& head, std::int64_t b) {
+  return head.k + bytes_before_block(head, b);
+}
+inline std::byte* value_block(const KvHead& head, std::int64_t b) {
+  return head.v + bytes_before_block(head, b);
 }
 
 /// Where the code of element d of position j lies among the values of q8.

@@ -89,8 +89,11 @@ std::uint64_t hash_attention(KvType type) {
   for (const bool wild : {false, true}) {
     const std::int64_t hd = 24, vd = 20, positions = 100;
     const std::vector<float> x = numbers(positions * (hd + vd) + hd, 71, wild);
-    Guarded k(2 * kv_key_block_bytes(type, hd)), v(2 * kv_value_block_bytes(type, vd));
-    const KvHead head{k.data(), v.data(), k.size() / 2, v.size() / 2};
+    const std::int64_t key_bytes = kv_key_block_bytes(type, hd);
+    const std::int64_t block_bytes = key_bytes + kv_value_block_bytes(type, vd);
+    Guarded memory(2 * block_bytes);
+    const KvHead head{memory.data(), memory.data() + key_bytes, block_bytes,
+                      kSpanBlocks * block_bytes};
     Guarded rotated(kv_store_scratch_bytes(type, hd));
     const float* at = x.data() + hd;
     for (std::int64_t pos = 0; pos < positions; ++pos, at += hd + vd) {

@@ -2,6 +2,8 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 #include "backends/cpu/kv_cache.h"
 #include "backends/cpu/ops.h"
@@ -43,7 +45,19 @@ struct AttentionShape {
   std::int64_t query_floats() const noexcept { return 2 * state_floats(1); }
 };
 
-/// The queries of one work item that belong to one sequence: consecutive rows × heads of a chunk.
+/// Consecutive rows of one sequence in a row tile, and what they see.
+struct Run {
+  const KvCache* cache;
+  std::int64_t first_row, end_row;
+  std::int64_t first_block, last_block;  ///< Of all its rows, last exclusive.
+
+  std::int64_t rows() const noexcept { return end_row - first_row; }
+  std::int64_t first_span() const noexcept { return first_block / kernels::kSpanBlocks; }
+  std::int64_t last_span() const noexcept { return ceil_div(last_block, kernels::kSpanBlocks); }
+  std::int64_t spans() const noexcept { return last_span() - first_span(); }
+};
+
+/// The queries of a run × a chunk of the query heads of one KV head.
 struct QueryTile {
   std::array<const float*, kernels::kMaxQueries> q;
   std::array<std::int64_t, kernels::kMaxQueries> begin, end;
@@ -51,77 +65,89 @@ struct QueryTile {
   std::array<float, kernels::kMaxQueries> slope, sink;
   std::array<const float*, kernels::kMaxQueries> bias;
   std::int64_t queries = 0;
-  std::int64_t first_row = 0, rows = 0, first_head = 0;
-  std::int64_t first_block = 0, last_block = 0;  ///< Of all queries, last exclusive.
+  std::int64_t first_head = 0;
   kernels::KvHead head{};
-
-  std::int64_t first_span() const noexcept { return first_block / kernels::kSpanBlocks; }
-  std::int64_t last_span() const noexcept { return ceil_div(last_block, kernels::kSpanBlocks); }
 };
 
-/// The work items of a step: (row tile, KV head, chunk of heads).
+/// The work of a step: runs of rows × parts of heads, each a chunk of the query heads of one KV
+/// head.
 struct Items {
   const AttentionShape& shape;
   const StepContext& context;
   std::int64_t tile_rows = shape.tile_rows(context.rows(), context.threads);
 
-  std::int64_t count() const noexcept {
-    return ceil_div(context.rows(), tile_rows) * shape.n_kv_heads * shape.chunks();
-  }
+  std::int64_t row_tiles() const noexcept { return ceil_div(context.rows(), tile_rows); }
+  std::int64_t parts() const noexcept { return shape.n_kv_heads * shape.chunks(); }
 
-  /// Walks the sequences of an item's rows and calls `visit(tile)` for each.
+  /// Walks the sequences of a row tile: visit(run).
   template <class Visit>
-  void for_each_tile(std::int64_t item, Visit visit) const {
-    const std::int64_t chunk = item % shape.chunks();
-    const std::int64_t kv_head = item / shape.chunks() % shape.n_kv_heads;
-    const std::int64_t row_tile = item / shape.chunks() / shape.n_kv_heads;
+  void for_each_run(std::int64_t row_tile, Visit visit) const {
     const std::int64_t row_end = std::min((row_tile + 1) * tile_rows, context.rows());
-    const std::int64_t head_begin = kv_head * shape.group() + chunk * shape.chunk_heads();
-    const std::int64_t head_end =
-        std::min(head_begin + shape.chunk_heads(), (kv_head + 1) * shape.group());
     for (std::int64_t row = row_tile * tile_rows; row < row_end;) {
       const SequenceState* sequence = context.step.sequences[static_cast<std::size_t>(row)];
-      const auto& cache = *static_cast<const KvCache*>(sequence);
-      QueryTile tile;
-      tile.head = cache.head(shape.state, kv_head);
-      tile.first_row = row;
-      tile.first_head = head_begin;
-      tile.first_block = std::numeric_limits<std::int64_t>::max();
+      Run run{static_cast<const KvCache*>(sequence), row, row,
+              std::numeric_limits<std::int64_t>::max(), 0};
       for (; row < row_end && context.step.sequences[static_cast<std::size_t>(row)] == sequence;
            ++row) {
-        add_row(tile, cache, row, head_begin, head_end);
-        ++tile.rows;
+        const auto [begin, end] = visible(*run.cache, row);
+        run.first_block = std::min(run.first_block, begin / kernels::kKvBlock);
+        run.last_block = std::max(run.last_block, ceil_div(end, kernels::kKvBlock));
       }
-      visit(tile);
+      run.end_row = row;
+      visit(run);
     }
+  }
+  /// All runs of the step.
+  template <class Visit>
+  void for_each_run(Visit visit) const {
+    for (std::int64_t row_tile = 0; row_tile < row_tiles(); ++row_tile)
+      for_each_run(row_tile, visit);
+  }
+
+  QueryTile tile(const Run& run, std::int64_t part) const {
+    const std::int64_t chunk = part % shape.chunks(), kv_head = part / shape.chunks();
+    QueryTile tile;
+    tile.first_head = kv_head * shape.group() + chunk * shape.chunk_heads();
+    tile.head = run.cache->head(shape.state, kv_head);
+    const std::int64_t head_end =
+        std::min(tile.first_head + shape.chunk_heads(), (kv_head + 1) * shape.group());
+    for (std::int64_t row = run.first_row; row < run.end_row; ++row) {
+      for (std::int64_t head = tile.first_head; head < head_end; ++head)
+        add_query(tile, *run.cache, row, head);
+    }
+    return tile;
   }
 
  private:
-  void add_row(QueryTile& tile, const KvCache& cache, std::int64_t row, std::int64_t head_begin,
-               std::int64_t head_end) const {
-    const std::int64_t pos = context.step.positions[static_cast<std::size_t>(row)];
-    const std::int64_t begin =
-        shape.window > 0 ? std::max<std::int64_t>(0, pos - shape.window + 1) : 0;
-    const std::int64_t end = shape.source ? cache.source_rows() : pos + 1;
-    tile.first_block = std::min(tile.first_block, begin / kernels::kKvBlock);
-    tile.last_block = std::max(tile.last_block, ceil_div(end, kernels::kKvBlock));
-    for (std::int64_t head = head_begin; head < head_end; ++head) {
-      const auto i = static_cast<std::size_t>(tile.queries++);
-      tile.q[i] = context.floats(shape.q) + (row * shape.n_heads + head) * shape.head_dim;
-      tile.out[i] = context.floats(shape.out) + (row * shape.n_heads + head) * shape.value_dim;
-      tile.slope[i] = shape.alibi_slopes != nullptr ? shape.alibi_slopes[head] : 0.0F;
-      tile.sink[i] = shape.sinks != nullptr ? shape.sinks[head] : 0.0F;
-      tile.bias[i] = shape.bias != nullptr ? shape.bias->row(head, pos) : nullptr;
-      tile.begin[i] = begin;
-      tile.end[i] = end;
-    }
+  std::int64_t position(std::int64_t row) const {
+    return context.step.positions[static_cast<std::size_t>(row)];
+  }
+  /// Positions that a row sees, the end exclusive.
+  std::pair<std::int64_t, std::int64_t> visible(const KvCache& cache, std::int64_t row) const {
+    const std::int64_t pos = position(row);
+    return {shape.window > 0 ? std::max<std::int64_t>(0, pos - shape.window + 1) : 0,
+            shape.source ? cache.source_rows() : pos + 1};
+  }
+  void add_query(QueryTile& tile, const KvCache& cache, std::int64_t row, std::int64_t head) const {
+    const auto i = static_cast<std::size_t>(tile.queries++);
+    std::tie(tile.begin[i], tile.end[i]) = visible(cache, row);
+    tile.q[i] = context.floats(shape.q) + (row * shape.n_heads + head) * shape.head_dim;
+    tile.out[i] = context.floats(shape.out) + (row * shape.n_heads + head) * shape.value_dim;
+    tile.slope[i] = shape.alibi_slopes != nullptr ? shape.alibi_slopes[head] : 0.0F;
+    tile.sink[i] = shape.sinks != nullptr ? shape.sinks[head] : 0.0F;
+    tile.bias[i] = shape.bias != nullptr ? shape.bias->row(head, position(row)) : nullptr;
   }
 };
 
-/// The state of blocks [block_begin, block_end) from nothing; a tile's first ones begin with its
-/// sinks.
-void attend(const AttentionShape& shape, const StepContext& context, const QueryTile& tile,
-            std::int64_t block_begin, std::int64_t block_end, float* state, std::byte* scratch) {
+/// Blocks of a cache, and whether their spans keep states of their own.
+struct Blocks {
+  std::int64_t begin, end;
+  bool spans_apart;
+};
+
+/// The state of some blocks from nothing; a run's first ones begin with its sinks.
+void attend(const AttentionShape& shape, const StepContext& context, const Run& run,
+            const QueryTile& tile, const Blocks& blocks, float* state, std::byte* scratch) {
   kernels::AttentionArgs args{};
   args.q = tile.q.data();
   args.n_queries = tile.queries;
@@ -130,12 +156,13 @@ void attend(const AttentionShape& shape, const StepContext& context, const Query
   args.begin = tile.begin.data();
   args.end = tile.end.data();
   args.head = tile.head;
-  args.block_begin = block_begin;
-  args.block_end = block_end;
+  args.block_begin = blocks.begin;
+  args.block_end = blocks.end;
+  args.spans_apart = blocks.spans_apart;
   args.scale = shape.scale;
   args.softcap = shape.softcap;
   if (shape.alibi_slopes != nullptr) args.alibi_slope = tile.slope.data();
-  if (shape.sinks != nullptr && block_begin == tile.first_block) args.sink = tile.sink.data();
+  if (shape.sinks != nullptr && blocks.begin == run.first_block) args.sink = tile.sink.data();
   if (shape.bias != nullptr) args.bias = tile.bias.data();
   args.state = state;
   args.scratch = scratch;
@@ -195,10 +222,13 @@ class AttendStep final : public Step {
     auto* state = reinterpret_cast<float*>(context.scratch);
     auto* scratch = reinterpret_cast<std::byte*>(state + shape_.state_floats(kernels::kMaxQueries));
     // Later rows see more: the heavy items first, so that the last ones are light.
-    context.hand_out(items.count(), 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        items.for_each_tile(items.count() - 1 - i, [&](const QueryTile& tile) {
-          attend(shape_, context, tile, tile.first_block, tile.last_block, state, scratch);
+    const std::int64_t parts = items.parts(), count = items.row_tiles() * parts;
+    context.hand_out(count, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = count - end; i < count - begin; ++i) {
+        items.for_each_run(i / parts, [&](const Run& run) {
+          const QueryTile tile = items.tile(run, i % parts);
+          attend(shape_, context, run, tile, {run.first_block, run.last_block, false}, state,
+                 scratch);
           context.kernels.attention_finish(tile.queries, shape_.value_dim, state, tile.out.data());
         });
       }
@@ -209,42 +239,45 @@ class AttendStep final : public Step {
   AttentionShape shape_;
 };
 
-/// Walks the states in `partials` of the spans of a step of few rows: visit(tile, span, state).
-template <class Visit>
-void for_each_partial(const AttentionShape& shape, const StepContext& context, Visit visit) {
-  const Items items{shape, context};
-  for (std::int64_t item = 0; item < items.count(); ++item) {
-    items.for_each_tile(item, [&](const QueryTile& tile) {
-      // Tiles lie in order of their first row and head.
-      const std::int64_t before = tile.first_row * shape.n_heads + tile.first_head * tile.rows;
-      float* state =
-          context.floats(shape.partials) + before * shape.max_spans * shape.query_floats();
-      for (std::int64_t span = tile.first_span(); span < tile.last_span(); ++span) {
-        visit(tile, span, state);
-        state += shape.state_floats(tile.queries);
-      }
-    });
-  }
+/// The state in `partials` of a span of a tile, of a step of few rows. Tiles lie in order of their
+/// first row and head.
+float* partial_state(const AttentionShape& shape, const StepContext& context, const Run& run,
+                     const QueryTile& tile, std::int64_t span) {
+  const std::int64_t before = run.first_row * shape.n_heads + tile.first_head * run.rows();
+  return context.floats(shape.partials) + before * shape.max_spans * shape.query_floats() +
+         (span - run.first_span()) * shape.state_floats(tile.queries);
 }
 
-/// Few rows: threads take spans, each its neighbours, so that it reads the cache as one stream.
+/// Few rows: threads take spans, each its neighbours, so that it reads much of a head.
 class AttendSpansStep final : public Step {
  public:
   explicit AttendSpansStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
-    std::int64_t spans = 0, at = 0;
-    for_each_partial(shape_, context, [&](const QueryTile&, std::int64_t, float*) { ++spans; });
-    const auto mine = context.share(spans);
-    for_each_partial(shape_, context, [&](const QueryTile& tile, std::int64_t span, float* state) {
-      const std::int64_t turn = at++;
-      if (turn < mine.first || turn >= mine.second) return;
-      attend(shape_, context, tile, std::max(span * kernels::kSpanBlocks, tile.first_block),
-             std::min((span + 1) * kernels::kSpanBlocks, tile.last_block), state, context.scratch);
+    const Items items{shape_, context};
+    std::int64_t turns = 0, before = 0;
+    items.for_each_run([&](const Run& run) { turns += run.spans() * items.parts(); });
+    const auto [begin, end] = context.share(turns);
+    items.for_each_run([&, first = begin, last = end](const Run& run) {
+      for (std::int64_t part = 0; part < items.parts(); ++part, before += run.spans()) {
+        const std::int64_t from = std::max<std::int64_t>(first - before, 0);
+        const std::int64_t to = std::min(last - before, run.spans());
+        if (from < to)
+          attend_spans(items, run, part, run.first_span() + from, run.first_span() + to);
+      }
     });
   }
 
  private:
+  void attend_spans(const Items& items, const Run& run, std::int64_t part, std::int64_t from,
+                    std::int64_t to) const {
+    const QueryTile tile = items.tile(run, part);
+    attend(shape_, items.context, run, tile,
+           {std::max(from * kernels::kSpanBlocks, run.first_block),
+            std::min(to * kernels::kSpanBlocks, run.last_block), true},
+           partial_state(shape_, items.context, run, tile, from), items.context.scratch);
+  }
+
   AttentionShape shape_;
 };
 
@@ -255,31 +288,28 @@ class MergeStep final : public Step {
   explicit MergeStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
-    if (shape_.source) zero_unseeing(context);
-    auto* total = reinterpret_cast<float*>(context.scratch);
-    for_each_partial(
-        shape_, context, [&](const QueryTile& tile, std::int64_t span, const float* state) {
-          if (span == tile.first_span()) {
-            std::copy_n(state, shape_.state_floats(tile.queries), total);
-          } else {
-            context.kernels.attention_merge(tile.queries, shape_.value_dim, total, state);
-          }
-          if (span + 1 != tile.last_span()) return;
-          context.kernels.attention_finish(tile.queries, shape_.value_dim, total, tile.out.data());
-        });
+    const Items items{shape_, context};
+    items.for_each_run([&](const Run& run) {
+      for (std::int64_t part = 0; part < items.parts(); ++part)
+        finish(context, run, items.tile(run, part));
+    });
   }
 
  private:
-  /// Rows whose source has none have no spans either: nothing else writes what they see.
-  void zero_unseeing(const StepContext& context) const {
-    const Items items{shape_, context};
-    for (std::int64_t item = 0; item < items.count(); ++item) {
-      items.for_each_tile(item, [&](const QueryTile& tile) {
-        if (tile.first_span() < tile.last_span()) return;
-        for (std::int64_t i = 0; i < tile.queries; ++i)
-          std::fill_n(tile.out[static_cast<std::size_t>(i)], shape_.value_dim, 0.0F);
-      });
+  void finish(const StepContext& context, const Run& run, const QueryTile& tile) const {
+    if (run.first_span() >= run.last_span()) {  // Its source has no rows.
+      for (std::int64_t i = 0; i < tile.queries; ++i)
+        std::fill_n(tile.out[static_cast<std::size_t>(i)], shape_.value_dim, 0.0F);
+      return;
     }
+    auto* total = reinterpret_cast<float*>(context.scratch);
+    std::copy_n(partial_state(shape_, context, run, tile, run.first_span()),
+                shape_.state_floats(tile.queries), total);
+    for (std::int64_t span = run.first_span() + 1; span < run.last_span(); ++span) {
+      context.kernels.attention_merge(tile.queries, shape_.value_dim, total,
+                                      partial_state(shape_, context, run, tile, span));
+    }
+    context.kernels.attention_finish(tile.queries, shape_.value_dim, total, tile.out.data());
   }
 
   AttentionShape shape_;

@@ -26,11 +26,12 @@ struct EncoderShape {
 
   bool has_positions() const noexcept { return position_keys >= 0 || position_queries >= 0; }
   std::int64_t max_blocks() const noexcept { return ceil_div(max_rows, kernels::kKvBlock); }
-  std::int64_t key_bytes() const noexcept {
-    return max_blocks() * kernels::kv_key_block_bytes(KvType::kF32, head_dim);
+  std::int64_t key_block_bytes() const noexcept {
+    return kernels::kv_key_block_bytes(KvType::kF32, head_dim);
   }
-  std::int64_t value_bytes() const noexcept {
-    return max_blocks() * kernels::kv_value_block_bytes(KvType::kF32, head_dim);
+  /// Of keys and values.
+  std::int64_t block_bytes() const noexcept {
+    return key_block_bytes() + kernels::kv_value_block_bytes(KvType::kF32, head_dim);
   }
   std::int64_t state_bytes() const noexcept {
     return round_up(kernels::attention_state_floats(kernels::kMaxQueries, head_dim), 16) * 4;
@@ -41,7 +42,7 @@ struct EncoderShape {
     return has_positions() ? kernels::kMaxQueries * bias_floats() * 4 : 0;
   }
   std::int64_t scratch_bytes() const noexcept {
-    return key_bytes() + value_bytes() + state_bytes() + bias_bytes() +
+    return max_blocks() * block_bytes() + state_bytes() + bias_bytes() +
            kernels::attention_scratch_bytes(KvType::kF32, head_dim, head_dim);
   }
 };
@@ -84,9 +85,8 @@ class EncoderAttentionStep final : public Step {
 
   /// Lays keys and values of one head out in blocks, in this thread's scratch.
   kernels::KvHead store(const StepContext& context, const HeadRows& rows) const {
-    const kernels::KvHead head{context.scratch, context.scratch + shape_.key_bytes(),
-                               kernels::kv_key_block_bytes(KvType::kF32, shape_.head_dim),
-                               kernels::kv_value_block_bytes(KvType::kF32, shape_.head_dim)};
+    const kernels::KvHead head{context.scratch, context.scratch + shape_.key_block_bytes(),
+                               shape_.block_bytes(), kernels::kSpanBlocks * shape_.block_bytes()};
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
       context.kernels.kv_store[kF32]({head, shape_.head_dim, shape_.head_dim, row - rows.begin,
                                       at(context, shape_.k, row, rows.head),
@@ -102,7 +102,7 @@ class EncoderAttentionStep final : public Step {
     std::array<float*, kernels::kMaxQueries> out{};
     std::array<std::int64_t, kernels::kMaxQueries> begin{}, end{};
     const std::int64_t length = rows.end - rows.begin;
-    std::byte* scratch = context.scratch + shape_.key_bytes() + shape_.value_bytes();
+    std::byte* scratch = context.scratch + shape_.max_blocks() * shape_.block_bytes();
     auto* bias_rows = reinterpret_cast<float*>(scratch + shape_.state_bytes());
     for (std::int64_t row = first; row < last; ++row) {
       const auto i = static_cast<std::size_t>(row - first);

@@ -26,7 +26,7 @@ class KvCache final : public SequenceState {
 
   std::int64_t capacity() const noexcept override { return layout_.capacity(); }
   std::uint64_t bytes() const noexcept override { return layout_.bytes() + layout_.source_bytes(); }
-  bool rewinds() const noexcept override { return layout_.rolling_part().second == 0; }
+  bool rewinds() const noexcept override { return layout_.rolling_bytes() == 0; }
   Status rewind(std::int64_t position) override;
   Status copy_from(const SequenceState& other, std::int64_t position) override;
   void set_source_rows(std::int64_t rows) noexcept override { source_->rows = rows; }

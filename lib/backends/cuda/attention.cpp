@@ -29,9 +29,12 @@ StateArgs state_args(const Lowering& lowering, graph::StateId id) {
   const graph::KvState& state = lowering.graph().states[static_cast<std::size_t>(id)];
   const SequenceLayout layout(lowering.graph(), lowering.kv(), {});
   StateArgs args{};
-  args.block_offset = layout.block_offset(id);
-  args.k_block_bytes = kernels::kv_key_block_bytes(lowering.kv(), state.head_dim);
-  args.v_block_bytes = kernels::kv_value_block_bytes(lowering.kv(), state.value_dim);
+  const SequenceLayout::Place place = layout.place(id);
+  args.k = place.k;
+  args.v = place.v;
+  args.head_bytes = place.head_bytes;
+  args.block_bytes = place.block_bytes;
+  args.span_bytes = place.span_bytes;
   args.heads = static_cast<std::int32_t>(state.n_kv_heads);
   args.head_dim = static_cast<std::int32_t>(state.head_dim);
   args.value_dim = static_cast<std::int32_t>(state.value_dim);

@@ -9,9 +9,9 @@ namespace {
 static_assert(kScanBlock == kernels::kScanColumns && kScanBlock == graph::kScanBlock);
 static_assert(kScanSum == kernels::kScanSum);
 
-RollingArgs rolling_args(const Lowering& lowering, graph::StateId state) {
+std::int64_t rolling_offset(const Lowering& lowering, graph::StateId state) {
   const SequenceLayout layout(lowering.graph(), lowering.kv(), {});
-  return {layout.block_bytes(), static_cast<std::int64_t>(layout.rolling_offset(state))};
+  return static_cast<std::int64_t>(layout.rolling_offset(state));
 }
 
 /// Notes a weight, where there is one, as one that the device will hold.
@@ -26,7 +26,7 @@ Status lower_op(Lowering& lowering, const graph::CausalConvOp& conv, graph::Valu
   const BufferId x = lowering.buffer(conv.x), y = lowering.allocate(out);
   const graph::WeightId weight = used(lowering, conv.weight), bias = used(lowering, conv.bias);
   CausalConvArgs args{};
-  args.state = rolling_args(lowering, conv.state);
+  args.state = rolling_offset(lowering, conv.state);
   args.cols = lowering.value(conv.x).cols;
   args.kernel = static_cast<std::int32_t>(conv.kernel);
   const KernelId convolve = lowering.kernel("quern_causal_conv");
@@ -49,7 +49,7 @@ Status lower_op(Lowering& lowering, const graph::CausalConvOp& conv, graph::Valu
 Status lower_op(Lowering& lowering, const graph::ScanOp& scan, graph::ValueId out) {
   const graph::WeightId dt_bias = used(lowering, scan.dt_bias), skip = used(lowering, scan.skip);
   ScanArgs args{};
-  args.state = rolling_args(lowering, scan.state);
+  args.state = rolling_offset(lowering, scan.state);
   args.heads = static_cast<std::int32_t>(lowering.value(scan.dt).cols);
   args.head_dim = static_cast<std::int32_t>(scan.head_dim);
   args.n = static_cast<std::int32_t>(lowering.value(scan.b).cols / scan.groups);

@@ -28,7 +28,7 @@ class SequenceCache final : public SequenceState {
 
   std::int64_t capacity() const noexcept override { return layout_.capacity(); }
   std::uint64_t bytes() const noexcept override { return layout_.bytes() + layout_.source_bytes(); }
-  bool rewinds() const noexcept override { return layout_.rolling_part().second == 0; }
+  bool rewinds() const noexcept override { return layout_.rolling_bytes() == 0; }
   Status rewind(std::int64_t position) override;
   Status copy_from(const SequenceState& other, std::int64_t position) override;
   void set_source_rows(std::int64_t rows) noexcept override { source_->rows = rows; }
@@ -44,9 +44,6 @@ class SequenceCache final : public SequenceState {
         memory_(std::move(memory)),
         source_(std::move(source)),
         stream_(std::move(stream)) {}
-  /// Copies the first blocks of one head of a state, keys or values.
-  Status copy_blocks(const std::byte* to, const std::byte* from, std::int64_t bytes);
-  kernels::KvHead head(graph::StateId state, std::int64_t index) const noexcept;
 
   SequenceLayout layout_;
   DeviceBuffer memory_;

@@ -30,29 +30,48 @@ QUERN_INLINE void start_state(const QueryState& state, std::int64_t vd, float m,
   for (std::int64_t d = 0; d < round_up(vd, 16); ++d) state.acc[d] = 0.0f;
 }
 
+/// The states of W queries from `first` on before anything is seen. \param sink theirs, or nullptr.
+template <int W>
+void start_states(const AttentionArgs& args, std::int64_t first, float* state, const float* sink) {
+  for (int i = 0; i < W; ++i) {
+    start_state(state_of(state, args.n_queries, args.value_dim, first + i), args.value_dim,
+                sink == nullptr ? kLowest : sink[i] * kLog2E, sink == nullptr ? 0.0f : 1.0f);
+  }
+}
+
 /// Asks memory for the next block's bytes of the place that is being read. A block is one page or a
 /// few, at whose ends the hardware's prefetchers stop. Behind the last block nothing is read, only
 /// asked for.
-QUERN_INLINE void ask_for_next(const std::byte* at, std::int64_t block_bytes) {
-  __builtin_prefetch(at + block_bytes, 0, 2);
+QUERN_INLINE void ask_for_next(const std::byte* at, std::int64_t next) {
+  __builtin_prefetch(at + next, 0, 2);
+}
+/// Bytes from block b of a head to the next.
+QUERN_INLINE std::int64_t bytes_to_next(const KvHead& head, std::int64_t b) {
+  return bytes_before_block(head, b + 1) - bytes_before_block(head, b);
 }
 
 template <class Isa>
 struct FewQueries {
   using V = typename Isa::V;
 
-  /// Lane 0 of a reduction over the lanes; for sums the fixed tree. All lanes get it.
-  static QUERN_INLINE V sum_of_lanes(V x) {
-    x = x + Isa::template swap<8>(x);
-    x = x + Isa::template swap<4>(x);
-    x = x + Isa::template swap<2>(x);
-    return x + Isa::template swap<1>(x);
+  /// Reductions over the lanes of N registers, for sums by the fixed tree. All lanes get them.
+  template <int N>
+  static QUERN_INLINE void sum_of_lanes(V (&x)[N]) {
+    each<N>([&](auto i) QUERN_INLINE_LAMBDA { x[i] = x[i] + Isa::template swap<8>(x[i]); });
+    each<N>([&](auto i) QUERN_INLINE_LAMBDA { x[i] = x[i] + Isa::template swap<4>(x[i]); });
+    each<N>([&](auto i) QUERN_INLINE_LAMBDA { x[i] = x[i] + Isa::template swap<2>(x[i]); });
+    each<N>([&](auto i) QUERN_INLINE_LAMBDA { x[i] = x[i] + Isa::template swap<1>(x[i]); });
   }
-  static QUERN_INLINE V largest_of_lanes(V x) {
-    x = larger_of(x, Isa::template swap<8>(x));
-    x = larger_of(x, Isa::template swap<4>(x));
-    x = larger_of(x, Isa::template swap<2>(x));
-    return larger_of(x, Isa::template swap<1>(x));
+  template <int N>
+  static QUERN_INLINE void largest_of_lanes(V (&x)[N]) {
+    each<N>([&](auto i)
+                QUERN_INLINE_LAMBDA { x[i] = larger_of(x[i], Isa::template swap<8>(x[i])); });
+    each<N>([&](auto i)
+                QUERN_INLINE_LAMBDA { x[i] = larger_of(x[i], Isa::template swap<4>(x[i])); });
+    each<N>([&](auto i)
+                QUERN_INLINE_LAMBDA { x[i] = larger_of(x[i], Isa::template swap<2>(x[i])); });
+    each<N>([&](auto i)
+                QUERN_INLINE_LAMBDA { x[i] = larger_of(x[i], Isa::template swap<1>(x[i])); });
   }
   static QUERN_INLINE float first(const V& x) {
     float lanes[16];
@@ -69,6 +88,20 @@ struct FewQueries {
     const V f = exp2_of(V::all(*state.m - top)), g = exp2_of(V::all(m_b - top));
     *state.m = top;
     *state.l = first(fma(V::all(*state.l), f, V::all(l_b) * g));
+    return {f, g};
+  }
+
+  /// The same of up to 8 queries at once, a lane each; m begins at `state`, l behind it. Lanes that
+  /// no query has are read, for acc lies behind, and not written.
+  static QUERN_INLINE Factors merge_lanes(std::int64_t queries, float* state, const V& m_b,
+                                          const V& l_b) {
+    float* l = state + queries;
+    const V old_m = V::load(state);
+    const V top = select(less(old_m, m_b), m_b, old_m);
+    const V f = exp2_of(old_m - top), g = exp2_of(m_b - top);
+    const V merged = fma(V::load(l), f, l_b * g);
+    top.store_first(state, queries);
+    merged.store_first(l, queries);
     return {f, g};
   }
 
@@ -105,8 +138,20 @@ struct FewQueries {
     add_part(total.acc, span.acc, merge(total, *span.m, *span.l), vd);
   }
   static void merge_spans(std::int64_t queries, std::int64_t vd, float* total, const float* span) {
+    bool all = true;
+    for (std::int64_t i = 0; i < queries; ++i) all = all && span[queries + i] != 0.0f;
+    if (!all) {
+      for (std::int64_t i = 0; i < queries; ++i)
+        merge_span(state_of(total, queries, vd, i), state_of(span, queries, vd, i), vd);
+      return;
+    }
+    const Factors factors = merge_lanes(queries, total, V::load(span), V::load(span + queries));
+    float f[16], g[16];
+    factors.old_part.store(f);
+    factors.new_part.store(g);
     for (std::int64_t i = 0; i < queries; ++i) {
-      merge_span(state_of(total, queries, vd, i), state_of(span, queries, vd, i), vd);
+      add_part(state_of(total, queries, vd, i).acc, state_of(span, queries, vd, i).acc,
+               {V::all(f[i]), V::all(g[i])}, vd);
     }
   }
 
@@ -133,22 +178,28 @@ template <class Isa, template <class, KvType, int> class Block, KvType type, int
 void attend_few(const AttentionArgs& args, std::int64_t first) {
   const std::int64_t vd = args.value_dim, n = args.n_queries;
   Carver memory{args.scratch};
-  auto* span = memory.take<float>(W * (2 + round_up(vd, 16)));
+  auto* buffer = memory.take<float>(W * (2 + round_up(vd, 16)));
   Block<Isa, type, W> block(args, first, memory);
-  for (int i = 0; i < W; ++i) {
-    const float* sink = args.sink == nullptr ? nullptr : args.sink + first + i;
-    start_state(state_of(args.state, n, vd, first + i), vd,
-                sink == nullptr ? kLowest : *sink * kLog2E, sink == nullptr ? 0.0f : 1.0f);
-  }
+  float* total = args.state;
+  const float* sink = args.sink == nullptr ? nullptr : args.sink + first;
+  start_states<W>(args, first, total, sink);
   for (std::int64_t b = args.block_begin; b < args.block_end;) {
+    // Alone in its place, a span needs no merge into an empty state.
+    float* span = args.spans_apart && n == W && sink == nullptr ? total : buffer;
     for (int i = 0; i < W; ++i) start_state(state_of(span, W, vd, i), vd, kLowest, 0.0f);
     const std::int64_t span_end = (b / kSpanBlocks + 1) * kSpanBlocks;
     const std::int64_t end = span_end < args.block_end ? span_end : args.block_end;
     for (; b < end; ++b) block.merge_into(span, b);
-    for (int i = 0; i < W; ++i) {
-      FewQueries<Isa>::merge_span(state_of(args.state, n, vd, first + i),
-                                  state_of<const float>(span, W, vd, i), vd);
+    if (span != total) {
+      for (int i = 0; i < W; ++i) {
+        FewQueries<Isa>::merge_span(state_of(total, n, vd, first + i),
+                                    state_of<const float>(span, W, vd, i), vd);
+      }
     }
+    if (!args.spans_apart || b == args.block_end) continue;
+    total += attention_state_floats(n, vd);
+    sink = nullptr;
+    start_states<W>(args, first, total, sink);
   }
 }
 

@@ -15,6 +15,8 @@ class CodedBlockOfFew {
   using Few = FewQueries<Isa>;
   /// Registers of values at the same time.
   static constexpr int kColumns = Isa::kParts == 1 ? 4 : W >= 3 ? 2 : 4;
+  /// Queries that are weighed side by side: their scores fill W·4·kParts registers.
+  static constexpr int kTogether = Isa::kParts == 1 ? W : 1;
 
  public:
   CodedBlockOfFew(const AttentionArgs& args, std::int64_t first, Carver& memory)
@@ -31,26 +33,34 @@ class CodedBlockOfFew {
   void merge_into(float* span, std::int64_t b) {
     const std::int64_t first = b * kKvBlock;
     Span visible[W], all{kKvBlock, 0};
+    bool whole = true;
     for (int i = 0; i < W; ++i) {
       visible[i] = visible_in(args_, first_ + i, first);
       if (visible[i].from >= visible[i].to) visible[i] = {0, 0};
+      whole = whole && visible[i].to - visible[i].from == kKvBlock;
       if (visible[i].to == 0) continue;
       all.from = all.from < visible[i].from ? all.from : visible[i].from;
       all.to = all.to > visible[i].to ? all.to : visible[i].to;
     }
     if (all.from >= all.to) return;
     const CodedBlock block = coded_block<Isa, type>(args_, b, keys_, values_);
+    next_ = bytes_to_next(args_.head, b);
     dots(block, all);
     V inverse[4];
     each<4>([&](auto g) QUERN_INLINE_LAMBDA { inverse[g] = inverse_scale<V>(block, 16 * g); });
-    for (int i = 0; i < W; ++i) {
-      const QueryState state = state_of(span, W, args_.value_dim, i);
-      if (visible[i].to != 0) {
-        weigh(block, i, first, visible[i], inverse, state);
-      } else {
-        std::memset(code_[i], 0, 64);
-        old_part_[i] = 1.0f;
-        new_part_[i] = -0.0f;
+    if (whole && !shaped(args_)) {
+      for (int i = 0; i < W; i += kTogether) {
+        weigh<kTogether, true>(block, i, first, visible[i], inverse, span);
+      }
+    } else {
+      for (int i = 0; i < W; ++i) {
+        if (visible[i].to != 0) {
+          weigh<1, false>(block, i, first, visible[i], inverse, span);
+        } else {
+          std::memset(code_[i], 0, 64);
+          old_part_[i] = 1.0f;
+          new_part_[i] = -0.0f;
+        }
       }
     }
     const Span fours{all.from / 4, (all.to + 3) / 4};
@@ -94,7 +104,7 @@ class CodedBlockOfFew {
     });
     const std::byte* query = query_;
     for (std::int64_t u = 0; u < steps_; ++u, keys += 64, query += 4 * W) {
-      if constexpr (type == KvType::kQ8) ask_for_next(keys, args_.head.k_block_bytes);
+      if constexpr (type == KvType::kQ8) ask_for_next(keys, next_);
       const auto key = Isa::wide(Isa::plus_128(Isa::load_codes(keys)));
       each<W>([&](auto i) QUERN_INLINE_LAMBDA {
         acc[i] = Isa::wide_dot(acc[i], key, Isa::broadcast_codes(query + 4 * i));
@@ -112,36 +122,80 @@ class CodedBlockOfFew {
     }
   }
 
-  /// Turns the sums of query i into codes of weights, and merges m and l.
-  void weigh(const CodedBlock& block, int i, std::int64_t first, Span visible,
-             const V (&inverse)[4], const QueryState& state) {
-    const std::int64_t query = first_ + i;
-    const bool shapes = shaped(args_);
-    const V factor = V::all(shapes ? unit_[i] : unit_[i] * kLog2E), lowest = V::all(kLowest);
-    V x[4], top = lowest;
+  /// Turns the sums of N queries from `at` on into codes of weights, and merges m and l. They go
+  /// side by side: each alone is one long chain of steps that wait for another. `plain`: all see
+  /// the whole block, and their scores are products alone.
+  template <int N, bool plain>
+  void weigh(const CodedBlock& block, int at, std::int64_t first, Span visible,
+             const V (&inverse)[4], float* span) {
+    const bool shapes = !plain && shaped(args_);
+    const V lowest = V::all(kLowest);
+    V x[N][4], top[N], sum[N];
+    each<N>([&](auto i) QUERN_INLINE_LAMBDA { top[i] = lowest; });
     each<4>([&](auto g) QUERN_INLINE_LAMBDA {
-      const V t = Isa::to_lanes(sum_[i] + 16 * g) * V::load(block.key_scale + 16 * g);
+      const V scale = V::load(block.key_scale + 16 * g);
       const V exponent = V::load(block.value_exponent + 16 * g);
-      if (shapes) {
-        x[g] = fma(Few::shape(args_, query, first + 16 * g, t * factor), V::all(kLog2E), exponent);
-      } else {
-        x[g] = fma(t, factor, exponent);
-      }
-      const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
-      x[g] = Few::where_visible(j, visible, x[g], lowest);
-      top = larger_of(top, x[g]);
+      each<N>([&](auto i) QUERN_INLINE_LAMBDA {
+        const V t = Isa::to_lanes(sum_[at + i] + 16 * g) * scale;
+        V y;
+        if (shapes) {
+          const V s = Few::shape(args_, first_ + at, first + 16 * g, t * V::all(unit_[at + i]));
+          y = fma(s, V::all(kLog2E), exponent);
+        } else {
+          y = fma(t, V::all(unit_[at + i] * kLog2E), exponent);
+        }
+        if constexpr (!plain) y = Few::where_visible(positions(g), visible, y, lowest);
+        x[i][g] = y;
+        top[i] = larger_of(top[i], y);
+      });
     });
-    const V m_b = reference_of(Few::largest_of_lanes(top)), zero = V::all(0.0f);
-    V sum = zero;
+    Few::template largest_of_lanes<N>(top);
+    each<N>([&](auto i) QUERN_INLINE_LAMBDA {
+      top[i] = reference_of(top[i]);
+      sum[i] = V::all(0.0f);
+    });
     each<4>([&](auto g) QUERN_INLINE_LAMBDA {
-      const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
-      const V weight = coded_weight(x[g] - m_b);
-      sum = Few::where_visible(j, visible, fma(weight, inverse[g], sum), sum);
-      Isa::store_low8(code_[i] + 16 * g, weight_code(Few::where_visible(j, visible, weight, zero)));
+      each<N>([&](auto i) QUERN_INLINE_LAMBDA {
+        V weight = coded_weight(x[i][g] - top[i]);
+        const V more = fma(weight, inverse[g], sum[i]);
+        if constexpr (plain) {
+          sum[i] = more;
+        } else {
+          sum[i] = Few::where_visible(positions(g), visible, more, sum[i]);
+          weight = Few::where_visible(positions(g), visible, weight, V::all(0.0f));
+        }
+        Isa::store_low8(code_[at + i] + 16 * g, weight_code(weight));
+      });
     });
-    const auto factors = Few::merge(state, Few::first(m_b), Few::first(Few::sum_of_lanes(sum)));
-    old_part_[i] = Few::first(factors.old_part);
-    new_part_[i] = Few::first(factors.new_part * V::all(kCodeUnit));
+    Few::template sum_of_lanes<N>(sum);
+    merge_state<N>(at, top, sum, span);
+  }
+
+  /// The lanes' positions of group g of a block.
+  static QUERN_INLINE V positions(int g) {
+    return lane_numbers<V>() + V::all(static_cast<float>(16 * g));
+  }
+
+  /// Merges m_b and l_b of N queries into their m and l.
+  template <int N>
+  QUERN_INLINE void merge_state(int at, const V (&m_b)[N], const V (&l_b)[N], float* span) {
+    if constexpr (N == 1) {
+      const auto factors = Few::merge(state_of(span, W, args_.value_dim, at), Few::first(m_b[0]),
+                                      Few::first(l_b[0]));
+      old_part_[at] = Few::first(factors.old_part);
+      new_part_[at] = Few::first(factors.new_part * V::all(kCodeUnit));
+    } else {
+      static_assert(N == W);
+      V block_m = m_b[0], block_l = l_b[0];
+      each<N>([&](auto i) QUERN_INLINE_LAMBDA {
+        const auto earlier = less(lane_numbers<V>(), V::all(static_cast<float>(i.value)));
+        block_m = select(earlier, block_m, m_b[i]);
+        block_l = select(earlier, block_l, l_b[i]);
+      });
+      const auto factors = Few::merge_lanes(W, span, block_m, block_l);
+      factors.old_part.store_first(old_part_, W);
+      (factors.new_part * V::all(kCodeUnit)).store_first(new_part_, W);
+    }
   }
 
   /// acc = fma(acc, f, float(Σ codes of weights and values)·h) of C registers of elements.
@@ -153,7 +207,7 @@ class CodedBlockOfFew {
     for (std::int64_t u = fours.from; u < fours.to; ++u) {
       each<C>([&](auto c) QUERN_INLINE_LAMBDA {
         const std::byte* at = values + 4 * (u * columns + c.value * Isa::kRows);
-        if constexpr (type == KvType::kQ8) ask_for_next(at, args_.head.v_block_bytes);
+        if constexpr (type == KvType::kQ8) ask_for_next(at, next_);
         const auto value = Isa::load_codes(at);
         each<W>([&](auto i) QUERN_INLINE_LAMBDA {
           sum[i * C + c] =
@@ -174,8 +228,9 @@ class CodedBlockOfFew {
 
   const AttentionArgs& args_;
   std::int64_t first_, steps_;
-  std::byte* query_;  ///< Codes `[steps][W][4]`.
-  float* rotated_;    ///< A query on its way there.
+  std::int64_t next_ = 0;  ///< Bytes from a block to the next.
+  std::byte* query_;       ///< Codes `[steps][W][4]`.
+  float* rotated_;         ///< A query on its way there.
   std::byte* keys_ = nullptr;
   std::byte* values_ = nullptr;
   float unit_[W];  ///< Scale of the query's codes times the attention's scale.

@@ -40,8 +40,9 @@ class PlainBlockOfFew {
       shared.to = shared.to < visible[i].to ? shared.to : visible[i].to;
     }
     if (all.from >= all.to) return;
-    const std::byte* keys = args_.head.k + b * args_.head.k_block_bytes;
-    const std::byte* values = args_.head.v + b * args_.head.v_block_bytes;
+    next_ = bytes_to_next(args_.head, b);
+    const std::byte* keys = key_block(args_.head, b);
+    const std::byte* values = value_block(args_.head, b);
     for (int g = 0; g < 4; ++g) {
       if (16 * g < all.to && 16 * g + 16 > all.from) scores(keys, g);
     }
@@ -70,7 +71,7 @@ class PlainBlockOfFew {
     const std::byte* k = keys + Lanes::kBytes * 16 * args_.head_dim * g;
     const float* q = query_;
     for (std::int64_t d = 0; d < args_.head_dim; ++d, k += Lanes::kBytes * 16, q += W) {
-      ask_for_next(k, args_.head.k_block_bytes);
+      ask_for_next(k, next_);
       const V key = Lanes::load(k);
       each<W>([&](auto i) QUERN_INLINE_LAMBDA { s[i] = fma(V::all(q[i]), key, s[i]); });
     }
@@ -80,23 +81,25 @@ class PlainBlockOfFew {
   /// Turns the products of query i into weights (0 where invisible); returns m_b, writes l_b.
   float weigh(int i, std::int64_t first, Span visible, float* l_b) {
     const V lowest = V::all(kLowest), zero = V::all(0.0f);
-    V x[4], top = lowest;
+    V x[4], top[1] = {lowest};
     each<4>([&](auto g) QUERN_INLINE_LAMBDA {
       const V s = V::load(weight_[i] + 16 * g) * V::all(args_.scale);
       const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
       x[g] = Few::shape(args_, first_ + i, first + 16 * g, s) * V::all(kLog2E);
       x[g] = Few::where_visible(j, visible, x[g], lowest);
-      top = larger_of(top, x[g]);
+      top[0] = larger_of(top[0], x[g]);
     });
-    const V m_b = reference_of(Few::largest_of_lanes(top));
-    V sum = zero;
+    Few::template largest_of_lanes<1>(top);
+    const V m_b = reference_of(top[0]);
+    V sum[1] = {zero};
     each<4>([&](auto g) QUERN_INLINE_LAMBDA {
       const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
       const V w = Few::where_visible(j, visible, exp2_of(x[g] - m_b), zero);
       w.store(weight_[i] + 16 * g);
-      sum = sum + w;
+      sum[0] = sum[0] + w;
     });
-    *l_b = Few::first(Few::sum_of_lanes(sum));
+    Few::template sum_of_lanes<1>(sum);
+    *l_b = Few::first(sum[0]);
     return Few::first(m_b);
   }
 
@@ -112,7 +115,7 @@ class PlainBlockOfFew {
     for (std::int64_t j = span.from; j < span.to; ++j) {
       each<C>([&](auto c) QUERN_INLINE_LAMBDA {
         const std::byte* from = values + j * row + Lanes::kBytes * (at + 16 * c);
-        ask_for_next(from, args_.head.v_block_bytes);
+        ask_for_next(from, next_);
         const V v = Lanes::load(from);
         each<N>([&](auto i) QUERN_INLINE_LAMBDA {
           acc[i * C + c] = fma(V::all(weight_[query + i][j]), v, acc[i * C + c]);
@@ -135,8 +138,9 @@ class PlainBlockOfFew {
 
   const AttentionArgs& args_;
   std::int64_t first_, vd16_;
-  float* query_;  ///< `[hd][W]`
-  float* out_;    ///< o_b: `[W][vd16]`.
+  std::int64_t next_ = 0;  ///< Bytes from a block to the next.
+  float* query_;           ///< `[hd][W]`
+  float* out_;             ///< o_b: `[W][vd16]`.
   alignas(64) float weight_[W][64];
 };
 

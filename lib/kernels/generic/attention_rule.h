@@ -75,8 +75,8 @@ void expand_nibbles(const std::byte* from, std::int64_t cells, std::byte* to) {
 template <class Isa, KvType type>
 CodedBlock coded_block(const AttentionArgs& args, std::int64_t b, std::byte* keys,
                        std::byte* values) {
-  const std::byte* k = args.head.k + b * args.head.k_block_bytes;
-  const std::byte* v = args.head.v + b * args.head.v_block_bytes;
+  const std::byte* k = key_block(args.head, b);
+  const std::byte* v = value_block(args.head, b);
   const std::int64_t value_bytes = 64 * value_row_bytes<type>(args.value_dim);
   CodedBlock block{k, v, reinterpret_cast<const float*>(k + key_code_bytes<type>(args.head_dim)),
                    reinterpret_cast<const float*>(v + value_bytes)};

@@ -281,13 +281,17 @@ struct AttentionTile {
   static void run(const AttentionArgs& args) {
     TileWork work = carve(args);
     Products::pack_queries(args, work);
-    start(work, args.value_dim, args.state, args.sink, args.n_queries);
+    float* total = args.state;
+    start(work, args.value_dim, total, args.sink, args.n_queries);
     for (std::int64_t b = args.block_begin; b < args.block_end;) {
       start(work, args.value_dim, work.span, nullptr, 0);
       const std::int64_t span_end = (b / kSpanBlocks + 1) * kSpanBlocks;
       const std::int64_t end = span_end < args.block_end ? span_end : args.block_end;
       for (; b < end; ++b) block(args, work, b);
-      State::merge_spans(work, args.value_dim, args.state, work.span);
+      State::merge_spans(work, args.value_dim, total, work.span);
+      if (!args.spans_apart || b == args.block_end) continue;
+      total += attention_state_floats(args.n_queries, args.value_dim);
+      start(work, args.value_dim, total, nullptr, 0);
     }
   }
 };

@@ -41,9 +41,8 @@ struct PlainProducts {
   }
 
   static PlainBlock open(const AttentionArgs& args, const TileWork& work, std::int64_t b) {
-    return {floats(args.head.k + b * args.head.k_block_bytes, 64 * args.head_dim, work.keys),
-            floats(args.head.v + b * args.head.v_block_bytes, 64 * round_up(args.value_dim, 16),
-                   work.values)};
+    return {floats(key_block(args.head, b), 64 * args.head_dim, work.keys),
+            floats(value_block(args.head, b), 64 * round_up(args.value_dim, 16), work.values)};
   }
 
   static QUERN_INLINE V exponent_of(const V& s, const float*, std::int64_t) {

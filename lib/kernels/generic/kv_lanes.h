@@ -158,8 +158,8 @@ struct KvStore {
 
   static void run(const KvStoreArgs& args) {
     const std::int64_t block = args.pos / kKvBlock, j = args.pos % kKvBlock;
-    std::byte* key = args.head.k + block * args.head.k_block_bytes;
-    std::byte* value = args.head.v + block * args.head.v_block_bytes;
+    std::byte* key = key_block(args.head, block);
+    std::byte* value = value_block(args.head, block);
     if constexpr (type == KvType::kQ8) {
       q8(args, key, value, j);
     } else if constexpr (type == KvType::kQ4) {

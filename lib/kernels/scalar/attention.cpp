@@ -152,8 +152,8 @@ void attend_block(const AttentionArgs& args, std::int64_t i, const float* q, std
   block.from = std::max<std::int64_t>(args.begin[i] - block.first, 0);
   block.to = std::min(args.end[i] - block.first, kKvBlock);
   if (block.from >= block.to) return;
-  block.keys = args.head.k + b * args.head.k_block_bytes;
-  block.values = args.head.v + b * args.head.v_block_bytes;
+  block.keys = key_block(args.head, b);
+  block.values = value_block(args.head, b);
   const float m_b = score_block<type>(args, i, q, block);
   const float l_b = weigh_block<type>(args, m_b, block);
   for (std::int64_t d = 0; d < args.value_dim; ++d) {
@@ -174,13 +174,18 @@ void attention(const AttentionArgs& args) {
   for (std::int64_t i = 0; i < args.n_queries; ++i) {
     if constexpr (kCoded<type>) rotated_vector(args.q[i], args.head_dim, rotated);
     const float* q = kCoded<type> ? rotated : args.q[i];
-    const State total = state_of(args.state, args.n_queries, args.value_dim, i);
+    State total = state_of(args.state, args.n_queries, args.value_dim, i);
     start(total, args.sink, i, args.value_dim);
     for (std::int64_t b = args.block_begin; b < args.block_end;) {
       start(span, nullptr, i, args.value_dim);
       const std::int64_t end = std::min((b / kSpanBlocks + 1) * kSpanBlocks, args.block_end);
       for (; b < end; ++b) attend_block<type>(args, i, q, b, span, o);
       if (l != 0.0f) merge(total, m, l, span.acc, 1.0f, args.value_dim);
+      if (!args.spans_apart || b == args.block_end) continue;
+      const std::int64_t states = b / kSpanBlocks - args.block_begin / kSpanBlocks;
+      total = state_of(args.state + states * attention_state_floats(args.n_queries, args.value_dim),
+                       args.n_queries, args.value_dim, i);
+      start(total, nullptr, i, args.value_dim);
     }
   }
 }

@@ -17,12 +17,11 @@ template <KvType type>
 void store_plain(const KvStoreArgs& args) {
   constexpr std::int64_t kBytes = type == KvType::kF32 ? 4 : 2;
   const std::int64_t block = args.pos / kKvBlock, j = args.pos % kKvBlock;
-  std::byte* key = args.head.k + block * args.head.k_block_bytes;
+  std::byte* key = key_block(args.head, block);
   for (std::int64_t d = 0; d < args.head_dim; ++d) {
     store_float<type>(key + kBytes * ((j / 16 * args.head_dim + d) * 16 + j % 16), args.key[d]);
   }
-  std::byte* value =
-      args.head.v + block * args.head.v_block_bytes + j * value_row_bytes<type>(args.value_dim);
+  std::byte* value = value_block(args.head, block) + j * value_row_bytes<type>(args.value_dim);
   for (std::int64_t d = 0; d < round_up(args.value_dim, 16); ++d) {
     store_float<type>(value + kBytes * d, d < args.value_dim ? args.value[d] : 0.0f);
   }
@@ -51,7 +50,7 @@ const float* rotated_key(const KvStoreArgs& args) {
 
 void store_q8(const KvStoreArgs& args) {
   const std::int64_t block = args.pos / kKvBlock, j = args.pos % kKvBlock;
-  std::byte* key = args.head.k + block * args.head.k_block_bytes;
+  std::byte* key = key_block(args.head, block);
   const float* rotated = rotated_key(args);
   const CodeScale k = code_scale(rotated, args.head_dim, 127.0f);
   const std::int64_t groups = round_up(args.head_dim, 4) / 4;
@@ -61,7 +60,7 @@ void store_q8(const KvStoreArgs& args) {
   }
   store(key + key_code_bytes<KvType::kQ8>(args.head_dim) + 4 * j, k.scale);
 
-  std::byte* value = args.head.v + block * args.head.v_block_bytes;
+  std::byte* value = value_block(args.head, block);
   const CodeScale v = value_scale(args.value, args.value_dim, 127.0f);
   const std::int64_t row = value_row_bytes<KvType::kQ8>(args.value_dim);
   for (std::int64_t d = 0; d < row; ++d) {
@@ -78,7 +77,7 @@ std::byte pack_pair(int low, int high) {
 
 void store_q4(const KvStoreArgs& args) {
   const std::int64_t block = args.pos / kKvBlock, j = args.pos % kKvBlock;
-  std::byte* key = args.head.k + block * args.head.k_block_bytes;
+  std::byte* key = key_block(args.head, block);
   const float* rotated = rotated_key(args);
   const CodeScale k = code_scale(rotated, args.head_dim, 7.0f);
   const std::int64_t groups = round_up(args.head_dim, 8) / 8;
@@ -91,7 +90,7 @@ void store_q4(const KvStoreArgs& args) {
   }
   store(key + key_code_bytes<KvType::kQ4>(args.head_dim) + 4 * j, k.scale);
 
-  std::byte* value = args.head.v + block * args.head.v_block_bytes;
+  std::byte* value = value_block(args.head, block);
   const CodeScale v = value_scale(args.value, args.value_dim, 7.0f);
   const std::int64_t row = value_row_bytes<KvType::kQ4>(args.value_dim);
   for (std::int64_t d = 0; d < 2 * row; d += d % 32 == 15 ? 17 : 1) {

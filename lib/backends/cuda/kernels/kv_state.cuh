@@ -10,7 +10,8 @@
 namespace quern::backends::cuda {
 
 inline constexpr int kBlockPositions = 64;
-inline constexpr int kSpanPositions = 256;  ///< Four blocks.
+inline constexpr int kSpanBlocks = 4;  ///< Of a span, and what lies together in memory.
+inline constexpr int kSpanPositions = kSpanBlocks * kBlockPositions;
 
 template <KvType type>
 inline constexpr bool kCodedKv = type == KvType::kQ8 || type == KvType::kQ4;
@@ -21,18 +22,19 @@ QUERN_DEVICE int up_to(int n, int multiple) { return (n + multiple - 1) / multip
 struct HeadBlocks {
   std::byte* k;
   std::byte* v;
-  long long k_block_bytes, v_block_bytes;
+  long long block_bytes, span_bytes;
 
   QUERN_DEVICE_MEMBER HeadBlocks(const StateArgs& state, const SequenceRecord& sequence, int head)
-      : k_block_bytes(state.k_block_bytes), v_block_bytes(state.v_block_bytes) {
-    const long long blocks = state.source ? sequence.source_blocks : sequence.blocks;
-    const long long head_bytes = blocks * (k_block_bytes + v_block_bytes);
-    k = (state.source ? sequence.source : sequence.cache) + state.block_offset * blocks +
-        head * head_bytes;
-    v = k + blocks * k_block_bytes;
+      : block_bytes(state.block_bytes), span_bytes(state.span_bytes) {
+    std::byte* memory = (state.source ? sequence.source : sequence.cache) + head * state.head_bytes;
+    k = memory + state.k;
+    v = memory + state.v;
   }
-  QUERN_DEVICE_MEMBER std::byte* key_block(int b) const { return k + b * k_block_bytes; }
-  QUERN_DEVICE_MEMBER std::byte* value_block(int b) const { return v + b * v_block_bytes; }
+  QUERN_DEVICE_MEMBER std::byte* key_block(int b) const { return k + bytes_before(b); }
+  QUERN_DEVICE_MEMBER std::byte* value_block(int b) const { return v + bytes_before(b); }
+  QUERN_DEVICE_MEMBER long long bytes_before(int b) const {
+    return b / kSpanBlocks * span_bytes + b % kSpanBlocks * block_bytes;
+  }
 };
 
 /// How many words of four codes a coded key has, and how many columns a coded value.

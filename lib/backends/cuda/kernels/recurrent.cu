@@ -6,9 +6,8 @@
 namespace quern::backends::cuda {
 namespace {
 
-QUERN_DEVICE float* rolling(const RollingArgs& state, const SequenceRecord& sequence) {
-  return reinterpret_cast<float*>(sequence.cache + state.block_bytes * sequence.blocks +
-                                  state.offset);
+QUERN_DEVICE float* rolling(std::int64_t state, const SequenceRecord& sequence) {
+  return reinterpret_cast<float*>(sequence.cache + state);
 }
 
 /// A row and column of a convolution, and where the column's last inputs stand, oldest first.

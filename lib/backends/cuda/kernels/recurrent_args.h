@@ -10,17 +10,11 @@
 
 namespace quern::backends::cuda {
 
-/// Where a rolling state lies in every sequence.
-struct RollingArgs {
-  std::int64_t block_bytes;  ///< Per block, of all that lies before the rolling states.
-  std::int64_t offset;       ///< Among the rolling states.
-};
-
 /// graph::CausalConvOp: first the results, a thread each, then the states of the sequences'
 /// columns.
 struct CausalConvArgs {
   StepArrays arrays;
-  RollingArgs state;
+  std::int64_t state;   ///< Bytes before it in every sequence.
   const float* x;       ///< `[T, cols]`
   const float* weight;  ///< `[cols, kernel]`
   const float* bias;    ///< `[cols]` or nullptr.
@@ -35,7 +29,7 @@ inline constexpr std::int32_t kScanRows = 8;  ///< Rows between two meetings of 
 /// graph::ScanOp: a block of threads for every kScanBlock columns of a sequence, row after row.
 struct ScanArgs {
   StepArrays arrays;
-  RollingArgs state;
+  std::int64_t state;    ///< Bytes before it in every sequence.
   const float* x;        ///< `[T, heads·head_dim]`
   const float* dt;       ///< `[T, heads]`
   const float* b;        ///< `[T, groups·n]`

@@ -10,11 +10,13 @@
 
 namespace quern::backends::cuda {
 
-/// Constants of a KV state. A head of a sequence has `blocks` blocks of keys, then as many of
-/// values; heads follow one another (backends/sequence_layout.h).
+/// Constants of a KV state: where its heads lie in a sequence's memory
+/// (backends/sequence_layout.h).
 struct StateArgs {
-  std::int64_t block_offset;  ///< Bytes per block of what lies before the state.
-  std::int64_t k_block_bytes, v_block_bytes;
+  std::int64_t k, v;         ///< Bytes before the first block of head 0.
+  std::int64_t head_bytes;   ///< From a head to the next.
+  std::int64_t block_bytes;  ///< From a block of a span to the next.
+  std::int64_t span_bytes;   ///< From a span of kSpanBlocks blocks to the next.
   std::int32_t heads, head_dim, value_dim;
   bool source;  ///< It lies in the source's memory.
 };

@@ -7,12 +7,11 @@
 
 namespace quern::backends::cuda {
 
-/// One sequence of a step: consecutive rows. Blocks lie as SequenceLayout says.
+/// One sequence of a step: consecutive rows. Its memory is as SequenceLayout says.
 struct SequenceRecord {
-  std::byte* cache;                    ///< Keys, values and rolling states of the sequence.
-  std::byte* source;                   ///< Those of its source; nullptr: none.
-  std::int64_t blocks, source_blocks;  ///< Blocks of 64 positions that a head of each has.
-  std::int32_t first_row, end_row;     ///< In the step.
+  std::byte* cache;                 ///< Keys, values and rolling states of the sequence.
+  std::byte* source;                ///< Those of its source; nullptr: none.
+  std::int32_t first_row, end_row;  ///< In the step.
   std::int32_t source_rows, reserved;
 };
 
