@@ -89,6 +89,12 @@ CodedBlock coded_block(const AttentionArgs& args, std::int64_t b, std::byte* key
   return block;
 }
 
+/// Asks memory for a block that will be read next.
+QUERN_INLINE void ask_for_block(const KvHead& head, std::int64_t b) {
+  const std::byte* at = key_block(head, b);
+  for (std::int64_t i = 0; i < head.block_bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
+
 /// r_j of 16 positions from j on.
 template <class V>
 QUERN_INLINE V inverse_scale(const CodedBlock& block, std::int64_t j) {

@@ -31,6 +31,7 @@ struct TileWork {
   std::byte* keys;        ///< A block laid out anew.
   std::byte* values;      ///< As `keys`.
   float* span;            ///< State of the present span.
+  bool fresh;             ///< Nothing is in acc of the span: it counts as 0.
   float* rotated;         ///< A query on its way into codes.
 
   template <class T>
@@ -247,11 +248,13 @@ struct AttentionTile {
     State::merge_factors(work, work.span, at, m_b, l_b, seen, Products::kUnit);
   }
 
-  static void block(const AttentionArgs& args, const TileWork& work, std::int64_t b) {
+  /// \return whether some query sees of it.
+  static bool block(const AttentionArgs& args, const TileWork& work, std::int64_t b) {
     const std::int64_t first = b * kKvBlock;
     bool edge = false;
     const Span all = look(args, work, first, &edge);
-    if (all.from >= all.to) return;
+    if (all.from >= all.to) return false;
+    if (b + 1 < args.block_end) ask_for_block(args.head, b + 1);
     const auto here = Products::open(args, work, b);
     const std::int64_t begin = all.from / 16 * 16, end = round_up(all.to, 16);
     Products::scores(args, work, here, begin, end, shaped(args));
@@ -264,15 +267,20 @@ struct AttentionTile {
       }
     }
     Products::add_values(args, work, here, all, edge);
+    return true;
   }
 
-  static void start(const TileWork& work, std::int64_t vd, float* state, const float* sink,
-                    std::int64_t queries) {
+  static void start_sums(const TileWork& work, float* state, const float* sink,
+                         std::int64_t queries) {
     for (std::int64_t i = 0; i < work.width; ++i) {
       const bool given = sink != nullptr && i < queries;
       work.m(state)[i] = given ? sink[i] * kLog2E : kLowest;
       work.l(state)[i] = given ? 1.0f : 0.0f;
     }
+  }
+  static void start(const TileWork& work, std::int64_t vd, float* state, const float* sink,
+                    std::int64_t queries) {
+    start_sums(work, state, sink, queries);
     float* acc = work.acc(state);
     const V zero = V::all(0.0f);
     for (std::int64_t i = 0; i < round_up(vd, 16) * work.width; i += 16) zero.store(acc + i);
@@ -284,11 +292,12 @@ struct AttentionTile {
     float* total = args.state;
     start(work, args.value_dim, total, args.sink, args.n_queries);
     for (std::int64_t b = args.block_begin; b < args.block_end;) {
-      start(work, args.value_dim, work.span, nullptr, 0);
+      start_sums(work, work.span, nullptr, 0);
+      work.fresh = true;
       const std::int64_t span_end = (b / kSpanBlocks + 1) * kSpanBlocks;
       const std::int64_t end = span_end < args.block_end ? span_end : args.block_end;
-      for (; b < end; ++b) block(args, work, b);
-      State::merge_spans(work, args.value_dim, total, work.span);
+      for (; b < end; ++b) work.fresh = !block(args, work, b) && work.fresh;
+      if (!work.fresh) State::merge_spans(work, args.value_dim, total, work.span);
       if (!args.spans_apart || b == args.block_end) continue;
       total += attention_state_floats(args.n_queries, args.value_dim);
       start(work, args.value_dim, total, nullptr, 0);

@@ -180,7 +180,8 @@ struct CodedProducts {
       float* acc = work.acc(work.span) + lane;
       each<kTile>([&](auto t) QUERN_INLINE_LAMBDA {
         float* to = acc + (d + t) * work.width;
-        Isa::store(to, Isa::fma(Isa::load(to), f, Isa::mul(Isa::to_float(sum[p * kTile + t]), h)));
+        const F before = work.fresh ? Isa::zero() : Isa::load(to);
+        Isa::store(to, Isa::fma(before, f, Isa::mul(Isa::to_float(sum[p * kTile + t]), h)));
       });
     });
   }

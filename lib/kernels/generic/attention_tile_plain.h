@@ -135,7 +135,8 @@ struct PlainProducts {
       const V f = V::load(work.old_part + lane), h = V::load(work.new_part + lane);
       each<kTile>([&](auto t) QUERN_INLINE_LAMBDA {
         float* to = work.acc(work.span) + (d + t) * work.width + lane;
-        fma(V::load(to), f, sum[p * kTile + t] * h).store(to);
+        const V before = work.fresh ? V::all(0.0f) : V::load(to);
+        fma(before, f, sum[p * kTile + t] * h).store(to);
       });
     });
   }
