@@ -33,6 +33,9 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
         std::pair("num_attention_heads", "n_head")}) {
     if (source.has(old_name) && !source.has(name)) meant.set(name, *source.find(old_name));
   }
+  QUERN_TRY(ranks, source.integer_or("pretraining_tp", 1));
+  if (ranks > 1)  // Its sums of parts leave the biases out.
+    QUERN_CHECK(refuse(source, "slow_but_exact", "sums over ranks are not implemented for BLOOM"));
   QUERN_TRY(config, read_decoder_config(meant, kind, spelling()));
   QUERN_CHECK(set_kv_group(config));
   config.set("architecture", std::string("bloom"));

@@ -29,8 +29,7 @@ const DecoderSpelling& spelling() {
   return kSpelling;
 }
 
-/// Which norms there are: `norms.two` before attention and MLP side by side, `norms.sequential`, or
-/// one for both.
+/// `norms.two` before attention and MLP side by side, `norms.sequential`, or one for both.
 void set_norms(bool parallel, bool two, Config& config) {
   config.set("norms.two", parallel && two);
   config.set("norms.sequential", !parallel);
@@ -41,17 +40,17 @@ Status read_hf(const Config& source, Config& config) {
   QUERN_TRY(multi_query, source.boolean_or("multi_query", true));
   QUERN_TRY(parallel, source.boolean_or("parallel_attn", true));
   QUERN_TRY(norms, source.integer_or("num_ln_in_parallel_attn", is_new ? 2 : 1));
-  if (!is_new && multi_query) config.set("n_kv_heads", std::int64_t{1});
-  if (!is_new && !multi_query) config.set("n_kv_heads", *config.find("n_heads"));
+  const ConfigValue own = multi_query ? ConfigValue(std::int64_t{1}) : *config.find("n_heads");
+  if (!is_new) config.set("n_kv_heads", own);
+  if (is_new || multi_query)  // A head of keys has one column of biases.
+    QUERN_CHECK(refuse(source, "alibi", "ALiBi over shared keys is not implemented"));
   if (is_new && !parallel) {
     return Error(ErrorCode::kUnsupported, "this order of blocks is not implemented")
         .of("parallel_attn")
         .got("false with new_decoder_architecture");
   }
-  if (!is_new && parallel && norms == 2) {
-    return Error(ErrorCode::kUnsupported, "two norms are not implemented for this layout")
-        .of("num_ln_in_parallel_attn");
-  }
+  if (!is_new && parallel && norms == 2)
+    QUERN_CHECK(refuse(source, "num_ln_in_parallel_attn", "two norms are not implemented here"));
   set_norms(parallel, norms == 2, config);
   return {};
 }

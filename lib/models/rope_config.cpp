@@ -20,7 +20,7 @@ struct ScalingKey {
   std::string_view type, ours, theirs;
   double fallback;
 };
-constexpr std::array<ScalingKey, 8> kScalingKeys = {{
+constexpr std::array<ScalingKey, 10> kScalingKeys = {{
     {"linear", "factor", "factor", 0},
     {"llama3", "factor", "factor", 0},
     {"llama3", "low_freq_factor", "low_freq_factor", 0},
@@ -29,6 +29,9 @@ constexpr std::array<ScalingKey, 8> kScalingKeys = {{
     {"yarn", "beta_slow", "beta_slow", 1},
     {"yarn", "mscale", "mscale", -1},
     {"yarn", "mscale_all_dim", "mscale_all_dim", -1},
+    // Latent attention scales its scores by it whatever the type.
+    {"linear", "mscale_all_dim", "mscale_all_dim", -1},
+    {"llama3", "mscale_all_dim", "mscale_all_dim", -1},
 }};
 
 /// Where Hugging Face keeps the scaling values: rope_parameters.<section>., rope_parameters. or

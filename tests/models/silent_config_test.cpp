@@ -9,8 +9,8 @@ using namespace quern;
 
 namespace {
 
-/// The canonical configuration of a class: common keys of a small decoder, and `own`.
-Config config_of(const std::string& hf_class, const std::string& own) {
+/// What a class makes of common keys of a small decoder, and `own`.
+Result<Config> read_config(const std::string& hf_class, const std::string& own) {
   const std::string text =
       "{\"architectures\": [\"" + hf_class +
       "\"], \"vocab_size\": 64, \"hidden_size\": 32, \"num_hidden_layers\": 4, "
@@ -25,7 +25,12 @@ Config config_of(const std::string& hf_class, const std::string& own) {
   REQUIRE(source.ok());
   const models::Architecture* architecture = models::find_by_hf_class(hf_class);
   REQUIRE(architecture != nullptr);
-  auto config = architecture->read_config(*source, models::SourceKind::kHuggingFace);
+  return architecture->read_config(*source, models::SourceKind::kHuggingFace);
+}
+
+/// The same, which must succeed.
+Config config_of(const std::string& hf_class, const std::string& own) {
+  const auto config = read_config(hf_class, own);
   REQUIRE_MESSAGE(config.ok(), (config.ok() ? "" : config.error().describe()));
   return *config;
 }
@@ -94,6 +99,11 @@ TEST_CASE("numbers that are not given are the class's own, and null is none") {
        "\"rope_scaling\": {\"type\": \"longrope\", \"long_factor\": [1, 1, 1, 1], "
        "\"short_factor\": [1, 1, 1, 1]}",
        "rope.original_max_seq_len", 4096},
+      {"DeepseekV3ForCausalLM",
+       "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 4, \"mscale_all_dim\": 0.5}, "
+       "\"kv_lora_rank\": 8, \"qk_nope_head_dim\": 8, \"qk_rope_head_dim\": 8, \"v_head_dim\": 8, "
+       "\"moe_intermediate_size\": 8, \"n_routed_experts\": 4",
+       "rope.mscale_all_dim", 0.5},
       // Of two ways to say it the older one counts.
       {"LlamaForCausalLM",
        "\"rope_theta\": 500, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 4}, "
@@ -114,6 +124,31 @@ TEST_CASE("numbers that are not given are the class's own, and null is none") {
     const auto found = config_of(row.hf_class, row.own).number(row.key);
     REQUIRE(found.ok());
     CHECK(*found == doctest::Approx(row.value));
+  }
+}
+
+TEST_CASE("what would be computed otherwise is refused by name") {
+  const struct {
+    const char* hf_class;
+    const char* own;
+    const char* key;  ///< nullptr: it is accepted.
+  } rows[] = {
+      {"FalconForCausalLM", "\"alibi\": true", "alibi"},
+      {"FalconForCausalLM", "\"alibi\": true, \"multi_query\": false", nullptr},
+      {"FalconForCausalLM", "\"alibi\": true, \"new_decoder_architecture\": true", "alibi"},
+      {"FalconForCausalLM", "\"num_ln_in_parallel_attn\": 2", "num_ln_in_parallel_attn"},
+      {"BloomForCausalLM", "\"slow_but_exact\": true", nullptr},
+      {"BloomForCausalLM", "\"pretraining_tp\": 4", nullptr},
+      {"BloomForCausalLM", "\"pretraining_tp\": 4, \"slow_but_exact\": true", "slow_but_exact"},
+  };
+  for (const auto& row : rows) {
+    CAPTURE(row.hf_class);
+    CAPTURE(row.own);
+    const auto config = read_config(row.hf_class, row.own);
+    REQUIRE(config.ok() == (row.key == nullptr));
+    if (config.ok()) continue;
+    CHECK(config.error().code == ErrorCode::kUnsupported);
+    CHECK(config.error().field == row.key);
   }
 }
 
