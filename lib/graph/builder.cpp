@@ -282,6 +282,9 @@ ValueId GraphBuilder::softcap(ValueId x, float cap, std::string_view name) {
 ValueId GraphBuilder::select_rows(ValueId x, std::string_view name) {
   return append(SelectRowsOp{x}, name);
 }
+ValueId GraphBuilder::input(std::int64_t number, std::int64_t cols, std::string_view name) {
+  return append(InputOp{number, cols}, name);
+}
 
 void GraphBuilder::output(std::string_view name, ValueId value) {
   if (status_.ok()) graph_.outputs.push_back({std::string(name), value});

@@ -87,6 +87,7 @@ class GraphBuilder {
   ValueId clamp(ValueId x, float limit, std::string_view name);
   ValueId softcap(ValueId x, float cap, std::string_view name);
   ValueId select_rows(ValueId x, std::string_view name);
+  ValueId input(std::int64_t number, std::int64_t cols, std::string_view name);
 
   void output(std::string_view name, ValueId value);
   /// Layer number given to the nodes that follow; −1 outside the layers.
