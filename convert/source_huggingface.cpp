@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "convert/generation_keys.h"
 #include "convert/huggingface_tokenizer.h"
 #include "convert/marian_tokenizer.h"
 #include "convert/mxfp4_streams.h"
@@ -56,6 +57,9 @@ class HuggingFaceSource final : public SourceModel {
 
   Status read(bool vocabulary_only) {
     generation_ = directory_.generation_json;
+    if (!vocabulary_only)
+      QUERN_CHECK(
+          check_generation_keys(generation_, directory_.path + "/generation_config.json", notes_));
     if (generation_.is_null()) generation_ = generation_of_config();
     QUERN_TRY(chat, read_huggingface_template(directory_));
     chat_template_ = std::move(chat);
