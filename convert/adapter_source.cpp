@@ -19,15 +19,11 @@ using formats::Json;
 constexpr std::uint64_t kLargestConfig = 1u << 20;
 
 /// Settings of PEFT that change the mathematics and must be off.
-constexpr std::string_view kMustBeOff[] = {"use_qalora",
-                                           "use_bdlora",
-                                           "lora_bias",
-                                           "layer_replication",
-                                           "modules_to_save",
-                                           "alora_invocation_tokens",
-                                           "trainable_token_indices"};
+constexpr std::string_view kMustBeOff[] = {"use_qalora", "use_bdlora", "lora_bias",
+                                           "layer_replication", "alora_invocation_tokens"};
 
-constexpr std::string_view kMagnitude = ".lora_magnitude_vector", kFactors = ".ia3_l";
+constexpr std::string_view kMagnitude = ".lora_magnitude_vector", kFactors = ".ia3_l",
+                           kTokenRows = ".token_adapter.trainable_tokens_delta";
 
 /// What both kinds of file do with halves of pairs as they meet them.
 class PairedSource : public AdapterSource {
@@ -77,6 +73,8 @@ class PairedSource : public AdapterSource {
     return {};
   }
   void add_vector(SourceTensor tensor) { vectors_.push_back(std::move(tensor)); }
+  /// The pairs of this module belong to a table that is looked up.
+  void mark_lookup(const std::string& module) { lookups_.insert(module); }
 
   /// Puts the halves together: B under name_of(module), with scale_of(module).
   template <class NameOf, class ScaleOf>
@@ -88,14 +86,16 @@ class PairedSource : public AdapterSource {
     for (auto& [module, b] : b_) {
       const auto a = a_.find(module);
       if (a == a_.end()) return half_missing(module, "A");
-      if (!is_pair(a->second, b)) {
+      if (!is_pair(a->second, b, lookups_.count(module) != 0)) {
         return Error(ErrorCode::kMismatch, "the two matrices of a pair have different ranks")
             .in_file(path_)
             .of(formats::quote(module));
       }
       QUERN_TRY(scale, scale_of(module));
       b.name = name_of(module);
-      MatrixUpdate update{MatrixChange::kPair, module, a->second, std::nullopt, scale};
+      const bool lookup = lookups_.count(module) != 0;
+      MatrixUpdate update{lookup ? MatrixChange::kLookup : MatrixChange::kPair, module, a->second,
+                          std::nullopt, scale};
       if (const auto found = magnitudes_.find(module); found != magnitudes_.end()) {
         QUERN_CHECK(check_magnitude(module, found->second, b.shape[0]));
         update.magnitude = found->second;
@@ -114,7 +114,7 @@ class PairedSource : public AdapterSource {
           MatrixUpdate{of_input ? MatrixChange::kInputScale : MatrixChange::kOutputScale, module});
       tensors.push_back(std::move(scale));
     }
-    if (tensors.empty()) {
+    if (tensors.empty() && whole() == nullptr && token_rows_.empty()) {
       return Error(ErrorCode::kMismatch, "the file holds nothing that an adapter is made of")
           .in_file(path_);
     }
@@ -123,10 +123,12 @@ class PairedSource : public AdapterSource {
   }
 
  private:
-  /// A `[rank, cols]` and B `[rows, rank]`, or as many of both (GGUF's experts).
-  static bool is_pair(const SourceTensor& a, const SourceTensor& b) {
+  /// A `[rank, cols]` and B `[rows, rank]`, or as many of both (GGUF's experts). A table that is
+  /// looked up may lie as its rows (GGUF).
+  static bool is_pair(const SourceTensor& a, const SourceTensor& b, bool lookup) {
     const std::size_t dims = a.shape.size();
     if ((dims != 2 && dims != 3) || b.shape.size() != dims) return false;
+    if (lookup && dims == 2 && a.shape[1] == b.shape[1]) return true;
     return a.shape[dims - 2] == b.shape[dims - 1] && (dims == 2 || a.shape[0] == b.shape[0]);
   }
 
@@ -151,6 +153,7 @@ class PairedSource : public AdapterSource {
   std::string_view kind_;
   Naming naming_;
   std::map<std::string, SourceTensor> a_, b_, magnitudes_, scales_;
+  std::set<std::string> lookups_;
   std::vector<SourceTensor> vectors_;
 };
 
@@ -167,11 +170,21 @@ bool names_module(const std::string& key, const std::string& module) {
   return module == key || (module.size() > key.size() && module.ends_with("." + key));
 }
 
+/// The tensors of an adapter that take the place of the base's.
+class WholeTensors final : public PairedSource {
+ public:
+  WholeTensors(const std::string& path, const Model& base, std::vector<SourceTensor> tensors)
+      : PairedSource(path, "peft", Naming::kHuggingFace, base) {
+    set_tensors(std::move(tensors));
+  }
+};
+
 /// A directory of PEFT, or a lone file of vectors.
 class PeftSource final : public PairedSource {
  public:
   PeftSource(std::string path, formats::SafetensorsFile file, Json settings, const Model& base)
       : PairedSource(std::move(path), "peft", Naming::kHuggingFace, base),
+        base_(base),
         file_(std::move(file)),
         settings_(std::move(settings)) {}
 
@@ -179,6 +192,10 @@ class PeftSource final : public PairedSource {
     QUERN_CHECK(find_base_architecture());
     if (settings_.is_object()) QUERN_CHECK(check_settings());
     for (const formats::SafeTensor& tensor : file_.tensors()) QUERN_CHECK(take(tensor));
+    if (!replaced_.empty())
+      whole_ = std::make_unique<WholeTensors>(path_, base_, std::move(replaced_));
+    if (!copied_.empty())
+      copies_ = std::make_unique<WholeTensors>(path_, base_, std::move(copied_));
     QUERN_CHECK(finish(
         [this](const std::string& module) {
           return parameters_.count(module) != 0 ? module : module + ".weight";
@@ -187,6 +204,8 @@ class PeftSource final : public PairedSource {
     return check_dora();
   }
 
+  const SourceModel* whole() const noexcept override { return whole_.get(); }
+  const SourceModel* copies() const noexcept override { return copies_.get(); }
   bool turns_parameters() const noexcept override {
     // Versions write themselves since 0.18; 0.19 is the first that looks how a parameter is stored.
     const std::string& version = settings_["peft_version"].string();
@@ -287,6 +306,33 @@ class PeftSource final : public PairedSource {
     return module;
   }
 
+  /// The ids whose rows `module` replaces, in their order: a list for the input embedding, or one
+  /// for every module that is named.
+  Result<std::vector<std::int64_t>> token_ids_of(const std::string& module) const {
+    const Json& all = settings_["trainable_token_indices"];
+    const Json* own = all.is_array() ? &all : nullptr;
+    if (all.is_object()) {
+      for (const auto& [key, value] : all.items()) {
+        if (names_module(key, module)) own = &value;
+      }
+    }
+    std::vector<std::int64_t> ids;
+    for (std::size_t i = 0; own != nullptr && i < own->size(); ++i) {
+      if ((*own)[i].is_integer()) ids.push_back((*own)[i].integer());
+    }
+    if (own != nullptr && !ids.empty() && ids.size() == own->size()) return ids;
+    return Error(ErrorCode::kMissing, "the adapter's configuration names no tokens for its rows")
+        .in_file(path_)
+        .of("trainable_token_indices")
+        .want("ids for " + formats::quote(module));
+  }
+
+  Error strange(const std::string& tensor) const {
+    return Error(ErrorCode::kUnsupported, "quern does not know what this tensor of an adapter does")
+        .in_file(path_)
+        .of(formats::quote(tensor));
+  }
+
   Status take(const formats::SafeTensor& tensor) {
     SourceTensor out;
     out.shape = tensor.shape;
@@ -304,6 +350,26 @@ class PeftSource final : public PairedSource {
       add_half(module, out, is_b);
       return {};
     }
+    for (const bool is_b : {false, true}) {
+      // A parameter, not a module: nothing stands behind it but perhaps the adapter's own name.
+      const std::size_t at = name.find(is_b ? ".lora_embedding_B" : ".lora_embedding_A");
+      if (at == std::string::npos) continue;
+      const std::string module = name.substr(0, at);
+      mark_lookup(module);
+      add_half(module, out, is_b);
+      return {};
+    }
+    if (const std::size_t at = name.find(kTokenRows); at != std::string::npos) {
+      const std::string module = name.substr(0, at);
+      QUERN_TRY(ids, token_ids_of(module));
+      token_rows_.push_back({module, out, std::move(ids)});
+      return {};
+    }
+    return take_other(std::move(name), std::move(out), tensor.name);
+  }
+
+  /// Factors, lengths of rows, and what takes the place of the base's.
+  Status take_other(std::string name, SourceTensor out, const std::string& full_name) {
     // "….ia3_l"; "….lora_magnitude_vector", in older files with ".weight" behind it.
     if (const std::size_t at = name.find(kFactors); at != std::string::npos) {
       return add_scale(name.substr(0, at), out);
@@ -312,25 +378,31 @@ class PeftSource final : public PairedSource {
       add_magnitude(name.substr(0, at), out);
       return {};
     }
-    if (name.find("lora_") != std::string::npos || tensor.shape.size() != 1) {
-      return Error(ErrorCode::kUnsupported,
-                   "quern does not know what this tensor of an adapter does")
-          .in_file(path_)
-          .of(formats::quote(tensor.name));
+    if (name.find("lora_") != std::string::npos || out.shape.empty()) return strange(full_name);
+    // What has a pair or is saved whole lies under a wrapper of its own.
+    bool is_base = false;
+    for (const std::string_view wrapper : {".base_layer.", ".modules_to_save."}) {
+      const std::size_t at = name.find(wrapper);
+      if (at == std::string::npos) continue;
+      name.erase(at, wrapper.size() - 1);
+      is_base = wrapper == ".base_layer.";
     }
-    // A bias of what has a pair, too (`bias` of "all" or "lora_only"), is written under its
-    // wrapper.
-    constexpr std::string_view kWrapped = ".base_layer";
-    if (const std::size_t at = name.find(std::string(kWrapped) + "."); at != std::string::npos)
-      name.erase(at, kWrapped.size());
     out.name = name;
-    add_vector(std::move(out));
+    if (out.shape.size() == 1)
+      add_vector(std::move(out));
+    else if (!settings_.is_object())
+      return strange(full_name);
+    else
+      (is_base ? copied_ : replaced_).push_back(std::move(out));
     return {};
   }
 
+  const Model& base_;
   formats::SafetensorsFile file_;
   Json settings_;                     ///< Null for a file of vectors.
   std::set<std::string> parameters_;  ///< Modules that are parameters.
+  std::vector<SourceTensor> replaced_, copied_;
+  std::unique_ptr<WholeTensors> whole_, copies_;
 };
 
 /// An adapter of llama.cpp's: "<tensor>.lora_a", "<tensor>.lora_b".
@@ -359,7 +431,9 @@ class GgufAdapterSource final : public PairedSource {
             .in_file(path_)
             .of(formats::quote(tensor.name));
       }
-      add_half(tensor.name.substr(0, tensor.name.size() - 7), tensor, is_b);
+      const std::string module = tensor.name.substr(0, tensor.name.size() - 7);
+      if (module == "token_embd.weight") mark_lookup(module);
+      add_half(module, tensor, is_b);
     }
     return finish([](const std::string& module) { return module; },
                   [alpha](const std::string&) -> Result<PairScale> { return PairScale{alpha}; });

@@ -14,8 +14,9 @@
 
 namespace quern::convert {
 
-/// What is done with a matrix: a low-rank pair is added, or its input or output is scaled.
-enum class MatrixChange : std::uint8_t { kPair, kOutputScale, kInputScale };
+/// What is done with a matrix: a low-rank pair is added to it, or to its rows where they are looked
+/// up; its input or output is scaled.
+enum class MatrixChange : std::uint8_t { kPair, kLookup, kOutputScale, kInputScale };
 
 /// What a pair's products are multiplied by: alpha / rank, or alpha / √rank (Kalajdzievski 2023,
 /// "rsLoRA", arXiv:2312.03732).
@@ -28,10 +29,18 @@ struct PairScale {
 /// What the file has for one matrix beside the tensor that stands under its name.
 struct MatrixUpdate {
   MatrixChange change = MatrixChange::kPair;
-  std::string module;                          ///< What the file calls the matrix, for errors.
-  SourceTensor a = {};                         ///< Of a pair, `[rank, cols]`.
+  std::string module;  ///< What the file calls the matrix, for errors.
+  SourceTensor a =
+      {};  ///< Of a pair, `[rank, cols]`; of a lookup `[rank, rows]` or `[rows, rank]`.
   std::optional<SourceTensor> magnitude = {};  ///< Of a pair with row norms (DoRA), `[rows]`.
   PairScale scale = {};                        ///< Of a pair.
+};
+
+/// Rows of a looked-up table that are replaced (PEFT's trainable tokens).
+struct TokenRows {
+  std::string module;  ///< What the file calls the table.
+  SourceTensor rows;   ///< `[ids, cols]`.
+  std::vector<std::int64_t> ids;
 };
 
 /// An adapter under the names of a base model's checkpoint: B `[rows, rank]` or factors `[rows, 1]`
@@ -44,8 +53,14 @@ class AdapterSource : public SourceModel {
   /// Whether its writer took the last dimension of a parameter of experts for its output, even
   /// where it is the input (PEFT before 0.19).
   virtual bool turns_parameters() const noexcept { return false; }
+  /// The tensors that it brings whole, in the place of the base's; nullptr: none.
+  virtual const SourceModel* whole() const noexcept { return nullptr; }
+  /// Weights of the base itself that were saved along with their pairs; nullptr: none.
+  virtual const SourceModel* copies() const noexcept { return nullptr; }
+  const std::vector<TokenRows>& token_rows() const noexcept { return token_rows_; }
 
  protected:
+  std::vector<TokenRows> token_rows_;
   std::vector<std::pair<std::string, MatrixUpdate>> updates_;  ///< By name of the matrix.
 };
 

@@ -1,5 +1,6 @@
 #include "convert/baking.h"
 
+#include <algorithm>
 #include <set>
 #include <string_view>
 
@@ -12,6 +13,8 @@ namespace quern::convert {
 namespace {
 
 using quant::TensorView;
+
+constexpr std::string_view kUntiedOutput = "lm_head";
 
 std::vector<float> floats_of(const TensorView& view) {
   const auto count = static_cast<std::size_t>(view.rows * view.cols);
@@ -35,30 +38,37 @@ std::vector<float> floats_of(const TensorView& view) {
 /// Reads the changes from the graph of a model with adapters, which has them combined.
 class Baker {
  public:
-  explicit Baker(const Model::State& adapted) : graph_(*adapted.graph), file_(adapted.file) {
-    for (const graph::Weight& weight : graph_.weights) views_[weight.name] = weight.view;
+  explicit Baker(const Model::State& adapted) : file_(adapted.file) {
+    for (const auto& graph :
+         {adapted.graph, adapted.source_graph, adapted.row_layers, adapted.embedding_layers}) {
+      if (graph == nullptr) continue;
+      graphs_.push_back(graph.get());
+      for (const graph::Weight& weight : graph->weights) views_[weight.name] = weight.view;
+    }
   }
 
-  Result<BakedTensors> run() {
-    for (const auto& [name, view] : views_) take_vector(name, view);
-    for (const graph::Node& node : graph_.nodes) {
-      if (const auto* linear = std::get_if<graph::LinearOp>(&node.op)) take_matrix(*linear);
-      if (const auto* experts = std::get_if<graph::ExpertsOp>(&node.op)) take_experts(*experts);
+  BakedTensors run() && {
+    for (const auto& [name, view] : views_) take_whole(name, view);
+    for (const graph::Graph* graph : graphs_) {
+      for (const graph::Node& node : graph->nodes) {
+        if (const auto* linear = std::get_if<graph::LinearOp>(&node.op))
+          take_matrix(*graph, *linear);
+        if (const auto* experts = std::get_if<graph::ExpertsOp>(&node.op))
+          take_experts(*graph, *experts);
+        if (const auto* embedding = std::get_if<graph::EmbeddingOp>(&node.op))
+          take_lookups(name_of(*graph, embedding->table));
+      }
     }
-    for (const graph::Node& node : graph_.nodes) {
-      const auto* embedding = std::get_if<graph::EmbeddingOp>(&node.op);
-      if (embedding == nullptr || tensors_.count(name_of(embedding->table)) == 0) continue;
-      return Error(ErrorCode::kUnsupported,
-                   "an adapter of an output matrix that is also the embedding cannot be baked in")
-          .in_file(file_.path())
-          .of(name_of(embedding->table));
-    }
+    // Rows that are looked up alone may change: the output keeps the old ones.
+    const auto embedding = tensors_.find("embed");
+    if (shares_output_ && embedding != tensors_.end() && !embedding->second.pairs.empty())
+      tensors_[std::string(kUntiedOutput)];
     return std::move(tensors_);
   }
 
  private:
-  const std::string& name_of(graph::WeightId id) const {
-    return graph_.weights[static_cast<std::size_t>(id)].name;
+  static const std::string& name_of(const graph::Graph& graph, graph::WeightId id) {
+    return graph.weights[static_cast<std::size_t>(id)].name;
   }
 
   std::vector<float> factors(const std::string& matrix, std::string_view kind) const {
@@ -66,22 +76,53 @@ class Baker {
     return found == views_.end() ? std::vector<float>() : floats_of(found->second);
   }
 
-  /// A vector that lies somewhere else than in the file was replaced.
-  void take_vector(const std::string& name, const TensorView& view) {
+  /// What lies somewhere else than in the file was replaced. An output matrix of its own, in the
+  /// place of the embedding, is written even where it is the old embedding.
+  void take_whole(const std::string& name, const TensorView& view) {
     const formats::TensorEntry* own = file_.find(name);
-    if (own == nullptr || view.layout != Layout::kPlain || own->data.data() == view.data) return;
-    tensors_[name].values = floats_of(view);
+    const bool parted = own == nullptr && name == kUntiedOutput;
+    if (parted) own = file_.find("embed");
+    if (own == nullptr) return;
+    if (own->data.data() != view.data)
+      tensors_[name].values = floats_of(view);
+    else if (parted)
+      tensors_[name];
   }
 
-  void take_matrix(const graph::LinearOp& op) {
-    const std::string& matrix = name_of(op.weight);
-    if (file_.find(matrix) == nullptr || !done_.insert(matrix).second) return;
+  /// The pairs of rows that are looked up, as pairs of the table's.
+  void take_lookups(const std::string& table) {
+    if (file_.find(table) == nullptr || !looked_up_.insert(table).second) return;
+    for (std::size_t place = 0;; ++place) {
+      const auto a = views_.find(graph::lookup_weight(table, place, false));
+      const auto b = views_.find(graph::lookup_weight(table, place, true));
+      if (a == views_.end() || b == views_.end()) break;
+      const auto rank = static_cast<std::size_t>(b->second.cols);
+      const auto cols = static_cast<std::size_t>(b->second.rows);
+      const std::vector<float> by_column = floats_of(b->second);
+      std::vector<float> by_rank(by_column.size());
+      for (std::size_t k = 0; k < cols; ++k)
+        for (std::size_t r = 0; r < rank; ++r) by_rank[r * cols + k] = by_column[k * rank + r];
+      tensors_[table].pairs.push_back({std::move(by_rank), floats_of(a->second), rank,
+                                       static_cast<std::size_t>(a->second.rows)});
+    }
+  }
+
+  /// \return the tensor that a product's changes become part of: not the embedding, whose rows are
+  /// looked up, but an output matrix of its own.
+  static std::string target_of(const std::string& matrix) {
+    return matrix == "embed" ? std::string(kUntiedOutput) : matrix;
+  }
+
+  void take_matrix(const graph::Graph& graph, const graph::LinearOp& op) {
+    const std::string& matrix = name_of(graph, op.weight);
+    const bool known = file_.find(matrix) != nullptr || matrix == kUntiedOutput;
+    if (!known || !done_.insert(matrix).second) return;
     BakedTensor baked;
     baked.column_factor = factors(matrix, graph::kInputScale);
     baked.row_factor = factors(matrix, graph::kProductScale);
     std::vector<float> output = factors(matrix, graph::kOutputScale);
     if (!output.empty()) {
-      if (op.bias != graph::kNone) tensors_[name_of(op.bias)].row_factor = output;
+      if (op.bias != graph::kNone) tensors_[name_of(graph, op.bias)].row_factor = output;
       baked.row_factor = std::move(output);  // A product's factors come with pairs: never both.
     }
     for (std::size_t place = 0;; ++place) {
@@ -92,7 +133,13 @@ class Baker {
     }
     const bool changed =
         !baked.row_factor.empty() || !baked.column_factor.empty() || !baked.pairs.empty();
-    if (changed) tensors_[matrix] = std::move(baked);
+    if (!changed) {
+      if (matrix == "embed") shares_output_ = true;
+      return;
+    }
+    BakedTensor& all = tensors_[target_of(matrix)];  // Perhaps replaced already.
+    baked.values = std::move(all.values);
+    all = std::move(baked);
   }
 
   static BakedPair pair_of(const TensorView& a, const TensorView& b) {
@@ -100,19 +147,21 @@ class Baker {
             static_cast<std::size_t>(b.rows)};
   }
 
-  void take_experts(const graph::ExpertsOp& op) {
+  void take_experts(const graph::Graph& graph, const graph::ExpertsOp& op) {
     for (const graph::ExpertPair& pair : op.pairs) {
       const auto view = [&](graph::WeightId id) {
-        return graph_.weights[static_cast<std::size_t>(id)].view;
+        return graph.weights[static_cast<std::size_t>(id)].view;
       };
-      tensors_[name_of(op.matrix(pair.of))].pairs.push_back(pair_of(view(pair.a), view(pair.b)));
+      tensors_[name_of(graph, op.matrix(pair.of))].pairs.push_back(
+          pair_of(view(pair.a), view(pair.b)));
     }
   }
 
-  const graph::Graph& graph_;
+  std::vector<const graph::Graph*> graphs_;
   const formats::QuernFile& file_;
   std::map<std::string, TensorView> views_;
-  std::set<std::string> done_;
+  std::set<std::string> done_, looked_up_;
+  bool shares_output_ = false;  ///< The output is the embedding, and no product changes it.
   BakedTensors tensors_;
 };
 
@@ -120,7 +169,9 @@ class Baker {
 
 void BakedTensor::apply(std::int64_t row, std::span<float> weights) const {
   const auto at = static_cast<std::size_t>(row);
-  if (!values.empty()) weights.front() = values[at];
+  if (!values.empty())
+    std::copy_n(values.begin() + row * static_cast<std::int64_t>(weights.size()), weights.size(),
+                weights.begin());
   for (std::size_t k = 0; k < weights.size() && !column_factor.empty(); ++k)
     weights[k] *= column_factor[k];
   for (std::size_t k = 0; k < weights.size() && !row_factor.empty(); ++k)

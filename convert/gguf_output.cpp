@@ -8,6 +8,7 @@
 #include "convert/model_output.h"
 #include "convert/quality_report.h"
 #include "formats/byte_reader.h"
+#include "models/sentence_modules.h"
 
 namespace quern::convert {
 namespace {
@@ -118,6 +119,10 @@ Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPl
         .of("architecture")
         .got(std::string(architecture.name));
   }
+  if (models::has_sentence_steps(source.config()))
+    return Error(ErrorCode::kUnsupported, "GGUF has no words for layers behind an encoder")
+        .in_file(source.path())
+        .of("embedding.steps");
   GgufSections sections;
   auto written = architecture.write_gguf_config(source.config());
   if (!written.ok()) return std::move(written).error().in_file(source.path());

@@ -66,4 +66,27 @@ Result<std::vector<float>> row_norms(const Model& base, const std::string& matri
   return norms;
 }
 
+Result<std::vector<float>> dequantized_row(const Model& base, const std::string& matrix,
+                                           std::int64_t row) {
+  const formats::TensorEntry* entry = base.state().file.find(matrix);
+  const bool fits = entry != nullptr && entry->n_dims == 2 && row >= 0 &&
+                    static_cast<std::uint64_t>(row) < entry->rows() &&
+                    entry->layout == Layout::kPanel16 &&
+                    quant::find_ops(entry->encoding) != nullptr;
+  if (!fits)
+    return Error(ErrorCode::kMismatch, "the adapter was made for another model")
+        .in_file(base.path())
+        .of(matrix);
+  const auto cols = static_cast<std::size_t>(entry->cols());
+  const std::uint64_t stride =
+      panel_bytes(*find_encoding(entry->encoding), entry->cols()).value_or(0);
+  std::vector<float> panel(static_cast<std::size_t>(kRows) * cols);
+  quant::find_ops(entry->encoding)
+      ->dequantize_panel(entry->data.data() + static_cast<std::uint64_t>(row / kRows) * stride,
+                         static_cast<std::int64_t>(cols), panel.data());
+  const auto at = static_cast<std::ptrdiff_t>(static_cast<std::size_t>(row % kRows) * cols);
+  return std::vector<float>(panel.begin() + at,
+                            panel.begin() + at + static_cast<std::ptrdiff_t>(cols));
+}
+
 }  // namespace quern::convert

@@ -17,4 +17,8 @@ Result<std::vector<float>> row_norms(const Model& base, const std::string& matri
                                      std::span<const float> a, std::span<const float> b,
                                      std::int64_t rank);
 
+/// Row `row` of `matrix` in floats. Errors: kMismatch where the model has no such row.
+Result<std::vector<float>> dequantized_row(const Model& base, const std::string& matrix,
+                                           std::int64_t row);
+
 }  // namespace quern::convert

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "convert/generation_keys.h"
 #include "convert/huggingface_tokenizer.h"
 #include "convert/marian_tokenizer.h"
 #include "convert/mxfp4_streams.h"
@@ -36,6 +37,12 @@ class HuggingFaceSource final : public SourceModel {
       const auto* found = directory_.weights->find(tensor.name + ending);
       if (found != nullptr) directory_.weights->release(*found);
     }
+    for (const ModuleWeights& module : modules_) {
+      const std::string prefix = module_prefix(module);
+      if (!tensor.name.starts_with(prefix)) continue;
+      const auto* found = module.file.find(tensor.name.substr(prefix.size()));
+      if (found != nullptr) module.file.release(*found);
+    }
   }
   bool has_tokenizer() const noexcept override {
     return !directory_.tokenizer_json.empty() || sentencepiece_.has_value();
@@ -50,6 +57,9 @@ class HuggingFaceSource final : public SourceModel {
 
   Status read(bool vocabulary_only) {
     generation_ = directory_.generation_json;
+    if (!vocabulary_only)
+      QUERN_CHECK(
+          check_generation_keys(generation_, directory_.path + "/generation_config.json", notes_));
     if (generation_.is_null()) generation_ = generation_of_config();
     QUERN_TRY(chat, read_huggingface_template(directory_));
     chat_template_ = std::move(chat);
@@ -70,6 +80,11 @@ class HuggingFaceSource final : public SourceModel {
   }
 
  private:
+  /// Under which the tensors of a module are listed beside those of the model.
+  static std::string module_prefix(const ModuleWeights& module) {
+    return "sentence." + std::to_string(module.step) + ".";
+  }
+
   /// A model of a class that is not known here still converts, without a tokenizer.
   Status read_sentencepiece() {
     if (directory_.sentencepiece_model.empty() && !has_marian_tokenizer(directory_)) {
@@ -111,7 +126,9 @@ class HuggingFaceSource final : public SourceModel {
     note_towers();
     if (!config_.has("head.sequence")) return {};  // No encoder.
     QUERN_CHECK(read_pair_template(directory_, config_));
-    return read_sentence_settings(directory_, config_);
+    QUERN_TRY(modules, read_sentence_settings(directory_, config_));
+    modules_ = std::move(modules);
+    return modules_.empty() ? Status() : list_tensors();
   }
 
   /// A checkpoint may hold more than its architecture here, which takes text.
@@ -129,14 +146,22 @@ class HuggingFaceSource final : public SourceModel {
   Status list_tensors() {
     files_ = directory_.weights->shard_paths();
     std::vector<SourceTensor> tensors;
-    for (const formats::SafeTensor& tensor : directory_.weights->tensors()) {
-      SourceTensor out;
-      out.name = tensor.name;
-      out.shape = tensor.shape;
-      out.type_name = tensor.dtype_name;
-      if (tensor.dtype != nullptr) out.encoding = tensor.dtype->encoding;
-      out.data = tensor.data;
-      tensors.push_back(std::move(out));
+    const auto add = [&](const SafetensorsFile& file, const std::string& prefix) {
+      for (const formats::SafeTensor& tensor : file.tensors()) {
+        SourceTensor out;
+        out.name = prefix + tensor.name;
+        out.shape = tensor.shape;
+        out.type_name = tensor.dtype_name;
+        if (tensor.dtype != nullptr) out.encoding = tensor.dtype->encoding;
+        out.data = tensor.data;
+        tensors.push_back(std::move(out));
+      }
+    };
+    add(*directory_.weights, "");
+    for (const ModuleWeights& module : modules_) {
+      add(module.file, module_prefix(module));
+      const auto& paths = module.file.shard_paths();
+      files_.insert(files_.end(), paths.begin(), paths.end());
     }
     QUERN_CHECK(join_mxfp4_streams(path_, tensors));
     set_tensors(std::move(tensors));
@@ -155,6 +180,7 @@ class HuggingFaceSource final : public SourceModel {
   }
 
   CheckpointDir directory_;
+  std::vector<ModuleWeights> modules_;                   ///< Of sentence-transformers.
   std::optional<formats::TokenizerSpec> sentencepiece_;  ///< Where there is no tokenizer.json.
 };
 

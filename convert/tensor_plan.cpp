@@ -273,12 +273,37 @@ bool requantizes(const ModelPlan& plan) {
                      [](const TensorJob& job) { return job.quantizable && !job.keeps_bits(); });
 }
 
+namespace {
+
+/// Gives the output a matrix of its own, which begins as the embedding that it was.
+void part_output(ModelPlan& plan) {
+  const auto is_job = [](const char* weight) {
+    return [weight](const TensorJob& job) { return job.matrices.front().weight == weight; };
+  };
+  const auto embed = std::find_if(plan.jobs.begin(), plan.jobs.end(), is_job("embed"));
+  const bool has_own = std::any_of(plan.jobs.begin(), plan.jobs.end(), is_job("lm_head"));
+  if (embed == plan.jobs.end() || has_own) return;
+  TensorJob output = *embed;
+  PlannedTensor shown = plan.shown.tensors[static_cast<std::size_t>(embed - plan.jobs.begin())];
+  output.name = output.name == "embed" ? "lm_head" : "output.weight";  // GGUF's.
+  output.matrices.front().name = output.name;
+  output.matrices.front().weight = "lm_head";
+  shown.name = output.name;
+  plan.jobs.push_back(std::move(output));
+  plan.shown.tensors.push_back(std::move(shown));
+}
+
+}  // namespace
+
 Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& file) {
   std::set<std::string> used;
+  if (baked.count("lm_head") != 0) part_output(plan);
   for (TensorJob& job : plan.jobs) {
     for (MatrixJob& matrix : job.matrices) {
       const auto found = baked.find(matrix.weight);
       if (found == baked.end()) continue;
+      used.insert(found->first);
+      if (!found->second.changes()) continue;
       if (quant::find_ops(matrix.to)->quantize_panel == nullptr) {
         return Error(ErrorCode::kUnsupported,
                      "weights that an adapter changes cannot keep this type")
@@ -288,7 +313,6 @@ Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& 
             .got(std::string(find_encoding(matrix.to)->name));
       }
       matrix.baked = &found->second;
-      used.insert(found->first);
       PlannedTensor& shown = plan.shown.tensors[static_cast<std::size_t>(&job - plan.jobs.data())];
       if (shown.transform.find("adapter") == std::string::npos)
         shown.transform += shown.transform.empty() ? "adapter" : ", adapter";

@@ -1,5 +1,6 @@
 #include "convert/text_writer.h"
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -13,26 +14,36 @@ namespace {
 
 using States = std::vector<std::unique_ptr<backends::SequenceState>>;
 
-/// Evaluates token `position` of every text, each in a state of its own.
-Status step(backends::Program& program, std::mutex& run_mutex, const States& states,
-            std::span<const std::vector<TokenId>> texts, std::size_t position) {
-  std::vector<TokenId> tokens;
-  std::vector<backends::SequenceState*> sequences;
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    tokens.push_back(texts[i][position]);
-    sequences.push_back(states[i].get());
+/// One step's bindings, a row for every text: made once, filled for every token.
+class StepRows {
+ public:
+  explicit StepRows(const States& states)
+      : tokens_(states.size()), positions_(states.size()), rows_(states.size()) {
+    for (const auto& state : states) sequences_.push_back(state.get());
+    std::iota(rows_.begin(), rows_.end(), 0);
+    binding_.tokens = tokens_;
+    binding_.positions = positions_;
+    binding_.sequences = sequences_;
+    binding_.output_rows = rows_;
   }
-  const std::vector<std::int64_t> positions(texts.size(), static_cast<std::int64_t>(position));
-  std::vector<std::int32_t> rows(texts.size());
-  std::iota(rows.begin(), rows.end(), 0);
-  backends::StepBinding binding;
-  binding.tokens = tokens;
-  binding.positions = positions;
-  binding.sequences = sequences;
-  binding.output_rows = rows;
-  const std::lock_guard lock(run_mutex);
-  return program.run(binding);
-}
+  StepRows(const StepRows&) = delete;
+
+  /// Evaluates token `position` of every text.
+  Status run(backends::Program& program, std::mutex& run_mutex,
+             std::span<const std::vector<TokenId>> texts, std::size_t position) {
+    for (std::size_t i = 0; i < texts.size(); ++i) tokens_[i] = texts[i][position];
+    std::fill(positions_.begin(), positions_.end(), static_cast<std::int64_t>(position));
+    const std::lock_guard lock(run_mutex);
+    return program.run(binding_);
+  }
+
+ private:
+  std::vector<TokenId> tokens_;
+  std::vector<std::int64_t> positions_;
+  std::vector<std::int32_t> rows_;
+  std::vector<backends::SequenceState*> sequences_;
+  backends::StepBinding binding_;
+};
 
 }  // namespace
 
@@ -63,9 +74,11 @@ Status write_on(const Model& model, std::size_t length, std::uint64_t seed,
     QUERN_TRY(sampler, text::Sampler::create(free_choice(seed + i), state.vocab_size));
     samplers.push_back(std::move(sampler));
   }
+  StepRows rows(states);
+  for (std::vector<TokenId>& text : texts) text.reserve(length);
   const auto vocab_size = static_cast<std::size_t>(state.vocab_size);
   for (std::size_t position = 0; position + 1 < length; ++position) {
-    QUERN_CHECK(step(*program, *state.run_mutex, states, texts, position));
+    QUERN_CHECK(rows.run(*program, *state.run_mutex, texts, position));
     QUERN_CHECK(meter.advance(0));
     if (position + 1 < texts.front().size()) continue;  // The next tokens are there already.
     const std::span<const float> logits = program->output("logits");

@@ -48,15 +48,11 @@ std::string line_of(const EmbedOptions& options, std::size_t index, std::size_t 
 Status write_embeddings(const Model& model, const EmbedOptions& options,
                         const std::vector<std::string>& texts) {
   EmbeddingOptions embedding = model.default_embedding();
-  if (!options.pooling.empty()) {
-    QUERN_TRY(pooling, pooling_of(options.pooling));
-    embedding.pooling = pooling;
-  }
+  if (!options.pooling.empty()) QUERN_CHECK(read_poolings(options.pooling, embedding));
   if (!options.normalize.empty()) embedding.normalize = options.normalize == "true";
   QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = model.max_text_tokens(),
                                              .logits = false,
                                              .trace_events = options.trace.events()}));
-  const auto dim = static_cast<std::size_t>(encoder.dim());
   const InterruptScope scope;
   for (std::size_t first = 0; first < texts.size(); first += kTextsAtOnce) {
     if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
@@ -66,6 +62,7 @@ Status write_embeddings(const Model& model, const EmbedOptions& options,
       inputs.push_back(std::move(input));
     }
     QUERN_TRY(all, encoder.embed(inputs, embedding));
+    const std::size_t dim = all.size() / inputs.size();
     std::string out;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       out += line_of(options, first + i, inputs[i].ids.size(),
@@ -84,6 +81,10 @@ int embed(const EmbedOptions& options) {
     texts.insert(texts.end(), more->begin(), more->end());
   }
   if (texts.empty()) return usage("a text or --jsonl is needed; see quern embed --help");
+  if (EmbeddingOptions unused; !options.pooling.empty()) {
+    const Status known = read_poolings(options.pooling, unused);
+    if (!known.ok()) return usage(known.error().describe());
+  }
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
   const Status written = write_embeddings(*model, options, texts);
@@ -102,10 +103,10 @@ void add_embed(CLI::App& app, Action& action) {
   command->add_option("--jsonl", options->jsonl,
                       "JSON Lines with `text` (or plain strings) instead of, or after, TEXT; - is "
                       "stdin");
-  command
-      ->add_option("--pooling", options->pooling,
-                   "mean, cls, last or max (default: the checkpoint's own, else mean)")
-      ->check(CLI::IsMember({"mean", "cls", "last", "max"}));
+  command->add_option(
+      "--pooling", options->pooling,
+      "mean, cls, last, max, weighted-mean or mean-sqrt; several with commas between are joined "
+      "(default: the checkpoint's own, else mean)");
   command
       ->add_option("--normalize", options->normalize,
                    "true: to length one; false: not (default: the checkpoint's own, else true)")

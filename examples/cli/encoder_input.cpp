@@ -1,16 +1,45 @@
 #include "encoder_input.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace quern::cli {
 
-Result<Pooling> pooling_of(const std::string& word) {
-  if (word == "mean") return Pooling::kMean;
-  if (word == "cls") return Pooling::kFirst;
-  if (word == "last") return Pooling::kLast;
-  if (word == "max") return Pooling::kMax;
+namespace {
+
+constexpr std::pair<std::string_view, Pooling> kPoolings[] = {
+    {"mean", Pooling::kMean},
+    {"cls", Pooling::kFirst},
+    {"last", Pooling::kLast},
+    {"max", Pooling::kMax},
+    {"weighted-mean", Pooling::kWeightedMean},
+    {"mean-sqrt", Pooling::kMeanSqrt},
+};
+
+Result<Pooling> pooling_of(std::string_view word) {
+  for (const auto& [name, pooling] : kPoolings) {
+    if (word == name) return pooling;
+  }
   return Error(ErrorCode::kInvalidArgument, "no such pooling")
       .of("--pooling")
-      .want("mean, cls, last or max")
-      .got(word);
+      .want("mean, cls, last, max, weighted-mean, mean-sqrt, or several with commas between")
+      .got(std::string(word));
+}
+
+}  // namespace
+
+Status read_poolings(std::string_view words, EmbeddingOptions& out) {
+  out.joined.clear();
+  for (std::size_t at = 0; at <= words.size();) {
+    const std::size_t comma = std::min(words.find(',', at), words.size());
+    QUERN_TRY(pooling, pooling_of(words.substr(at, comma - at)));
+    if (at == 0)
+      out.pooling = pooling;
+    else
+      out.joined.push_back(pooling);
+    at = comma + 1;
+  }
+  return {};
 }
 
 Result<std::vector<std::string>> read_texts(const std::string& path) {

@@ -11,8 +11,8 @@
 
 namespace quern::cli {
 
-/// A word of --pooling ("mean", "cls", "last", "max"). Errors: kInvalidArgument.
-Result<Pooling> pooling_of(const std::string& word);
+/// What --pooling says, e.g. "mean" or "cls,max". Errors: kInvalidArgument.
+Status read_poolings(std::string_view words, EmbeddingOptions& out);
 
 /// Texts of a JSON Lines file: each line an object with `text`, or a string. Errors: kMalformed
 /// naming the line.

@@ -70,10 +70,11 @@ Result<Json> write_encoder(const Model& model, const LogitsOptions& options,
                 model, {.max_tokens = n, .batch_rows = n, .trace_events = options.trace.events()}));
   QUERN_TRY(file, OutputFile::create(options.output));
   const auto dim = static_cast<std::uint64_t>(encoder.dim());
+  QUERN_TRY(embedding, encoder.embed({&input, 1}, model.default_embedding()));
   Json tensors = Json::object();
   const auto write = [&](std::size_t, const EncoderOutput& output) -> Status {
     std::vector<TensorHeader> heads = {{"last_hidden_state", "F32", {input.ids.size(), dim}},
-                                       {"embedding", "F32", {dim}}};
+                                       {"embedding", "F32", {embedding.size()}}};
     if (!output.logits.empty()) {
       const std::uint64_t cols = output.logits.size() / output.logit_rows;
       heads.push_back({"logits", "F32", {cols}});
@@ -82,8 +83,6 @@ Result<Json> write_encoder(const Model& model, const LogitsOptions& options,
     for (const TensorHeader& head : heads) tensors[head.name] = head.shape;
     QUERN_CHECK(file.write(safetensors_header(heads)));
     QUERN_CHECK(file.write(output.hidden));
-    const auto embedding =
-        pool_embedding(output.hidden, static_cast<std::size_t>(dim), model.default_embedding());
     QUERN_CHECK(file.write(std::span<const float>(embedding)));
     return output.logits.empty() ? Status() : file.write(output.logits);
   };

@@ -6,7 +6,9 @@
 /// matrix may come with a factor for every row of it (Liu et al. 2024, "DoRA", arXiv:2402.09353).
 /// Factors alone scale what a matrix takes or gives (Liu et al. 2022, "IA3", arXiv:2205.05638); a
 /// vector takes the place of one of the model's (Ben Zaken et al. 2021, "BitFit",
-/// arXiv:2106.10199). The model's weights are shared and stay as they are, quantized or not.
+/// arXiv:2106.10199), and a matrix that of one of its matrices (a head, an embedding). A pair of an
+/// embedding adds to the rows that are looked up, and to them alone where the output matrix is the
+/// same. The model's weights are shared and stay as they are, quantized or not.
 #pragma once
 
 #include <cstddef>
@@ -32,9 +34,10 @@ class Adapter {
                                      std::span<const std::byte> bytes, const std::string& name);
 
   const std::string& path() const noexcept;
-  std::size_t pairs() const noexcept;    ///< Matrices that it adds to.
-  std::size_t vectors() const noexcept;  ///< Vectors that it replaces.
-  std::size_t scales() const noexcept;   ///< Matrices of which it scales product, output or input.
+  std::size_t pairs() const noexcept;     ///< Matrices that it adds to.
+  std::size_t vectors() const noexcept;   ///< Vectors that it replaces.
+  std::size_t matrices() const noexcept;  ///< Matrices that it replaces.
+  std::size_t scales() const noexcept;    ///< Matrices of which it scales product, output or input.
 
   struct State;
   const State& state() const noexcept { return *state_; }
@@ -45,7 +48,7 @@ class Adapter {
 };
 
 /// An adapter and how much of it: low-rank products are multiplied by `weight`, a factor f becomes
-/// 1 + weight·(f − 1). Vectors are replaced whatever it is.
+/// 1 + weight·(f − 1). Vectors and matrices that it brings whole are replaced whatever it is.
 struct AdapterUse {
   Adapter adapter;
   float weight = 1.0F;
@@ -53,11 +56,12 @@ struct AdapterUse {
 
 /// `model` with adapters in the order given: a handle of its own over the same weights, so that one
 /// process serves many adapters. What low-rank pairs with and without factors change of a product
-/// is added up; factors of inputs and outputs are multiplied. Of two that replace the same vector
-/// the later one counts. Errors: kUnsupported naming a matrix that low-rank pairs and factors of
-/// its input or output would change together (the adapters' authors define no order); kMismatch
-/// naming the tensor and both shapes where an adapter was made for another model; kOutOfRange for a
-/// weight that is not finite; kUnsupported for a model without weights.
+/// is added up; factors of inputs and outputs are multiplied. Of two that replace the same tensor
+/// the later one counts, and pairs add to what stands there then. Errors: kUnsupported naming a
+/// matrix that low-rank pairs and factors of its input or output would change together (the
+/// adapters' authors define no order); kMismatch naming the tensor and both shapes where an adapter
+/// was made for another model; kOutOfRange for a weight that is not finite; kUnsupported for a
+/// model without weights.
 Result<Model> with_adapters(const Model& model, std::span<const AdapterUse> adapters);
 
 }  // namespace quern

@@ -52,7 +52,10 @@ class Encoder {
   Status run(std::span<const EncoderInput> inputs,
              const std::function<Status(std::size_t index, const EncoderOutput& output)>& sink);
 
-  /// One embedding per input: `[inputs, dim]`.
+  /// One embedding per input, `[inputs, width]`: rows through the checkpoint's layers for rows,
+  /// pooled, through its layers for what is pooled, of length one if asked for. The width is that
+  /// of the last layer, else dim() for each pooling. kMismatch where poolings other than the
+  /// checkpoint's give what the layers cannot take.
   Result<std::vector<float>> embed(std::span<const EncoderInput> inputs,
                                    const EmbeddingOptions& options);
 
@@ -65,8 +68,8 @@ class Encoder {
   std::unique_ptr<Impl> impl_;
 };
 
-/// One embedding of rows `hidden` `[n, dim]`: sums in the order of rows, so the same bits
-/// everywhere. \pre hidden.size() is a positive multiple of dim
+/// One embedding of rows `hidden` `[n, dim]`, without the checkpoint's layers: sums in the order of
+/// rows, so the same bits everywhere. \pre hidden.size() is a positive multiple of dim
 std::vector<float> pool_embedding(std::span<const float> hidden, std::size_t dim,
                                   const EmbeddingOptions& options);
 

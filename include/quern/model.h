@@ -76,11 +76,20 @@ struct EncoderInput {
 };
 
 /// How the rows of a text become one embedding.
-enum class Pooling : std::int32_t { kMean = 0, kFirst = 1, kLast = 2, kMax = 3 };
+enum class Pooling : std::int32_t {
+  kMean = 0,
+  kFirst = 1,
+  kLast = 2,
+  kMax = 3,
+  kWeightedMean = 4,  ///< Row i of n counts i times, from 1 on.
+  kMeanSqrt = 5,      ///< The sum over √n.
+};
 
 struct EmbeddingOptions {
   Pooling pooling = Pooling::kMean;
-  bool normalize = true;  ///< Divided by its Euclidean length.
+  bool normalize = true;  ///< Divided by its Euclidean length, in the end.
+  /// Further poolings, whose columns follow those of the first.
+  std::vector<Pooling> joined = {};
 };
 
 /// What a session would take, exact, before anything is allocated.
@@ -164,7 +173,8 @@ class Model {
   /// cut.
   Result<EncoderInput> encode_pair(std::string_view a, std::string_view b,
                                    std::int64_t max_tokens = 0) const;
-  /// The checkpoint's own pooling, else mean and length one.
+  /// The checkpoint's own pooling, else mean and length one. Layers that the checkpoint puts before
+  /// or behind the pooling are part of every embedding.
   EmbeddingOptions default_embedding() const;
   /// Tokens of the longest text that the model was made for; 0: a vocabulary alone.
   std::int64_t max_text_tokens() const noexcept;

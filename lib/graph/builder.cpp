@@ -16,6 +16,10 @@ std::string adapter_weight(std::string_view matrix, std::size_t place, bool is_b
   return std::string(matrix) + ".adapter" + std::to_string(place) + (is_b ? ".b" : ".a");
 }
 
+std::string lookup_weight(std::string_view table, std::size_t place, bool is_b) {
+  return std::string(table) + ".lookup" + std::to_string(place) + (is_b ? ".b" : ".a");
+}
+
 GraphBuilder::GraphBuilder(WeightLookup lookup, std::int64_t vocab_size)
     : lookup_(std::move(lookup)) {
   graph_.vocab_size = vocab_size;
@@ -121,7 +125,18 @@ ValueId GraphBuilder::append(Op op, std::string_view name) {
 }
 
 ValueId GraphBuilder::embedding(WeightId table, float scale, std::int64_t first) {
-  return append(EmbeddingOp{table, scale, first}, "embedding");
+  ValueId sum = append(EmbeddingOp{table, scale, first}, "embedding");
+  if (!status_.ok()) return kNone;
+  const std::string name = graph_.weights[static_cast<std::size_t>(table)].name;
+  for (std::size_t place = 0; status_.ok(); ++place) {
+    const std::string of_a = lookup_weight(name, place, false);
+    const std::string of_b = lookup_weight(name, place, true);
+    const auto a = find(of_a), b = find(of_b);
+    if (a.empty() || b.empty()) break;
+    const ValueId low = append(EmbeddingOp{add_weight(of_a, a), scale, first}, "embedding.low");
+    sum = append(LinearOp{low, add_weight(of_b, b), kNone, sum}, "embedding");
+  }
+  return sum;
 }
 ValueId GraphBuilder::position_embedding(WeightId table, std::int64_t offset) {
   return append(PositionEmbeddingOp{table, offset}, "positions");
@@ -281,6 +296,9 @@ ValueId GraphBuilder::softcap(ValueId x, float cap, std::string_view name) {
 }
 ValueId GraphBuilder::select_rows(ValueId x, std::string_view name) {
   return append(SelectRowsOp{x}, name);
+}
+ValueId GraphBuilder::input(std::int64_t number, std::int64_t cols, std::string_view name) {
+  return append(InputOp{number, cols}, name);
 }
 
 void GraphBuilder::output(std::string_view name, ValueId value) {

@@ -17,6 +17,8 @@ using WeightLookup = std::function<Result<quant::TensorView>(std::string_view na
 /// The canonical name of a matrix of low-rank pair number `place` that is added to the products of
 /// `matrix`: B `[rows, rank]` where `is_b`, else A `[rank, cols]`.
 std::string adapter_weight(std::string_view matrix, std::size_t place, bool is_b);
+/// The same for the pairs of a table that is looked up (adapter_scales.h).
+std::string lookup_weight(std::string_view table, std::size_t place, bool is_b);
 
 /// The first error (a missing weight, a shape that does not fit) stops the building: later calls do
 /// nothing, `finish` returns it. So a model's code reads as its equations. Thread rule: one thread.
@@ -41,7 +43,8 @@ class GraphBuilder {
   StateId kv_state(const KvState& state);
 
   // One function per op of graph.h; `name` labels the result.
-  /// \param first as EmbeddingOp's.
+  /// With the low-rank pairs that the lookup has for the rows of the table. \param first as
+  /// EmbeddingOp's.
   ValueId embedding(WeightId table, float scale = 1.0F, std::int64_t first = -1);
   ValueId position_embedding(WeightId table, std::int64_t offset);
   ValueId sinusoid(std::int64_t dim);
@@ -87,6 +90,7 @@ class GraphBuilder {
   ValueId clamp(ValueId x, float limit, std::string_view name);
   ValueId softcap(ValueId x, float cap, std::string_view name);
   ValueId select_rows(ValueId x, std::string_view name);
+  ValueId input(std::int64_t number, std::int64_t cols, std::string_view name);
 
   void output(std::string_view name, ValueId value);
   /// Layer number given to the nodes that follow; −1 outside the layers.

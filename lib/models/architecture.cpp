@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "models/sentence_modules.h"
+
 namespace quern::models {
 namespace {
 
@@ -92,8 +94,8 @@ Result<std::pair<bool, bool>> presence(const TensorRule& rule, std::int32_t laye
 }
 
 Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const Config& config) {
-  QUERN_TRY(rows, evaluate_dimension(rule.rows, config));
-  QUERN_TRY(cols, evaluate_dimension(rule.cols, config));
+  QUERN_TRY(rows, evaluate_dimension(with_layer(rule.rows, layer), config));
+  QUERN_TRY(cols, evaluate_dimension(with_layer(rule.cols, layer), config));
   ExpectedTensor tensor{&rule,
                         layer,
                         with_layer(rule.name, layer),
@@ -182,15 +184,16 @@ Status for_each_tensor(const std::vector<TensorRule>& rules, const Config& confi
 Result<std::vector<ExpectedTensor>> expected_tensors(const Architecture& architecture,
                                                      const Config& config) {
   std::vector<ExpectedTensor> tensors;
-  QUERN_CHECK(for_each_tensor(architecture.tensors(), config,
-                              [&](const TensorRule& rule, std::int32_t layer) -> Status {
-                                QUERN_TRY(has, presence(rule, layer, config));
-                                if (!has.first) return {};
-                                QUERN_TRY(tensor, expect(rule, layer, config));
-                                tensor.optional = has.second;
-                                tensors.push_back(std::move(tensor));
-                                return {};
-                              }));
+  const auto visit = [&](const TensorRule& rule, std::int32_t layer) -> Status {
+    QUERN_TRY(has, presence(rule, layer, config));
+    if (!has.first) return {};
+    QUERN_TRY(tensor, expect(rule, layer, config));
+    tensor.optional = has.second;
+    tensors.push_back(std::move(tensor));
+    return {};
+  };
+  QUERN_CHECK(for_each_tensor(architecture.tensors(), config, visit));
+  if (has_sentence_steps(config)) QUERN_CHECK(for_each_tensor(sentence_tensors(), config, visit));
   return tensors;
 }
 

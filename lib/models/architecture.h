@@ -58,7 +58,7 @@ struct RowRuns {
 /// One kind of tensor. `{}` in a name stands for the layer's number; a rule with it yields as many
 /// tensors as `layers` says. `{e}` in a Hugging Face name stands for the number of an expert (or
 /// head) where each lies in a tensor of its own. Shapes are sums of products of canonical
-/// configuration keys: "n_heads*head_dim+2".
+/// configuration keys: "n_heads*head_dim+2"; `{}` in one of these is the layer's number, too.
 struct TensorRule {
   std::string_view name;        ///< Canonical, e.g. "layers.{}.wq".
   std::vector<std::string> hf;  ///< Accepted Hugging Face names, without the base prefix

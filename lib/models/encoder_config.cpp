@@ -93,6 +93,9 @@ Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Conf
   QUERN_TRY(n_types, config.integer_or("n_types", 0));
   out.set(prefix + ".attention.causal", false);
   out.set("tokenizer.ggml.token_type_count", n_types);
+  if (config.list("embedding.pooling").size() > 1)
+    return Error(ErrorCode::kUnsupported, "GGUF has no words for several poolings")
+        .of("embedding.pooling");
   QUERN_TRY(pooling, config.string_or("embedding.pooling", ""));
   for (std::size_t i = 0; i < kGgufPoolings.size(); ++i) {
     if (pooling != kGgufPoolings[i]) continue;

@@ -14,9 +14,9 @@ std::string_view scale_suffix(std::string_view name) noexcept {
   return {};
 }
 
-void AdapterScales::add(const formats::TensorEntry& entry, float weight) {
-  const bool adds_up = scale_suffix(entry.name) == graph::kProductScale;
-  std::vector<float>& sum = factors_[std::string(entry.name)];
+void AdapterScales::add(const std::string& name, const formats::TensorEntry& entry, float weight) {
+  const bool adds_up = scale_suffix(name) == graph::kProductScale;
+  std::vector<float>& sum = factors_[name];
   sum.resize(entry.data.size() / sizeof(float), 1.0F);
   for (std::size_t i = 0; i < sum.size(); ++i) {
     float factor = 0;
@@ -34,6 +34,12 @@ Status AdapterScales::publish(ExtraTensors& extra) {
     if (paired && suffix != graph::kProductScale)
       return Error(ErrorCode::kUnsupported,
                    "a low-rank adapter and one of factors (IA3) cannot change the same matrix")
+          .of(matrix);
+    const auto whole = extra.find(matrix);
+    if (whole != extra.end() && suffix == graph::kProductScale)
+      return Error(ErrorCode::kUnsupported,
+                   "an adapter of factors for a product (DoRA) and one that replaces the matrix do "
+                   "not go together")
           .of(matrix);
     quant::TensorView view;
     view.rows = 1;

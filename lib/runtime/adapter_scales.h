@@ -21,7 +21,8 @@ class AdapterScales {
  public:
   /// Takes a vector of factors f of which there is `weight`. Those of products are
   /// Σ weight·(f − 1) + 1, of outputs and inputs Π (1 + weight·(f − 1)).
-  void add(const formats::TensorEntry& entry, float weight);
+  /// \param name of the factors, as the graph asks for them.
+  void add(const std::string& name, const formats::TensorEntry& entry, float weight);
 
   /// Hands the results to the graph; they live as long as this object stays where it is. Errors:
   /// kUnsupported naming a matrix that has pairs in `extra` and factors of its input or output.

@@ -16,7 +16,7 @@ struct Adapter::State {
   explicit State(formats::QuernFile opened) : file(std::move(opened)) {}
   std::shared_ptr<const void> owner;  ///< Keeps the bytes of `file` alive.
   formats::QuernFile file;
-  std::size_t pairs = 0, vectors = 0, scales = 0;
+  std::size_t pairs = 0, vectors = 0, scales = 0, matrices = 0;
 };
 
 namespace runtime {

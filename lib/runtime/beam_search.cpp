@@ -35,95 +35,106 @@ Status check_beam_options(const BeamOptions& options, std::int64_t vocab_size) {
   return {};
 }
 
+namespace {
+
+/// The rules, and what a caller asks for on top of them.
+ReplyRules with_options(ReplyRules rules, const BeamOptions& options) {
+  rules.banned.insert(rules.banned.end(), options.banned.begin(), options.banned.end());
+  rules.min_tokens = options.min_tokens;
+  rules.no_repeat_ngram = options.no_repeat_ngram;
+  return rules;
+}
+
+}  // namespace
+
 BeamSearch::BeamSearch(const BeamOptions& options, std::span<const TokenId> prompt,
                        std::span<const TokenId> end_tokens, std::int64_t max_tokens,
-                       std::int64_t counted, const BeamRules& rules)
+                       std::int64_t counted, const ReplyRules& rules,
+                       std::span<const TokenId> source)
     : options_(options),
       prompt_(prompt),
       end_tokens_(end_tokens),
       max_tokens_(max_tokens),
       counted_(counted),
-      rules_(rules),
+      rules_(with_options(rules, options)),
+      keeper_(rules_, source, end_tokens_),
       running_(1) {}
 
 bool BeamSearch::is_end(TokenId id) const noexcept {
   return std::find(end_tokens_.begin(), end_tokens_.end(), id) != end_tokens_.end();
 }
 
-std::vector<TokenId> BeamSearch::excluded(const Beam& beam) const {
-  std::vector<TokenId> ids = options_.banned;
-  if (length_ + counted_ < options_.min_tokens)
-    ids.insert(ids.end(), end_tokens_.begin(), end_tokens_.end());
-  if (length_ == 0) ids.insert(ids.end(), rules_.first_banned.begin(), rules_.first_banned.end());
-  const auto n = static_cast<std::size_t>(options_.no_repeat_ngram);
-  if (n == 0 && rules_.banned_runs.empty()) return ids;
-  std::vector<TokenId> all(prompt_.begin(), prompt_.end());
-  all.insert(all.end(), beam.ids.begin(), beam.ids.end());
-  for (const std::vector<TokenId>& run : rules_.banned_runs) {
-    if (all.size() + 1 >= run.size() && std::equal(run.rbegin() + 1, run.rend(), all.rbegin()))
-      ids.push_back(run.back());
-  }
-  if (n == 0) return ids;
-  if (all.size() + 1 < n) return ids;
-  const auto last = all.end() - static_cast<std::ptrdiff_t>(n - 1);
-  for (std::size_t at = 0; at + n <= all.size(); ++at) {
-    const auto first = all.begin() + static_cast<std::ptrdiff_t>(at);
-    if (std::equal(last, all.end(), first)) ids.push_back(all[at + n - 1]);
-  }
-  return ids;
+ReplyState BeamSearch::state_of(const Beam& beam) {
+  all_.assign(prompt_.begin(), prompt_.end());
+  all_.insert(all_.end(), beam.ids.begin(), beam.ids.end());
+  return {all_, length_ + counted_, length_ == 0, length_ + 1 == max_tokens_};
 }
 
-std::vector<float> BeamSearch::penalised(const Beam& beam, std::span<const float> logits,
-                                         double norm) const {
+std::vector<float> BeamSearch::adjusted(const Beam& beam, std::span<const float> logits,
+                                        double norm) {
   std::vector<float> result(logits.begin(), logits.end());
-  const auto lower = [&](TokenId id) {
-    const auto at = static_cast<std::size_t>(id);
-    const double own = static_cast<double>(logits[at]) - norm;
-    result[at] = static_cast<float>(
-        norm + (own < 0 ? own * rules_.repeat_penalty : own / rules_.repeat_penalty));
-  };
-  for (const TokenId id : prompt_) lower(id);
-  for (const TokenId id : beam.ids) lower(id);
+  const ReplyState state = state_of(beam);
+  keeper_.favour(state, norm, result);
+  if (rules_.repeat_penalty != 1.0) {
+    const std::vector<float> before = result;  // A token that came twice is lowered once.
+    for (const TokenId id : state.all) {
+      const auto at = static_cast<std::size_t>(id);
+      const double own = static_cast<double>(before[at]) - norm;
+      result[at] = static_cast<float>(
+          norm + (own < 0 ? own * rules_.repeat_penalty : own / rules_.repeat_penalty));
+    }
+  }
+  keeper_.decay(state, norm, result);
   return result;
 }
 
+void BeamSearch::list_allowed(const Beam& beam, std::size_t vocab_size) {
+  banned_.clear();
+  keeper_.append_banned(state_of(beam), banned_);
+  is_banned_.resize(vocab_size);
+  const auto mark = [&](bool value) {
+    for (const TokenId id : banned_)
+      if (id >= 0 && static_cast<std::size_t>(id) < vocab_size)
+        is_banned_[static_cast<std::size_t>(id)] = value;
+  };
+  mark(true);
+  order_.clear();
+  for (std::size_t i = 0; i < vocab_size; ++i)
+    if (!is_banned_[i]) order_.push_back(static_cast<TokenId>(i));
+  mark(false);
+}
+
 void BeamSearch::add_candidates(std::size_t beam, std::span<const float> logits,
-                                std::vector<Candidate>& candidates) const {
+                                std::vector<Candidate>& candidates) {
   if (rules_.last_token >= 0 && length_ + 1 == max_tokens_) {
     candidates.push_back({running_[beam].log_probability, beam, rules_.last_token});
     return;
   }
   double norm = log_sum_exp(logits, base::exp);
-  std::vector<float> lowered;
-  if (rules_.repeat_penalty != 1.0) {
-    lowered = penalised(running_[beam], logits, norm);
-    logits = lowered;
+  std::vector<float> changed;
+  if (rules_.repeat_penalty != 1.0 || keeper_.adjusts()) {
+    changed = adjusted(running_[beam], logits, norm);
+    logits = changed;
   }
   // So many that `beams` of them do not end here.
   const std::size_t keep =
       std::max<std::size_t>(2, 1 + end_tokens_.size()) * static_cast<std::size_t>(options_.beams);
-  const std::vector<TokenId> out = excluded(running_[beam]);
-  std::vector<TokenId> order;
-  order.reserve(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const auto id = static_cast<TokenId>(i);
-    if (std::find(out.begin(), out.end(), id) == out.end()) order.push_back(id);
-  }
+  list_allowed(running_[beam], logits.size());
   const auto better = [&](TokenId a, TokenId b) {
     const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
     return x != y ? x > y : a < b;
   };
   if (rules_.renormalise) {
     std::vector<float> allowed;
-    for (const TokenId id : order) allowed.push_back(logits[static_cast<std::size_t>(id)]);
+    for (const TokenId id : order_) allowed.push_back(logits[static_cast<std::size_t>(id)]);
     norm = log_sum_exp(allowed, base::exp);
   }
-  const std::size_t n = std::min(keep, order.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(),
+  const std::size_t n = std::min(keep, order_.size());
+  std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(n), order_.end(),
                     better);
   for (std::size_t i = 0; i < n; ++i) {
-    const auto own = static_cast<double>(logits[static_cast<std::size_t>(order[i])]);
-    candidates.push_back({running_[beam].log_probability + (own - norm), beam, order[i]});
+    const auto own = static_cast<double>(logits[static_cast<std::size_t>(order_[i])]);
+    candidates.push_back({running_[beam].log_probability + (own - norm), beam, order_[i]});
   }
 }
 

@@ -8,33 +8,24 @@
 
 #include "quern/beam_search.h"
 #include "quern/result.h"
+#include "runtime/reply_rules.h"
 
 namespace quern::runtime {
 
 /// kOutOfRange naming the option.
 Status check_beam_options(const BeamOptions& options, std::int64_t vocab_size);
 
-/// What a checkpoint's generation configuration says about beams beyond their options.
-struct BeamRules {
-  TokenId last_token = -1;  ///< What a hypothesis gets as the last token that it may have; −1: any.
-  /// A running hypothesis may still become as long as it may before the search is given up.
-  bool never_early = false;
-  /// Log-probabilities of tokens that have come are multiplied by it (Keskar et al. 2019, "CTRL").
-  double repeat_penalty = 1.0;
-  bool renormalise = false;                            ///< Over the tokens that may come.
-  std::vector<TokenId> first_banned = {};              ///< Not what a hypothesis begins with.
-  std::vector<std::vector<TokenId>> banned_runs = {};  ///< Of two tokens or more each.
-};
-
 /// Thread rule: one thread.
 class BeamSearch {
  public:
   /// \param prompt what the hypotheses continue, for `no_repeat_ngram`. \param max_tokens at least
   /// 1. \param counted tokens of the prompt that count as generated in lengths, but not in
-  /// max_tokens (a forced first token).
+  /// max_tokens (a forced first token). \param source what is answered, or the prompt.
   BeamSearch(const BeamOptions& options, std::span<const TokenId> prompt,
              std::span<const TokenId> end_tokens, std::int64_t max_tokens, std::int64_t counted,
-             const BeamRules& rules = {});
+             const ReplyRules& rules = {}, std::span<const TokenId> source = {});
+
+  BeamSearch(const BeamSearch&) = delete;
 
   /// One hypothesis under way. `parent`: its place among those before the last `advance`.
   struct Beam {
@@ -60,20 +51,26 @@ class BeamSearch {
   };
 
   bool is_end(TokenId id) const noexcept;
-  /// Tokens that may not follow `beam`.
-  std::vector<TokenId> excluded(const Beam& beam) const;
-  /// The logits as they are after the penalty of what has come.
-  std::vector<float> penalised(const Beam& beam, std::span<const float> logits, double norm) const;
+  /// What may follow `beam`, in `order_`.
+  void list_allowed(const Beam& beam, std::size_t vocab_size);
+  /// The logits as they are after the penalty of what has come and what the rules change.
+  std::vector<float> adjusted(const Beam& beam, std::span<const float> logits, double norm);
+  ReplyState state_of(const Beam& beam);
   void add_candidates(std::size_t beam, std::span<const float> logits,
-                      std::vector<Candidate>& candidates) const;
+                      std::vector<Candidate>& candidates);
   double normalised(double log_probability, std::int64_t length) const;
   void finish(const Candidate& candidate);
 
   const BeamOptions& options_;
   std::span<const TokenId> prompt_, end_tokens_;
   const std::int64_t max_tokens_, counted_;
-  const BeamRules rules_;
-  std::int64_t length_ = 0;  ///< Tokens of every running hypothesis.
+  const ReplyRules rules_;  ///< With those of the options.
+  RuleKeeper keeper_;
+  // Kept from one hypothesis to the next.
+  std::vector<TokenId> all_;  ///< Prompt and hypothesis.
+  std::vector<TokenId> banned_, order_;
+  std::vector<bool> is_banned_;  ///< `[vocab_size]`, all false between calls.
+  std::int64_t length_ = 0;      ///< Tokens of every running hypothesis.
   std::vector<Beam> running_;
   std::vector<Hypothesis> finished_;  ///< Best first, at most `beams`.
   bool improvable_ = true;

@@ -2,16 +2,21 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "base/guard.h"
+#include "runtime/embedding_layers.h"
 #include "runtime/model_state.h"
+#include "runtime/pooling.h"
 #include "runtime/session_options.h"
 
 namespace quern {
 namespace {
 
 constexpr std::int64_t kMostTokens = 8192;
+constexpr std::int64_t kLayerRows = 256;  // At once, of the layers around the pooling.
 
 Error out_of_range(const char* what, std::int64_t low, std::int64_t high, std::int64_t found) {
   return Error(ErrorCode::kOutOfRange, "an argument of the encoder is out of range")
@@ -39,6 +44,7 @@ struct Encoder::Impl {
   std::size_t dim = 0;
   const graph::Value* logits = nullptr;  ///< Of the model's graph; nullptr: no head.
   const graph::Value* pooled = nullptr;
+  std::optional<runtime::LayerStack> row_layers, embedding_layers;
 
   // Bindings of one step.
   std::vector<TokenId> tokens;
@@ -51,6 +57,10 @@ struct Encoder::Impl {
   EncoderOutput output(std::size_t index) const;
   Status run(std::span<const EncoderInput> inputs,
              const std::function<Status(std::size_t, const EncoderOutput&)>& sink);
+  Status add_layers(backends::CompileOptions compile);
+  Status check_width(const EmbeddingOptions& wanted) const;
+  Result<std::vector<float>> embed(std::span<const EncoderInput> inputs,
+                                   const EmbeddingOptions& wanted);
 };
 
 Status Encoder::Impl::check(const EncoderInput& input, std::size_t index) const {
@@ -140,6 +150,63 @@ Status Encoder::Impl::run(std::span<const EncoderInput> inputs,
   return {};
 }
 
+Status Encoder::Impl::add_layers(backends::CompileOptions compile) {
+  const Model::State& state = model.state();
+  compile.max_rows = std::min(compile.max_rows, kLayerRows);
+  compile.max_outputs = compile.max_positions = 1;
+  compile.trace_events = 0;
+  for (auto [graph, stack] : {std::pair(&state.row_layers, &row_layers),
+                              std::pair(&state.embedding_layers, &embedding_layers)}) {
+    if (*graph == nullptr) continue;
+    QUERN_TRY(made, runtime::LayerStack::create(*state.backend, *graph, compile));
+    *stack = std::move(made);
+  }
+  return {};
+}
+
+/// Whether the layers behind the pooling can take what these poolings make.
+Status Encoder::Impl::check_width(const EmbeddingOptions& wanted) const {
+  const std::size_t row = row_layers ? row_layers->out() : dim;
+  const std::size_t made = row * (1 + wanted.joined.size());
+  if (!embedding_layers || embedding_layers->in() == made) return {};
+  return Error(ErrorCode::kMismatch, "the pooling does not fit the layers behind it")
+      .in_file(model.path())
+      .of("pooling")
+      .want(std::to_string(embedding_layers->in()) + " columns")
+      .got(std::to_string(made));
+}
+
+Result<std::vector<float>> Encoder::Impl::embed(std::span<const EncoderInput> inputs,
+                                                const EmbeddingOptions& wanted) {
+  QUERN_CHECK(check_width(wanted));
+  std::vector<float> gathered, rows, all;
+  const auto gather = [&](std::size_t, const EncoderOutput& output) -> Status {
+    std::span<const float> hidden = output.hidden;
+    if (row_layers) {
+      rows.clear();
+      const std::lock_guard lock(*model.state().run_mutex);
+      QUERN_CHECK(row_layers->run(hidden, rows));
+      hidden = rows;
+    }
+    const std::size_t width = row_layers ? row_layers->out() : dim;
+    runtime::append_pooled(hidden, width, wanted.pooling, gathered);
+    for (const Pooling pooling : wanted.joined)
+      runtime::append_pooled(hidden, width, pooling, gathered);
+    return {};
+  };
+  QUERN_CHECK(run(inputs, gather));
+  if (embedding_layers) {
+    const std::lock_guard lock(*model.state().run_mutex);
+    QUERN_CHECK(embedding_layers->run(gathered, all));
+  } else {
+    all = std::move(gathered);
+  }
+  const std::size_t each = inputs.empty() ? 1 : all.size() / inputs.size();
+  for (std::size_t at = 0; wanted.normalize && at < all.size(); at += each)
+    runtime::make_unit(std::span(all).subspan(at, each));
+  return all;
+}
+
 Encoder::Encoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Encoder::Encoder(Encoder&&) noexcept = default;
 Encoder& Encoder::operator=(Encoder&&) noexcept = default;
@@ -175,6 +242,7 @@ Result<Encoder> Encoder::create(const Model& model, const EncoderOptions& option
     compile.fast = state.options.fast;
     QUERN_TRY(program, state.backend->compile(state.graph, compile));
     impl->program = std::move(program);
+    QUERN_CHECK(impl->add_layers(std::move(compile)));
     return Encoder(std::move(impl));
   });
 }
@@ -194,16 +262,7 @@ Status Encoder::run(std::span<const EncoderInput> inputs,
 
 Result<std::vector<float>> Encoder::embed(std::span<const EncoderInput> inputs,
                                           const EmbeddingOptions& options) {
-  return base::guarded([&]() -> Result<std::vector<float>> {
-    std::vector<float> all;
-    all.reserve(inputs.size() * impl_->dim);
-    QUERN_CHECK(impl_->run(inputs, [&](std::size_t, const EncoderOutput& output) -> Status {
-      const std::vector<float> one = pool_embedding(output.hidden, impl_->dim, options);
-      all.insert(all.end(), one.begin(), one.end());
-      return {};
-    }));
-    return all;
-  });
+  return base::guarded([&] { return impl_->embed(inputs, options); });
 }
 
 }  // namespace quern

@@ -69,13 +69,18 @@ Status Session::Impl::extend(TokenId id, bool speculate, Speculation& state) {
   return {};
 }
 
-Result<TokenId> Session::Impl::choose(text::Sampler& sampler, const Speculation& state) const {
+Result<TokenId> Session::Impl::choose(text::Sampler& sampler, const GenerateOptions& generation,
+                                      const Speculation& state, std::int64_t generated) const {
   const auto history = std::span(tokens).first(static_cast<std::size_t>(state.valid));
   const auto best = program->best(state.row);
   if (!best.empty()) return sampler.sample_best(best, history);
   const auto vocab_size = static_cast<std::size_t>(model.state().vocab_size);
   const auto first = static_cast<std::size_t>(state.row) * vocab_size;
-  return sampler.sample(logits().subspan(first, vocab_size), history);
+  const std::span<const float> own = logits().subspan(first, vocab_size);
+  if (state.rules == nullptr) return sampler.sample(own, history);
+  const bool last = !generation.ignore_end_tokens && generated + 1 == generation.max_tokens;
+  return sampler.sample(
+      state.rules->apply({history, state.forced + generated, generated == 0, last}, own), history);
 }
 
 Result<FinishReason> Session::Impl::decode(text::Sampler& sampler,
@@ -86,7 +91,7 @@ Result<FinishReason> Session::Impl::decode(text::Sampler& sampler,
       return FinishReason::kLength;
     if (generation.cancel != nullptr && generation.cancel->load(std::memory_order_relaxed))
       return FinishReason::kCancelled;
-    QUERN_TRY(id, choose(sampler, state));
+    QUERN_TRY(id, choose(sampler, generation, state, generated));
     if (!generation.ignore_end_tokens && ends_reply(model, generation, id))
       return FinishReason::kStop;
     if (!reply.add(id)) return reply.refused() ? FinishReason::kCancelled : FinishReason::kStop;
@@ -127,7 +132,8 @@ Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
   QUERN_TRY(cached, adopt_prefix(prompt));
   out.stats.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   out.stats.cached_tokens = cached;
-  const std::int64_t best = sampler.needed();
+  runtime::RuleKeeper rules(state.generation.rules, source_of(prompt), state.end_tokens);
+  const std::int64_t best = rules.any() ? 0 : sampler.needed();
   QUERN_TRY(complete,
             append(prompt.subspan(static_cast<std::size_t>(cached)), generation.cancel, best));
   out.stats.prefill_ms = ms_since(prefill_start);
@@ -138,6 +144,8 @@ Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
   const auto decode_start = Clock::now();
   runtime::Reply reply(state.tokenizer ? &*state.tokenizer : nullptr, generation, out);
   Speculation speculation{static_cast<std::int64_t>(tokens.size()), best};
+  speculation.rules = rules.any() ? &rules : nullptr;
+  speculation.forced = forced_first(prompt.size());
   const DropGuesses drop{*this, speculation};
   QUERN_TRY(reason, decode(sampler, generation, reply, speculation));
   speculation.judge();

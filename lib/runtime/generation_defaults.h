@@ -9,7 +9,7 @@
 #include "quern/beam_search.h"
 #include "quern/result.h"
 #include "quern/sampling.h"
-#include "runtime/beam_search.h"
+#include "runtime/reply_rules.h"
 
 namespace quern::runtime {
 
@@ -21,7 +21,7 @@ struct FillInIds {
 struct GenerationDefaults {
   SamplingOptions sampling;         ///< SamplingOptions' own where the section says nothing.
   BeamOptions beams;                ///< Likewise, but for `beams`, which is then 1.
-  BeamRules beam_rules;             ///< Likewise.
+  ReplyRules rules;                 ///< Likewise.
   bool says_sampled = false;        ///< do_sample is true.
   std::vector<TokenId> end_tokens;  ///< In the order written.
   /// What a decoder's sequence begins with, and the token that must follow; −1: not said.
@@ -31,13 +31,14 @@ struct GenerationDefaults {
 
 /// Reads the keys of a generation_config.json: do_sample, temperature, top_k, top_p, min_p,
 /// repetition_penalty, eos_token_id (one or a list), decoder_start_token_id, forced_bos_token_id,
-/// forced_eos_token_id, num_beams, length_penalty, early_stopping (true, false or "never"),
-/// no_repeat_ngram_size, min_length, min_new_tokens,
-/// max_new_tokens, max_length, suppress_tokens, bad_words_ids (of several tokens for beams alone),
-/// begin_suppress_tokens, renormalize_logits, and fim_prefix_token_id, fim_suffix_token_id,
-/// fim_middle_token_id. An empty text gives the defaults; a value that a sampler would refuse is
-/// passed over, because a reply must not fail for a published default. Errors: kMalformed, kLimit
-/// for text that is no JSON object. `file` names the container.
+/// num_beams, num_return_sequences, length_penalty, early_stopping (true, false or "never"),
+/// max_new_tokens, max_length, renormalize_logits; those of ReplyRules, which hold with one beam
+/// and with many: no_repeat_ngram_size, encoder_no_repeat_ngram_size, min_length, min_new_tokens,
+/// forced_eos_token_id, suppress_tokens, begin_suppress_tokens, bad_words_ids, sequence_bias,
+/// encoder_repetition_penalty, exponential_decay_length_penalty; fim_prefix_token_id,
+/// fim_suffix_token_id, fim_middle_token_id. An empty text gives the defaults; a value that a
+/// sampler would refuse is passed over, because a reply must not fail for a published default.
+/// Errors: kMalformed, kLimit for text that is no JSON object. `file` names the container.
 Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::string_view file);
 
 }  // namespace quern::runtime

@@ -71,11 +71,10 @@ Status read_encoder_defaults(Model::State& state) {
   QUERN_TRY(n_types, config.integer_or("n_types", 0));
   QUERN_TRY(max_tokens, config.integer_or("embedding.max_tokens", state.max_seq_len));
   QUERN_TRY(normalize, config.boolean_or("embedding.normalize", true));
-  QUERN_TRY(word, config.string_or("embedding.pooling", "mean"));
-  QUERN_TRY(pooling, parse_pooling(word));
+  QUERN_TRY(poolings, read_poolings(config));
   state.n_types = n_types;
   state.max_text_tokens = std::clamp<std::int64_t>(max_tokens, 1, state.max_seq_len);
-  state.embedding = {pooling, normalize};
+  state.embedding = {poolings.front(), normalize, {poolings.begin() + 1, poolings.end()}};
   return {};
 }
 
@@ -118,7 +117,8 @@ Result<const backends::Backend*> cuda_for(Model::State& state) {
   backends::CompileOptions options;
   options.max_rows = options.max_positions = options.max_source = 1;
   options.executor = state.executor;
-  for (const auto& graph : {state.graph, state.source_graph})
+  for (const auto& graph :
+       {state.graph, state.source_graph, state.row_layers, state.embedding_layers})
     if (graph != nullptr) QUERN_CHECK(backend->plan(*graph, options, {}));
   return backend;
 }
@@ -160,6 +160,10 @@ Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
   state.run_mutex = executor_lock(state.executor);
   forget_unknown_tokens(state.generation, state.vocab_size);
   state.graph = std::make_shared<const graph::Graph>(std::move(graphs.graph));
+  for (auto [from, to] : {std::pair(&graphs.row_layers, &state.row_layers),
+                          std::pair(&graphs.embedding_layers, &state.embedding_layers)}) {
+    if (*from) *to = std::make_shared<const graph::Graph>(*std::move(*from));
+  }
   if (graphs.source) {
     state.source_graph = std::make_shared<const graph::Graph>(std::move(*graphs.source));
     QUERN_CHECK(in_file(read_decoder_start(state), path));

@@ -47,6 +47,9 @@ struct Model::State {
   // Absent where the file holds a vocabulary alone.
   std::shared_ptr<const graph::Graph> graph;
   std::shared_ptr<const graph::Graph> source_graph;  ///< Of an encoder–decoder alone.
+  /// Layers between an encoder's rows and the pooling, and between the pooling and the embedding;
+  /// nullptr: none.
+  std::shared_ptr<const graph::Graph> row_layers, embedding_layers;
   const backends::Backend* backend = nullptr;
   std::unique_ptr<const backends::Backend> split_backend;  ///< Where `backend` is the model's own.
   std::shared_ptr<Executor> executor;

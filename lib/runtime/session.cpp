@@ -112,6 +112,7 @@ Result<std::span<const float>> Session::Impl::read_source(std::span<const TokenI
     return Error(ErrorCode::kUnsupported, "the model reads no source: it is no encoder–decoder")
         .in_file(model.path());
   QUERN_TRY(states, source->read(ids, *sequence));
+  source_ids.assign(ids.begin(), ids.end());
   has_source = true;
   tokens.clear();
   QUERN_CHECK(sequence->rewind(0));

@@ -51,16 +51,16 @@ Status follow(const std::vector<runtime::BeamSearch::Beam>& beams, std::int64_t 
 
 Status Session::Impl::step_beams(const std::vector<TokenId>& ids, std::int64_t position,
                                  const States& states) {
-  std::vector<backends::SequenceState*> of_rows;
+  beam_sequences.resize(ids.size());
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    of_rows.push_back(states[i].get());
+    beam_sequences[i] = states[i].get();
+    positions[i] = position;
     output_rows[i] = static_cast<std::int32_t>(i);
   }
-  const std::vector<std::int64_t> at(ids.size(), position);
   backends::StepBinding binding;
   binding.tokens = ids;
-  binding.positions = at;
-  binding.sequences = of_rows;
+  binding.positions = std::span(positions).first(ids.size());
+  binding.sequences = beam_sequences;
   binding.output_rows = std::span(output_rows).first(ids.size());
   const std::lock_guard lock(*run_mutex);
   return program->run(binding);
@@ -83,15 +83,14 @@ Result<std::vector<Hypothesis>> Session::Impl::beam_search(std::span<const Token
         .want("at most " + std::to_string(options.context) + " tokens")
         .got(std::to_string(prompt.size()));
   // A forced first token counts as one of the reply's; the last one needs no place of its own.
-  const bool forced = source != nullptr && prompt.size() > 1;
-  const std::int64_t counted = forced ? static_cast<std::int64_t>(prompt.size()) - 1 : 0;
+  const std::int64_t counted = forced_first(prompt.size());
   const std::int64_t wanted = std::max<std::int64_t>(search.max_tokens - counted, 0);
   const std::int64_t most = search.max_tokens < 0 ? room + 1 : std::min(wanted, room + 1);
   if (most == 0) return std::vector<Hypothesis>(1);
   QUERN_TRY(cached, adopt_prefix(prompt));
   QUERN_TRY(complete, append(prompt.subspan(static_cast<std::size_t>(cached)), search.cancel));
-  runtime::BeamSearch beams(search, prompt, state.end_tokens, most, counted,
-                            state.generation.beam_rules);
+  runtime::BeamSearch beams(search, prompt, state.end_tokens, most, counted, state.generation.rules,
+                            source_of(prompt));
   States states;
   auto position = static_cast<std::int64_t>(tokens.size());
   for (std::int32_t i = 0; i < search.beams; ++i) {

@@ -13,6 +13,7 @@
 #include "backends/backend.h"
 #include "quern/session.h"
 #include "runtime/prompt_lookup.h"
+#include "runtime/reply_rules.h"
 #include "runtime/source_reader.h"
 
 namespace quern {
@@ -36,13 +37,15 @@ struct Session::Impl {
   std::unique_ptr<backends::SequenceState> sequence;
   std::unique_ptr<runtime::SourceReader> source;  ///< Of an encoder–decoder.
   bool has_source = false;
-  std::vector<TokenId> tokens;  ///< Evaluated ones; capacity `context`.
+  std::vector<TokenId> source_ids;  ///< What was read last.
+  std::vector<TokenId> tokens;      ///< Evaluated ones; capacity `context`.
 
   // Bindings of one step, `[batch_rows]`.
   std::vector<std::int64_t> positions;
   std::vector<backends::SequenceState*> sequences;
   std::vector<std::int32_t> output_rows;
   std::vector<std::int64_t> lengths;
+  std::vector<backends::SequenceState*> beam_sequences;  ///< Of the hypotheses under way.
 
   Result<std::span<const float>> read_source(std::span<const TokenId> ids);
   /// Refuses ids outside the vocabulary, none at all, and any where a source is wanted first.
@@ -71,6 +74,8 @@ struct Session::Impl {
     std::int64_t row = 0, rows = 1;  ///< Of the last logits: the one to sample from; all.
     std::int64_t made = 0, right = 0;
     runtime::PromptLookup lookup = {};
+    runtime::RuleKeeper* rules = nullptr;  ///< Where the checkpoint has any.
+    std::int64_t forced = 0;               ///< Tokens of the prompt that are the reply's.
 
     /// Counts the guesses of the last step.
     void judge() noexcept {
@@ -82,8 +87,18 @@ struct Session::Impl {
     }
   };
   struct DropGuesses;
-  /// The token that follows, from the logits of `state.row`.
-  Result<TokenId> choose(text::Sampler& sampler, const Speculation& state) const;
+  /// What rules about a source look at: that, or the prompt where there is none.
+  std::span<const TokenId> source_of(std::span<const TokenId> prompt) const noexcept {
+    return source != nullptr ? std::span<const TokenId>(source_ids) : prompt;
+  }
+  /// Tokens of the prompt that a checkpoint forces, and that count as the reply's.
+  std::int64_t forced_first(std::size_t prompt_tokens) const noexcept {
+    return source != nullptr && prompt_tokens > 1 ? static_cast<std::int64_t>(prompt_tokens) - 1
+                                                  : 0;
+  }
+  /// The token that follows, from the logits of `state.row`, when `generated` were chosen.
+  Result<TokenId> choose(text::Sampler& sampler, const GenerateOptions& generation,
+                         const Speculation& state, std::int64_t generated) const;
   /// Samples and evaluates until the reply ends; the state may then hold more than `valid` tokens.
   /// \pre `logits()` are those of the last token.
   Result<FinishReason> decode(text::Sampler& sampler, const GenerateOptions& generation,

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "models/sentence_modules.h"
+
 namespace quern::runtime {
 namespace {
 
@@ -101,6 +103,10 @@ Result<ModelGraphs> build_graphs(const models::Architecture& architecture, const
     QUERN_TRY(source, architecture.build_source(config, lookup));
     graphs.source = std::move(source);
   }
+  QUERN_TRY(rows, models::build_sentence_graph(config, models::ModuleStage::kRows, lookup));
+  QUERN_TRY(pooled, models::build_sentence_graph(config, models::ModuleStage::kEmbedding, lookup));
+  graphs.row_layers = std::move(rows);
+  graphs.embedding_layers = std::move(pooled);
   return graphs;
 }
 

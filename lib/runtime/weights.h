@@ -22,10 +22,11 @@ Result<quant::TensorView> view_of(const formats::TensorEntry& entry,
                                   const formats::QuernFile& file);
 
 /// What a model runs: its graph, and of an encoder–decoder that of the source, whose states are the
-/// first of the other's.
+/// first of the other's, and of an encoder the layers around its pooling.
 struct ModelGraphs {
   graph::Graph graph;
   std::optional<graph::Graph> source;
+  std::optional<graph::Graph> row_layers, embedding_layers;  ///< models/sentence_modules.h.
 };
 
 /// Checks every tensor that `architecture` expects under `config` against the file, then builds the

@@ -133,28 +133,43 @@ TEST_CASE("small letters are refused where the tokenizer keeps capitals") {
   CHECK(model.error().field == "do_lower_case");
 }
 
-TEST_CASE("modules and poolings that quern lacks are refused by name") {
+TEST_CASE("both spellings of joined poolings say the same, and unknown ones are refused") {
   const Checkpoint checkpoint("bert");
   if (!checkpoint.there) return;
-  checkpoint.modules("Transformer Pooling Dense", kCls);
-  auto model = checkpoint.open();
-  REQUIRE_FALSE(model.ok());
-  CHECK(model.error().code == ErrorCode::kUnsupported);
-  CHECK(model.error().found.find("Dense") != std::string::npos);
   for (const char* pooling :
-       {R"({"pooling_mode_weightedmean_tokens": true})",
-        R"({"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true})", "[]",
-        R"({"pooling_mode": ["cls", "mean"]})", R"({"pooling_mode": 3})",
-        R"({"pooling_mode": "weightedmean"})", R"({"pooling_mode_cls_token": 1})"}) {
+       {R"({"pooling_mode": ["cls", "weightedmean"]})",
+        R"({"pooling_mode_weightedmean_tokens": true, "pooling_mode_cls_token": true})"}) {
+    CAPTURE(pooling);
+    checkpoint.modules("Transformer Pooling", pooling);
+    const auto model = checkpoint.open();
+    REQUIRE_MESSAGE(model.ok(), model.error().describe());
+    CHECK(model->default_embedding().pooling == Pooling::kFirst);
+    CHECK(model->default_embedding().joined == std::vector{Pooling::kWeightedMean});
+  }
+  for (const char* pooling :
+       {R"({"pooling_mode_median_tokens": true})", "[]", R"({"pooling_mode": []})",
+        R"({"pooling_mode": ["cls", "median"]})", R"({"pooling_mode": 3})",
+        R"({"pooling_mode": "median"})", R"({"pooling_mode_cls_token": 1})"}) {
     CAPTURE(pooling);
     checkpoint.modules("Transformer Pooling", pooling);
     CHECK_FALSE(checkpoint.open().ok());
   }
-  write_bytes(checkpoint.folder.file("modules.json"),
-              R"([{"path": "../x", "type": "st.models.Pooling"}])");
-  model = checkpoint.open();
+}
+
+TEST_CASE("rows other than the last hidden states are refused by name") {
+  const Checkpoint checkpoint("bert");
+  if (!checkpoint.there) return;
+  checkpoint.modules("Transformer Pooling", kCls);
+  const std::string settings = checkpoint.folder.file("sentence_bert_config.json");
+  write_bytes(settings, R"({"transformer_task": "feature-extraction",
+      "modality_config": {"text": {"method": "forward",
+                                   "method_output_name": "last_hidden_state"}}})");
+  CHECK(checkpoint.open().ok());
+  write_bytes(settings,
+              R"({"modality_config": {"text": {"method_output_name": "pooler_output"}}})");
+  const auto model = checkpoint.open();
   REQUIRE_FALSE(model.ok());
-  CHECK(model.error().code == ErrorCode::kMalformed);
+  CHECK(model.error().field == "modality_config.text.method_output_name");
 }
 
 TEST_CASE("encoders that GGUF knows come back from it with the same bits") {

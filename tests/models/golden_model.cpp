@@ -139,6 +139,10 @@ Result<GoldenModel> GoldenModel::load(const std::string& directory, const std::s
   };
   QUERN_TRY(graph, architecture->build(model.config_, lookup));
   model.graph_ = std::make_shared<const graph::Graph>(std::move(graph));
+  if (architecture->build_source != nullptr) {
+    QUERN_TRY(source_graph, architecture->build_source(model.config_, lookup));
+    model.source_graph_ = std::make_shared<const graph::Graph>(std::move(source_graph));
+  }
   return model;
 }
 

@@ -26,6 +26,8 @@ class GoldenModel {
 
   const Config& config() const noexcept { return config_; }
   std::shared_ptr<const graph::Graph> graph() const noexcept { return graph_; }
+  /// Of an encoder–decoder, that of its source; nullptr: none.
+  std::shared_ptr<const graph::Graph> source_graph() const noexcept { return source_graph_; }
 
  private:
   struct alignas(64) Line {
@@ -38,7 +40,7 @@ class GoldenModel {
 
   Config config_;
   std::unique_ptr<std::deque<Storage>> storage_ = std::make_unique<std::deque<Storage>>();
-  std::shared_ptr<const graph::Graph> graph_;
+  std::shared_ptr<const graph::Graph> graph_, source_graph_;
 };
 
 /// A program with one sequence, stepped in chunks.

@@ -8,8 +8,8 @@
 #include "runtime/generation_defaults.h"
 
 using namespace quern;
-using quern::runtime::BeamRules;
 using quern::runtime::BeamSearch;
+using quern::runtime::ReplyRules;
 
 namespace {
 
@@ -22,7 +22,7 @@ double log_share(const std::vector<float>& logits, std::size_t id) {
 }
 
 /// The best hypothesis of a search with one beam that sees the same logits at every step.
-Hypothesis search(const BeamRules& rules, std::vector<float> logits, std::int64_t max_tokens,
+Hypothesis search(const ReplyRules& rules, std::vector<float> logits, std::int64_t max_tokens,
                   std::int64_t counted = 0, std::int64_t min_tokens = 0) {
   BeamOptions options;
   options.beams = 1;
@@ -37,7 +37,7 @@ Hypothesis search(const BeamRules& rules, std::vector<float> logits, std::int64_
 }  // namespace
 
 TEST_CASE("a hypothesis ends with the last token that the checkpoint forces, which costs nothing") {
-  BeamRules rules;
+  ReplyRules rules;
   rules.last_token = kEnd;
   const std::vector<float> logits = {0.0F, 2.0F, 1.0F, -5.0F};
   const Hypothesis best = search(rules, logits, 3);
@@ -48,7 +48,7 @@ TEST_CASE("a hypothesis ends with the last token that the checkpoint forces, whi
 }
 
 TEST_CASE("what has come is less likely under a penalty") {
-  BeamRules rules;
+  ReplyRules rules;
   rules.repeat_penalty = 2.0;
   const std::vector<float> logits = {0.0F, 2.0F, 1.5F, -5.0F};
   const Hypothesis best = search(rules, logits, 2);
@@ -57,7 +57,7 @@ TEST_CASE("what has come is less likely under a penalty") {
 }
 
 TEST_CASE("banned runs and banned beginnings do not come") {
-  BeamRules rules;
+  ReplyRules rules;
   rules.banned_runs = {{1, 1}, {0, 9, 2}};
   const std::vector<float> logits = {0.0F, 2.0F, 1.5F, -5.0F};
   CHECK(search(rules, logits, 4).ids == std::vector<TokenId>{1, 2, 1, 2});
@@ -77,7 +77,7 @@ TEST_CASE("a search that is never early follows what may still win as it grows")
   const std::vector<TokenId> prompt = {0}, ends = {kEnd};
   for (const bool never : {false, true}) {
     CAPTURE(never);
-    BeamRules rules;
+    ReplyRules rules;
     rules.never_early = never;
     BeamSearch beams(options, prompt, ends, 6, 0, rules);
     CHECK(beams.advance(first) == never);
@@ -99,7 +99,7 @@ TEST_CASE("the rules are read from a generation configuration") {
           "bad_words_ids": [[5], [1, 2]]})",
       "x");
   REQUIRE(defaults.ok());
-  const BeamRules& rules = defaults->beam_rules;
+  const ReplyRules& rules = defaults->rules;
   CHECK(rules.last_token == 3);
   CHECK(rules.never_early);
   CHECK(rules.repeat_penalty == 1.5);

@@ -53,15 +53,15 @@ Status run_one(Encoder& encoder, const EncoderInput& input) {
 }  // namespace
 
 TEST_CASE("texts give the same bits in steps of their own and in shared ones") {
-  for (const char* name : {"bert_mlm", "bert_reranker", "mpnet", "deberta_v2", "modernbert"}) {
-    CAPTURE(name);
-    const auto path = golden_model(name);
-    if (!path) return;
-    const Model& model = opened(*path, 2);
+  for (const std::string& path : goldens_of({"encoder", "masked_lm", "seq_cls"})) {
+    CAPTURE(path);
+    const Model& model = opened(path, 2);
+    const auto types = model.config().integer_or("n_types", 0);
+    REQUIRE(types.ok());
     std::vector<EncoderInput> inputs = some_inputs();
     for (EncoderInput& input : inputs) {
       if (input.ids.size() > 62) input.ids.resize(62), input.types.resize(62);
-      if (std::string(name).find("bert_") != 0) input.types.clear();
+      if (*types < 2) input.types.clear();
     }
     Encoder shared = new_encoder(model);
     Encoder single = new_encoder(model, {.max_tokens = 62, .batch_rows = 1});
@@ -112,6 +112,42 @@ TEST_CASE("an error of the sink ends the run") {
       });
   CHECK(status.error().code == ErrorCode::kCancelled);
   CHECK(calls == 1);
+}
+
+TEST_CASE("texts of unequal length share a step, which costs their tokens and no padding") {
+  const auto path = golden_model("bert");
+  if (!path) return;
+  EncoderOptions options;
+  options.trace_events = 4096;
+  const std::vector<EncoderInput> inputs = some_inputs();
+  std::size_t tokens = 0;
+  for (const EncoderInput& input : inputs) tokens += input.ids.size();
+  Encoder encoder = new_encoder(opened(*path), options);
+  results(encoder, inputs);
+  const auto trace = encoder.trace();
+  REQUIRE(trace.ok());
+  std::size_t steps = 0;
+  for (const StepTrace::Event& event : trace->events) {
+    if (trace->parts[event.part].kind != "step") continue;
+    ++steps;
+    CHECK(event.rows == static_cast<std::int64_t>(tokens));
+  }
+  CHECK(steps == 1);
+}
+
+TEST_CASE("weighted means, sums over a root and several poolings together") {
+  const std::vector<float> hidden = {1, 4, 3, -2, 0, 3};  // Three rows of two.
+  const auto pooled = [&](const EmbeddingOptions& options) {
+    return pool_embedding(hidden, 2, options);
+  };
+  CHECK(pooled({Pooling::kWeightedMean, false}) == std::vector<float>{7.0F / 6.0F, 9.0F / 6.0F});
+  const std::vector<float> over_root = pooled({Pooling::kMeanSqrt, false});
+  CHECK(over_root[0] == doctest::Approx(4 / std::sqrt(3.0)));
+  CHECK(over_root[1] == doctest::Approx(5 / std::sqrt(3.0)));
+  CHECK(pooled({Pooling::kLast, false, {Pooling::kMax, Pooling::kFirst}}) ==
+        std::vector<float>{0, 3, 3, 4, 1, 4});
+  const std::vector<float> unit = pooled({Pooling::kFirst, true, {Pooling::kLast}});
+  CHECK(unit[1] == doctest::Approx(4 / std::sqrt(26.0)));
 }
 
 TEST_CASE("pooling takes the mean, the first, the last or the largest") {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -9,6 +10,8 @@
 #include <utility>
 
 #include "convert/convert.h"
+#include "formats/json.h"
+#include "models/architecture.h"
 
 namespace quern::test {
 namespace {
@@ -43,6 +46,21 @@ std::optional<std::string> golden_model(const std::string& name) {
 
 std::optional<std::string> handbook_model() {
   return folder(std::filesystem::path(QUERN_GOLDENS_DIR) / "../eval/models/handbook-12m");
+}
+
+std::vector<std::string> goldens_of(const std::set<std::string>& kinds) {
+  std::vector<std::string> folders;
+  const auto any = golden_model("llama3");
+  if (!any) return folders;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(*any).parent_path())) {
+    const auto about = formats::read_json_file((entry.path() / "golden.json").string());
+    if (!about.ok() || kinds.count(std::string((*about)["kind"].string())) == 0) continue;
+    if (models::find_by_hf_class((*about)["model_class"].string()) != nullptr)
+      folders.push_back(entry.path().string());
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
 }
 
 std::vector<std::string> golden_names() {

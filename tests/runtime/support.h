@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ namespace quern::test {
 std::optional<std::string> golden_model(const std::string& name);
 /// The trained decoder with its tokenizer and template.
 std::optional<std::string> handbook_model();
+/// The folders of all goldens of these kinds ("decoder", "encoder", …) whose class this version
+/// runs, sorted.
+std::vector<std::string> goldens_of(const std::set<std::string>& kinds);
 /// The goldens that this version runs.
 std::vector<std::string> golden_names();
 

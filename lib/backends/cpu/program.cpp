@@ -166,6 +166,7 @@ std::span<const float> CpuProgram::output(std::string_view name) const {
     std::size_t rows = last_outputs_;
     if (value.rows == graph::Rows::kStep) rows = last_rows_;
     if (value.rows == graph::Rows::kSequence) rows = last_sequences_;
+    if (value.rows == graph::Rows::kConstant) rows = static_cast<std::size_t>(value.count);
     // Outputs are one for all threads.
     std::byte* const* first = (few_ ? few_buffers_ : many_buffers_).data();
     return {reinterpret_cast<const float*>(first[buffer]),

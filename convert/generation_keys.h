@@ -1,0 +1,19 @@
+/// \file
+/// Which keys of a generation_config.json change a reply, and which of them quern runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "formats/json.h"
+#include "quern/result.h"
+
+namespace quern::convert {
+
+/// Refuses, by name, what would change replies and is not implemented, and values that what is
+/// implemented cannot have. \param notes gets a sentence about keys that nobody knows.
+/// \param file the configuration's path. Errors: kUnsupported, kOutOfRange naming the key.
+Status check_generation_keys(const formats::Json& generation, const std::string& file,
+                             std::vector<std::string>& notes);
+
+}  // namespace quern::convert
