@@ -95,6 +95,10 @@ class Planner {
       if (expected.gguf_filled_rows > matrix.rows) matrix.change.own_rows = matrix.rows;
       matrix.rows = expected.gguf_filled_rows;
     }
+    if (output_ == OutputFormat::kGguf && expected.gguf_skipped_rows > 0) {
+      matrix.change.first_row = expected.gguf_skipped_rows;
+      matrix.rows -= expected.gguf_skipped_rows;
+    }
     if (turns_blocks(source_, expected) || turns_out(expected))
       return turned_job(expected, std::move(matrix));
     if (!vector) QUERN_CHECK(choose(expected, matrix.from, matrix));
@@ -134,8 +138,12 @@ class Planner {
   /// Chooses what becomes of a matrix that is stored as `from`.
   Status choose(const ExpectedTensor& expected, Encoding from, MatrixJob& matrix) {
     const bool exact = expected.rule->role == Role::kExact;
-    QUERN_TRY(choice, choose_encoding(exact ? EncodingPolicy{} : policy_of(expected), from,
-                                      matrix.cols, output_));
+    // ggml multiplies by bfloat16 with inputs rounded to it, too coarse for what is exact here.
+    const bool widens = exact && output_ == OutputFormat::kGguf && from == Encoding::kBF16;
+    const EncodingPolicy kept =
+        widens ? EncodingPolicy{.keep = false, .target = Encoding::kF32} : EncodingPolicy{};
+    QUERN_TRY(choice,
+              choose_encoding(exact ? kept : policy_of(expected), from, matrix.cols, output_));
     matrix.to = choice.encoding;
     if (!choice.note.empty()) plan_.shown.warnings.push_back(matrix.name + ": " + choice.note);
     return {};
@@ -149,6 +157,7 @@ class Planner {
     if (expected.rule->role == Role::kVector) {
       const std::uint64_t all = rows * count;
       if (!gguf) return std::vector{all};
+      if (count > 1) return std::vector{static_cast<std::uint64_t>(count), rows};
       QUERN_TRY(cut, models::evaluate_dimension(expected.rule->rows, source_.config()));
       const auto n = static_cast<std::uint64_t>(cut);
       return n > 1 ? std::vector{n, all / n} : std::vector{all};

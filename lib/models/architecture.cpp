@@ -102,6 +102,11 @@ Status set_gguf_form(const TensorRule& rule, std::int64_t sliced, const Config& 
     return {};
   }
   tensor.gguf_name = with_layer(rule.gguf, tensor.layer);
+  if (!rule.gguf_skipped_rows.empty()) {
+    QUERN_TRY(skipped, config.integer_or(rule.gguf_skipped_rows, 0));
+    if (skipped < 0 || skipped >= tensor.rows) return out_of_range(rule.gguf_skipped_rows, skipped);
+    tensor.gguf_skipped_rows = skipped;
+  }
   QUERN_TRY(rows, evaluate_slice(rule.gguf_slice, sliced, config));
   tensor.gguf_rows = rows;
   if (!rule.gguf_parts.empty()) {

@@ -90,6 +90,8 @@ struct TensorRule {
   std::string_view count = {};
   /// GGUF's number of rows where it is larger than ours: those behind are row 0 again.
   std::string_view gguf_filled_rows = {};
+  /// A key: GGUF leaves out so many of our first rows.
+  std::string_view gguf_skipped_rows = {};
   /// GGUF asks for the tensor where `when` leaves it out, and nothing reads it: it is written as
   /// zeros.
   bool gguf_wants_all = false;
@@ -116,10 +118,10 @@ struct Architecture {
   /// Source configuration (flat config.json, or GGUF metadata) → canonical. Refuses by name what is
   /// not implemented. The converter adds to GGUF metadata what only tensors tell: `vocab_size`
   /// (rows of token_embd.weight), `rope_freqs.weight` (its values, a list; likewise other tensors
-  /// that begin with "rope_"), and true under the name of every tensor of the first layer.
+  /// that begin with "rope_"), and true under the name of every tensor of the first layer or none.
   Result<Config> (*read_config)(const Config& source, SourceKind kind);
   /// Canonical → GGUF metadata (with the "<arch>." prefix). A list under `rope_freqs.weight` is to
-  /// be written as that float32 tensor.
+  /// be written as that float32 tensor; `general.architecture` takes the place of the first name.
   Result<Config> (*write_gguf_config)(const Config& config);
   const std::vector<TensorRule>& (*tensors)();
   /// Canonical configuration and weights → graph, shapes checked.
@@ -151,6 +153,7 @@ struct ExpectedTensor {
   std::int64_t gguf_filled_rows = 0;  ///< 0: as many as ours.
   Transform gguf_transform = Transform::kNone;
   std::int64_t gguf_parts = 0;  ///< 0: the matrix is kept whole.
+  std::int64_t gguf_skipped_rows = 0;
 };
 
 /// Every tensor that `config` asks for (a false `when` leaves one out), in the order of use.

@@ -179,6 +179,8 @@ Status read_gguf_yarn(const Config& source, Config& config) {
   QUERN_TRY(log_multiplier, source.number_or(stem + "yarn_log_multiplier", 0.0));
   const double unit = yarn_mscale(factor, 1.0) - 1.0, slope = log_multiplier / 0.1;
   if (log_multiplier == 0.0) turned *= 1.0 + unit;
+  QUERN_TRY(exact, source.number_or(stem + "yarn_attention_factor", turned));  // quern's own.
+  turned = exact;
   config.set("rope.attention_factor", turned);
   double all_dim = slope;
   if (unit > 0 && std::fabs(turned - 1.0) > kExact)

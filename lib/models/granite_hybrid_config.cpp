@@ -1,5 +1,6 @@
 #include "models/granite_hybrid_config.h"
 
+#include <algorithm>
 #include <string>
 
 #include "models/config_io.h"
@@ -10,29 +11,26 @@
 namespace quern::models {
 namespace {
 
-const DecoderSpelling& spelling() {
-  static const DecoderSpelling kSpelling = [] {
-    DecoderSpelling s{kGraniteHybridGguf};
-    s.keys = granite_keys();
-    const std::vector<ConfigKey> own = {
-        {"ffn_dim", "shared_intermediate_size", "expert_shared_feed_forward_length"},
-        {"expert_ffn_dim", "intermediate_size", "feed_forward_length"},
-        {"n_experts", "num_local_experts", "expert_count", false, ConfigValue(std::int64_t{8})},
-        {"n_experts_used", "num_experts_per_tok", "expert_used_count", false,
-         ConfigValue(std::int64_t{2})},
-        {"ssm.heads", "mamba_n_heads", "ssm.time_step_rank"},
-        {"ssm.head_dim", "mamba_d_head", "", false},
-        {"ssm.inner_dim", "", "ssm.inner_size", false},
-        {"ssm.state_dim", "mamba_d_state", "ssm.state_size"},
-        {"ssm.groups", "mamba_n_groups", "ssm.group_count"},
-        {"ssm.kernel", "mamba_d_conv", "ssm.conv_kernel"},
-        {"ssm.dt_min", "", "ssm.dt_min", false},
-        {"ssm.dt_max", "", "ssm.dt_max", false},
-        {"rope.used", "", "rope.scaling.finetuned", false, ConfigValue(true)}};
-    s.keys.insert(s.keys.end(), own.begin(), own.end());
-    return s;
-  }();
-  return kSpelling;
+DecoderSpelling spelling(std::string_view gguf_arch = kGraniteHybridGguf) {
+  DecoderSpelling s{gguf_arch};
+  s.keys = granite_keys();
+  const std::vector<ConfigKey> own = {
+      {"ffn_dim", "shared_intermediate_size", "expert_shared_feed_forward_length"},
+      {"expert_ffn_dim", "intermediate_size", "feed_forward_length"},
+      {"n_experts", "num_local_experts", "expert_count", false, ConfigValue(std::int64_t{8})},
+      {"n_experts_used", "num_experts_per_tok", "expert_used_count", false,
+       ConfigValue(std::int64_t{2})},
+      {"ssm.heads", "mamba_n_heads", "ssm.time_step_rank"},
+      {"ssm.head_dim", "mamba_d_head", "", false},
+      {"ssm.inner_dim", "", "ssm.inner_size", false},
+      {"ssm.state_dim", "mamba_d_state", "ssm.state_size"},
+      {"ssm.groups", "mamba_n_groups", "ssm.group_count"},
+      {"ssm.kernel", "mamba_d_conv", "ssm.conv_kernel"},
+      {"ssm.dt_min", "", "ssm.dt_min", false},
+      {"ssm.dt_max", "", "ssm.dt_max", false},
+      {"rope.used", "", "rope.scaling.finetuned", false, ConfigValue(true)}};
+  s.keys.insert(s.keys.end(), own.begin(), own.end());
+  return s;
 }
 
 /// GGUF's `feed_forward_length` is the experts' where there are some, else that of the one MLP.
@@ -94,17 +92,31 @@ Result<Config> read_granite_hybrid_config(const Config& published, SourceKind ki
 }
 
 Result<Config> write_granite_hybrid_gguf_config(const Config& config) {
+  const ConfigList layers = config.list("attention_layers");
+  QUERN_TRY(rotary, config.boolean_or("rope.used", false));
+  QUERN_TRY(n_experts, config.integer("n_experts"));
+  const bool hybrid =
+      !rotary || std::find(layers.begin(), layers.end(), ConfigValue(false)) != layers.end();
+  // llama.cpp knows Granite 4 without scans as Granite 3.
+  const std::string_view arch = hybrid           ? kGraniteHybridGguf
+                                : n_experts == 0 ? "granite"
+                                                 : "granitemoe";
   Config whole = config;
   QUERN_TRY(inner, evaluate_dimension("ssm.heads*ssm.head_dim", config));
-  QUERN_TRY(n_experts, config.integer("n_experts"));
   whole.set("ssm.inner_dim", inner);
   if (n_experts == 0) {
     whole.set("expert_ffn_dim", *config.find("ffn_dim"));
     for (const char* key : {"ffn_dim", "n_experts", "n_experts_used"}) whole.set(key, {});
   }
-  QUERN_TRY(out, write_gguf_decoder_config(whole, spelling()));
-  QUERN_CHECK(write_gguf_rope(config, kGraniteHybridGguf, out));
-  QUERN_CHECK(write_gguf_attention_layers(config, kGraniteHybridGguf, out));
+  if (!hybrid) {
+    for (const auto& entry : config.items())
+      if (entry.first.starts_with("ssm.")) whole.set(entry.first, {});
+    for (const char* key : {"ssm.inner_dim", "rope.used"}) whole.set(key, {});
+  }
+  QUERN_TRY(out, write_gguf_decoder_config(whole, spelling(arch)));
+  QUERN_CHECK(write_gguf_rope(config, arch, out));
+  if (hybrid) QUERN_CHECK(write_gguf_attention_layers(config, arch, out));
+  out.set("general.architecture", std::string(arch));
   return out;
 }
 
