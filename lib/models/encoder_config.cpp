@@ -123,7 +123,8 @@ Result<bool> write_gguf_head(const Config& config, std::string_view gguf_arch,
 
 Status read_gguf_head(const Config& source, std::string_view gguf_arch, Config& config) {
   QUERN_TRY(pooling, source.integer_or(std::string(gguf_arch) + ".pooling_type", 0));
-  if (pooling != kGgufRanking) return {};
+  // llama.cpp's converter leaves the pooling to the user.
+  if (pooling != kGgufRanking && !source.has("cls.output.weight")) return {};
   const ConfigList labels = source.list(std::string(gguf_arch) + std::string(kGgufLabels));
   config.set("head.sequence", true);
   config.set("n_labels", labels.empty() ? 1 : static_cast<std::int64_t>(labels.size()));

@@ -4,7 +4,7 @@
 
 #include <cmath>
 #include <cstring>
-#include <functional>
+#include <optional>
 
 #include "convert/panel_encoder.h"
 #include "fixtures.h"
@@ -288,6 +288,108 @@ TEST_CASE("Granite 4's GGUF names one MLP or experts beside a shared one") {
     CHECK(shape_in(file, "blk.1.attn_k.weight") == Shape{64, 32});
     CHECK(shape_in(file, "blk.1.ffn_up_shexp.weight") == Shape{64, 72});
   }
+}
+
+/// A golden and an edit of its configuration: what stands there, and what stands there instead.
+struct Edited {
+  const char* name;
+  std::string from, to;
+};
+
+std::string rope(const std::string& values) {
+  return "\"rope_parameters\": {" + values + "}, \"was\": {";
+}
+
+TEST_CASE("configurations beyond the goldens' own keep their logits through GGUF") {
+  const std::string yarn = rope(
+      "\"rope_type\": \"yarn\", \"rope_theta\": 10000.0, \"factor\": 3.3, "
+      "\"original_max_position_embeddings\": 32, \"attention_factor\": 0.83, "
+      "\"beta_fast\": 20.5, \"truncate\": false");
+  const std::string llama3 = rope(
+      "\"rope_type\": \"llama3\", \"rope_theta\": 306500.0, \"factor\": 4.904, "
+      "\"low_freq_factor\": 0.613, \"high_freq_factor\": 5.4813, "
+      "\"original_max_position_embeddings\": 33");
+  const std::string old_rope = "\"rope_parameters\": {";
+  const Edited edits[] = {
+      {"llama2", old_rope, yarn},
+      {"mixtral", old_rope, yarn},
+      {"gpt_oss", "\"truncate\": false", "\"truncate\": true"},
+      {"llama3", old_rope, llama3},
+      {"granite", "\"logits_scaling\": ", "\"logits_scaling\": 13.7, \"was\": "},
+      {"gemma3_text", "\"final_logit_softcapping\": null", "\"final_logit_softcapping\": 7.3"},
+      {"exaone4",
+       "\"sliding_attention\",\n    \"sliding_attention\",\n    \"full_attention\",\n"
+       "    \"sliding_attention\"",
+       "\"full_attention\", \"full_attention\", \"full_attention\", \"full_attention\""}};
+  for (const Edited& edit : edits) {
+    CAPTURE(std::string(edit.name));
+    CAPTURE(edit.to);
+    const auto folder = golden(edit.name);
+    if (!folder) return;
+    const TempFolder source, temp;
+    copy_golden(*folder, source, {{edit.from, edit.to}});
+    must(convert(source.path(), temp.file("a.gguf"), plain_options()));
+    CHECK(logits_in(temp.file("a.gguf")) == logits_in(source.path()));
+  }
+}
+
+TEST_CASE("GGUF files have the names, shapes and keys that llama.cpp looks for") {
+  const TempFolder temp;
+  const auto written = [&](const char* name) {
+    const auto folder = golden(name);
+    if (!folder) return std::optional<GgufFile>();
+    const std::string path = temp.file(std::string(name) + ".gguf");
+    must(convert(*folder, path, plain_options()));
+    return std::optional<GgufFile>(must(GgufFile::open(path)));
+  };
+  if (const auto file = written("phi3")) {
+    // The factors of LongRoPE are all in its lists; another would divide the positions.
+    CHECK(!file->config().has("phi3.rope.scaling.factor"));
+    CHECK(file->config().has("phi3.rope.scaling.attn_factor"));
+  }
+  if (const auto file = written("seed_oss")) {
+    CHECK(file->find_tensor("blk.0.post_attention_norm.weight") != nullptr);
+    CHECK(file->find_tensor("blk.0.ffn_norm.weight") == nullptr);
+  }
+  if (const auto file = written("gpt_oss")) {
+    CHECK(shape_in(*file, "blk.0.ffn_gate_exps.bias") == Shape{48, 4});
+    CHECK(shape_in(*file, "blk.0.ffn_down_exps.bias") == Shape{64, 4});
+  }
+  if (const auto file = written("qwen2_moe")) {  // Whose weights are bfloat16.
+    CHECK(file->find_tensor("blk.0.ffn_gate_inp.weight")->type->encoding == Encoding::kF32);
+    CHECK(file->find_tensor("blk.0.attn_q.weight")->type->encoding == Encoding::kBF16);
+  }
+}
+
+TEST_CASE("a number that GGUF says layer by layer is read where it is one number") {
+  const auto folder = golden("llama2");
+  if (!folder) return;
+  const TempFolder temp;
+  must(convert(*folder, temp.file("a.gguf"), plain_options()));
+  const auto file = must(GgufFile::open(temp.file("a.gguf")));
+  const auto n_layers = must(file.config().integer("llama.block_count"));
+  const auto heads = must(file.config().integer("llama.attention.head_count_kv"));
+  std::vector<std::int64_t> list(static_cast<std::size_t>(n_layers), heads);
+  const auto with_list = [&](const std::string& path) {
+    auto writer = must(formats::GgufWriter::create(path));
+    for (const auto& entry : file.entries()) {
+      if (entry.key != "llama.attention.head_count_kv") REQUIRE(writer.add_entry(entry).ok());
+    }
+    REQUIRE(writer.add_integers("llama.attention.head_count_kv", list).ok());
+    for (const auto& tensor : file.tensors()) {
+      const Shape ne(tensor.ne.begin(), tensor.ne.begin() + tensor.n_dims);
+      REQUIRE(writer.declare_tensor(tensor.name, ne, *tensor.type).ok());
+    }
+    REQUIRE(writer.begin().ok());
+    for (const auto& tensor : file.tensors()) REQUIRE(writer.write(tensor.data).ok());
+    REQUIRE(writer.finish().ok());
+  };
+  with_list(temp.file("b.gguf"));
+  CHECK(logits_in(temp.file("b.gguf")) == logits_in(temp.file("a.gguf")));
+  list.back() *= 2;
+  with_list(temp.file("c.gguf"));
+  CHECK(refusal_of(temp.file("c.gguf"), temp.file("c.quern")).find("n_kv_heads") !=
+        std::string::npos);
 }
 
 }  // namespace
