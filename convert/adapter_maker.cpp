@@ -25,16 +25,8 @@ using models::Transform;
 Status read_rows(MatrixJob job, float factor, AdapterTensor& out) {
   job.to = Encoding::kF32;
   job.layout = Layout::kPlain;
-  out.values.resize(static_cast<std::size_t>(job.rows * job.cols));
-  PanelEncoder encoder(job);
-  AlignedBytes panel(static_cast<std::uint64_t>(quant::kPanelRows * job.cols) * sizeof(float));
-  std::size_t at = 0;
-  for (std::int64_t p = 0; p < job.panels(); ++p) {
-    QUERN_CHECK(encoder.encode(p, panel.data()));
-    const std::size_t bytes = job.panel_bytes(p);
-    std::memcpy(out.values.data() + at, panel.data(), bytes);
-    at += bytes / sizeof(float);
-  }
+  QUERN_TRY(values, job_values(job));
+  out.values = std::move(values);
   for (float& value : out.values) value *= factor;
   return {};
 }
@@ -70,7 +62,7 @@ class AdapterMaker {
     std::vector<MatrixJob> jobs;  // Several of a vector of experts' alone.
     for (const SourceMatrix& matrix : matrices) {
       MatrixJob job = job_of(part, matrix, vector);
-      QUERN_TRY(change, make_change(source_transform(source_, rule, *found), Transform::kNone,
+      QUERN_TRY(change, make_change(source_transform(source_, part, *found), Transform::kNone,
                                     job.rows, source_.config()));
       job.change = change;
       job.change.slice = source_slice(source_, part);
@@ -124,7 +116,7 @@ class AdapterMaker {
       used_whole_.insert(matrix.tensor->name);
       MatrixJob job = job_of(wanted, matrix, false);
       QUERN_TRY(change,
-                make_change(source_transform(*source_.whole(), *expected.rule, *matrix.tensor),
+                make_change(source_transform(*source_.whole(), expected, *matrix.tensor),
                             Transform::kNone, job.rows, source_.config()));
       job.change = change;
       job.change.slice = source_slice(*source_.whole(), wanted);

@@ -149,7 +149,8 @@ Result<GgufSections> make_gguf_sections(const SourceModel& source, const ModelPl
   metadata.set("general.type", ConfigValue(std::string("model")));
   metadata.set("general.file_type", file_type(kept, plan));
   metadata.set("general.quantization_version", ConfigValue(kQuantizationVersion));
-  metadata.set("general.architecture", ConfigValue(std::string(architecture.gguf_names.front())));
+  if (!metadata.has("general.architecture"))
+    metadata.set("general.architecture", ConfigValue(std::string(architecture.gguf_names.front())));
   set_fill_in_ids(source.generation(), metadata);
   sections.metadata = std::move(metadata);
   sections.chat_template = source.chat_template();
@@ -170,7 +171,10 @@ Result<GgufWriter> prepare_gguf(const GgufSections& sections, const ModelPlan& p
   for (const auto& [key, value] : sections.metadata.items()) {
     if (key != kFirst) QUERN_CHECK(add_value(writer, key, value));
   }
-  if (sections.tokenizer) QUERN_CHECK(write_gguf_tokenizer(*sections.tokenizer, writer));
+  if (sections.tokenizer) {
+    QUERN_TRY(name, sections.metadata.string(kFirst));
+    QUERN_CHECK(write_gguf_tokenizer(*sections.tokenizer, writer, name));
+  }
   if (!sections.chat_template.empty()) {
     QUERN_CHECK(writer.add_string("tokenizer.chat_template", sections.chat_template));
   }

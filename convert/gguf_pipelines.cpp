@@ -178,8 +178,9 @@ Status set_gemma4(TokenizerSpec& spec, const GgufHints& hints) {
 
 Status set_bert(TokenizerSpec& spec, const GgufHints& hints) {
   spec.normalizers.push_back(step(StepKind::kBertNormalizer));
-  spec.normalizers.back().flags =
-      flag::kCleanText | flag::kChineseChars | flag::kDropAccents | flag::kLower;
+  spec.normalizers.back().flags = flag::kCleanText | flag::kChineseChars |
+                                  (hints.strip_accents ? flag::kDropAccents : 0U) |
+                                  (hints.lowercase ? flag::kLower : 0U);
   spec.pre_tokenizers.push_back(step(StepKind::kBertPreTokenizer));
   spec.decoders.push_back(step(StepKind::kDecodeWordPiece, "##"));
   spec.decoders.back().flags = flag::kCleanup;

@@ -13,6 +13,7 @@ namespace quern::convert {
 struct GgufHints {
   std::string model_name, architecture;
   std::string charsmap;
+  bool lowercase = true, strip_accents = true;  ///< Of BERT's vocabularies.
 };
 
 /// Completes a spec that holds rows, scores, merges, ids and flags. Errors: kUnsupported.

@@ -53,7 +53,7 @@ constexpr const char* kGpt2NoLast =
 
 constexpr GgufPre kRows[] = {
     {"gpt-2 phi-2 roberta-bpe jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code "
-     "jina-v2-en modern-bert gigachat exaone4 mellum a.x-4.0 jais trillion",
+     "jina-v2-en modern-bert gigachat exaone4 mellum a.x-4.0 jais trillion granite-docling",
      false,
      false,
      false,
@@ -80,11 +80,11 @@ constexpr GgufPre kRows[] = {
      false,
      {kLlama3}},
     {"dbrx smaug-bpe chatglm-bpe", false, false, false, false, {kLlama3}},
-    {"glm4", false, true, false, false, {kLlama3}},
-    {"qwen2 deepseek-r1-qwen stablelm2", true, false, false, false, {kQwen2}},
+    {"glm4 glm5", false, true, false, false, {kLlama3}},
+    {"qwen2 deepseek-r1-qwen stablelm2 kormo f2llmv2", true, false, false, false, {kQwen2}},
     {"megrez hunyuan solar-open grok-2", false, false, false, false, {kQwen2}},
     {"qwen35", true, false, false, false, {kQwen35}},
-    {"gpt-4o llama4", false, false, false, false, {kGpt4o}},
+    {"gpt-4o llama4 kanana2", false, false, false, false, {kGpt4o}},
     {"tekken", false, true, true, false, {kTekken}},
     {"deepseek-coder",
      false,
@@ -106,7 +106,7 @@ constexpr GgufPre kRows[] = {
      false,
      false,
      {"\\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", kDeepseek3}},
-    {"bailingmoe llada-moe",
+    {"bailingmoe bailingmoe2 llada-moe",
      false,
      false,
      false,

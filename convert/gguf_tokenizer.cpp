@@ -41,6 +41,11 @@ class Reader {
     hints.model_name = std::move(name);
     hints.architecture = std::move(architecture);
     hints.charsmap = std::move(charsmap_);
+    const Config& config = file_.config();
+    QUERN_TRY(lowers, config.boolean_or(key("normalizer.lowercase"), true));
+    QUERN_TRY(strips, config.boolean_or(key("normalizer.strip_accents"), lowers));
+    hints.lowercase = lowers;
+    hints.strip_accents = strips;
     Status status = set_gguf_pipeline(spec_, hints);
     if (!status.ok()) return std::move(status).error().in_file(file_.path());
     return std::move(spec_);

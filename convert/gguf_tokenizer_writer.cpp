@@ -1,10 +1,16 @@
 // A pipeline as GGUF's tokenizer metadata.
+#include <algorithm>
+#include <set>
 #include <string>
 #include <string_view>
+#include <tuple>
+#include <type_traits>
 #include <vector>
 
+#include "convert/gguf_pipelines.h"
 #include "convert/gguf_pre_table.h"
 #include "convert/gguf_tokenizer.h"
+#include "convert/piece_scores.h"
 
 namespace quern::convert {
 
@@ -88,12 +94,67 @@ bool name_bpe(TokenizerSpec& spec) {
 bool name_wordpiece(TokenizerSpec& spec) {
   if (spec.normalizers.size() != 1 || spec.normalizers[0].kind != StepKind::kBertNormalizer)
     return false;
+  constexpr std::uint32_t kAlways =
+      formats::step_flag::kCleanText | formats::step_flag::kChineseChars;
+  if ((spec.normalizers[0].flags & kAlways) != kAlways) return false;
   const auto& items = spec.post_template;
   if (items.size() != 3) return false;
   spec.gguf_model = "bert";
   spec.ids.cls = items.front();
   spec.ids.sep = items.back();
   to_phantom_space(spec);
+  return true;
+}
+
+/// Whether GGUF's pipeline treats added tokens as the spec does.
+bool are_added_alike(const TokenizerSpec& a, const TokenizerSpec& b) {
+  const auto key = [](const formats::AddedToken& token) {
+    return std::tuple(token.id, token.content, token.single_word, token.lstrip, token.rstrip,
+                      token.special);
+  };
+  const auto keys = [&](const TokenizerSpec& spec) {
+    std::set<std::invoke_result_t<decltype(key), const formats::AddedToken&>> all;
+    for (const formats::AddedToken& token : spec.added) all.insert(key(token));
+    return all;
+  };
+  return keys(a) == keys(b);
+}
+
+/// Names SentencePiece's BPE, in merges or scores, where what reads the names makes the same of
+/// them.
+bool name_sentencepiece_bpe(TokenizerSpec& spec, const std::string& architecture) {
+  if ((spec.model_flags & model_flag::kByteFallback) == 0) return false;
+  TokenizerSpec named = spec;
+  if (spec.model == TokenizerModel::kBpeMerges) {
+    auto scores = piece_scores(spec);
+    if (!scores) return false;
+    named.scores = std::move(*scores);
+  }
+  named.merges.clear();
+  named.gguf_model = "llama";
+  named.gguf_has_scores = true;
+  if (!begins_and_ends(named)) return false;
+  const auto prepends = [](const formats::TokenizerStep& step) {
+    return step.kind == StepKind::kPrepend;
+  };
+  named.gguf_flags.add_space_prefix =
+      std::any_of(spec.normalizers.begin(), spec.normalizers.end(), prepends) ? 1 : 0;
+  TokenizerSpec read = named;
+  for (auto* steps : {&read.normalizers, &read.pre_tokenizers, &read.decoders}) steps->clear();
+  read.added.clear();
+  GgufHints hints;
+  hints.architecture = architecture;
+  if (!set_gguf_pipeline(read, hints).ok()) return false;
+  // Where every space has become a mark nothing is split at spaces.
+  std::vector<formats::TokenizerStep> splits = spec.pre_tokenizers;
+  std::erase_if(splits, [](const formats::TokenizerStep& step) {
+    return step.kind == StepKind::kSplitLiteral && step.text == " ";
+  });
+  if (read.normalizers != spec.normalizers || read.pre_tokenizers != splits ||
+      read.decoders != spec.decoders || read.post_template != spec.post_template ||
+      !are_added_alike(read, spec))
+    return false;
+  spec = std::move(named);
   return true;
 }
 
@@ -126,6 +187,7 @@ class Writer {
     QUERN_CHECK(merges());
     QUERN_CHECK(ids());
     QUERN_CHECK(flags());
+    QUERN_CHECK(letters());
     return charsmap();
   }
 
@@ -200,6 +262,18 @@ class Writer {
     return {};
   }
 
+  /// What BERT's normalizer does to letters where that is not what absence means.
+  Status letters() {
+    for (const auto& step : spec_.normalizers) {
+      if (step.kind != StepKind::kBertNormalizer) continue;
+      const bool lowers = (step.flags & formats::step_flag::kLower) != 0;
+      const bool strips = (step.flags & formats::step_flag::kDropAccents) != 0;
+      if (!lowers) QUERN_CHECK(out_.add_bool(key("normalizer.lowercase"), false));
+      if (strips != lowers) QUERN_CHECK(out_.add_bool(key("normalizer.strip_accents"), strips));
+    }
+    return {};
+  }
+
   Status charsmap() {
     for (const auto& step : spec_.normalizers) {
       if (step.kind != StepKind::kPrecompiled) continue;
@@ -216,12 +290,14 @@ class Writer {
 
 }  // namespace
 
-bool name_gguf_pipeline(TokenizerSpec& spec) {
+bool name_gguf_pipeline(TokenizerSpec& spec, const std::string& architecture) {
   if (!spec.gguf_model.empty()) return true;
   spec.gguf_has_types = true;
   switch (spec.model) {
     case TokenizerModel::kBpeMerges:
-      return name_bpe(spec);
+      return name_bpe(spec) || name_sentencepiece_bpe(spec, architecture);
+    case TokenizerModel::kBpeScores:
+      return name_sentencepiece_bpe(spec, architecture);
     case TokenizerModel::kWordPiece:
       return name_wordpiece(spec);
     case TokenizerModel::kUnigram:
@@ -231,10 +307,11 @@ bool name_gguf_pipeline(TokenizerSpec& spec) {
   }
 }
 
-Status write_gguf_tokenizer(const TokenizerSpec& spec, formats::GgufWriter& writer) {
+Status write_gguf_tokenizer(const TokenizerSpec& spec, formats::GgufWriter& writer,
+                            const std::string& architecture) {
   if (!spec.gguf_model.empty()) return Writer(spec, writer).run();
   TokenizerSpec named = spec;
-  if (!name_gguf_pipeline(named)) {
+  if (!name_gguf_pipeline(named, architecture)) {
     return Error(ErrorCode::kUnsupported, "GGUF has no name for this tokenizer's pipeline")
         .of("tokenizer.ggml.model");
   }

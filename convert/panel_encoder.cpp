@@ -41,6 +41,19 @@ std::uint64_t MatrixJob::bytes() const noexcept {
   return static_cast<std::uint64_t>(panels() - 1) * panel_bytes(0) + panel_bytes(panels() - 1);
 }
 
+Result<std::vector<float>> job_values(const MatrixJob& job) {
+  std::vector<float> values(static_cast<std::size_t>(job.rows * job.cols));
+  PanelEncoder encoder(job);
+  AlignedBytes panel(static_cast<std::uint64_t>(kRows * job.cols) * sizeof(float));
+  std::size_t at = 0;
+  for (std::int64_t p = 0; p < job.panels(); ++p) {
+    QUERN_CHECK(encoder.encode(p, panel.data()));
+    std::memcpy(values.data() + at, panel.data(), job.panel_bytes(p));
+    at += job.panel_bytes(p) / sizeof(float);
+  }
+  return values;
+}
+
 std::uint64_t TensorJob::bytes() const noexcept {
   std::uint64_t sum = 0;
   for (const MatrixJob& matrix : matrices) sum += matrix.bytes();
@@ -70,18 +83,18 @@ PanelEncoder::PanelEncoder(const MatrixJob& job, const MatrixCalibration* calibr
       calibration_(calibration),
       from_(*quant::find_ops(job.from)),
       to_(*quant::find_ops(job.to)),
-      from_row_(from_.foreign_row_bytes(job.cols)),
+      from_row_(job.turned.empty() ? from_.foreign_row_bytes(job.cols) : 0),
       to_row_(to_.foreign_row_bytes(job.cols)),
-      from_panel_(encoded_panel_bytes(job.from, job.cols)),
+      from_panel_(job.turned.empty() ? encoded_panel_bytes(job.from, job.cols) : 0),
       packed_(AlignedBytes(std::max(from_panel_, encoded_panel_bytes(job.to, job.cols)))) {
-  const bool interleaved = job.source->layout == Layout::kPanel16;
+  const bool interleaved = job.turned.empty() && job.source->layout == Layout::kPanel16;
   if (interleaved || job.change.transpose || !job.scales.empty()) {
     row_bytes_ = AlignedBytes(static_cast<std::uint64_t>(kRows) * from_row_);
   }
   if (interleaved && job.change.moves_rows()) {
     spare_ = AlignedBytes(static_cast<std::uint64_t>(kRows) * from_row_);
   }
-  if (!job.keeps_bits()) {
+  if (!job.copies_bits()) {
     values_.reset(new float[static_cast<std::size_t>(kRows * job.cols)]);
     if (interleaved && job.change.moves_rows()) {
       picked_.reset(new float[static_cast<std::size_t>(kRows * job.cols)]);
@@ -191,6 +204,28 @@ void PanelEncoder::read_floats(std::int64_t panel) {
       });
 }
 
+/// Fills values_ with columns of the matrices that are turned, of which it keeps one whole.
+Status PanelEncoder::read_turned(std::int64_t panel) {
+  for (int r = 0; r < rows_of(panel); ++r) {
+    std::int64_t row = panel * kRows + r;
+    std::size_t index = 0;
+    while (row >= job_.turned[index].cols) row -= job_.turned[index++].cols;
+    const std::int64_t columns = job_.turned[index].cols;
+    if (block_.empty() || block_index_ != index) {
+      QUERN_TRY(values, job_values(job_.turned[index]));
+      block_.resize(values.size());
+      for (std::int64_t k = 0; k < job_.cols; ++k) {
+        for (std::int64_t c = 0; c < columns; ++c)
+          block_[static_cast<std::size_t>(c * job_.cols + k)] =
+              values[static_cast<std::size_t>(k * columns + c)];
+      }
+      block_index_ = index;
+    }
+    std::copy_n(block_.data() + row * job_.cols, job_.cols, values_.get() + r * job_.cols);
+  }
+  return {};
+}
+
 Status PanelEncoder::check_floats(std::int64_t panel) const {
   if (job_.to == Encoding::kF32) return {};
   const float limit = job_.to == Encoding::kF16 ? kHalfOverflow : INFINITY;
@@ -256,18 +291,21 @@ void PanelEncoder::apply_adapters(std::int64_t panel) {
   // The parts of a vector lie one behind the other.
   const std::int64_t first = job_.expert * job_.rows;
   for (int r = 0; r < rows_of(panel); ++r) {
-    const std::int64_t row = job_.change.second.source(panel * kRows + r);
+    const std::int64_t row = job_.change.our_row(panel * kRows + r);
     job_.baked->apply(
         first + row, std::span(values_.get() + r * job_.cols, static_cast<std::size_t>(job_.cols)));
   }
 }
 
 Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
-  if (job_.keeps_bits()) {
+  if (job_.copies_bits()) {
     copy_bits(panel, out);
     return {};
   }
-  read_floats(panel);
+  if (job_.turned.empty())
+    read_floats(panel);
+  else
+    QUERN_CHECK(read_turned(panel));
   if (job_.change.changes_values()) {
     const std::int64_t count = rows_of(panel) * job_.cols;
     for (std::int64_t i = 0; i < count; ++i) change_value(values_[static_cast<std::size_t>(i)]);
@@ -279,13 +317,13 @@ Status PanelEncoder::encode(std::int64_t panel, std::byte* out) {
 }
 
 std::span<const float> PanelEncoder::values() const noexcept {
-  if (job_.keeps_bits()) return {};
+  if (job_.copies_bits()) return {};
   return {values_.get(), static_cast<std::size_t>(kRows * job_.cols)};
 }
 
 QuantizationError PanelEncoder::error(const std::byte* out) {
   QuantizationError sum{0, 0, outputs_};
-  if (job_.keeps_bits()) return sum;
+  if (job_.copies_bits()) return sum;
   stored_.resize(static_cast<std::size_t>(kRows * job_.cols));
   const std::byte* packed = job_.layout == Layout::kPanel16 ? out : packed_.data();
   to_.dequantize_panel(packed, job_.cols, stored_.data());

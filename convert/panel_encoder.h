@@ -36,6 +36,10 @@ struct MatrixJob {
   Layout layout = Layout::kPanel16;  ///< kPlain: rows in the foreign form (GGUF, vectors).
   TensorChange change;
   const BakedTensor* baked = nullptr;  ///< What adapters change, once the values are canonical.
+  /// Not empty: the rows are the columns of these matrices, one after the other, whose values are
+  /// float32 in rows (kF32, kPlain); `data` and `change` are not read.
+  std::vector<MatrixJob> turned;
+  std::int64_t at_row = 0;  ///< Where the matrix begins in a tensor of several of these.
 
   std::int64_t panels() const noexcept {
     return (rows + quant::kPanelRows - 1) / quant::kPanelRows;
@@ -43,11 +47,15 @@ struct MatrixJob {
   /// Bytes of output panel `panel`; all but the last have the same.
   std::uint64_t panel_bytes(std::int64_t panel) const noexcept;
   std::uint64_t bytes() const noexcept;
-  std::uint64_t source_bytes() const noexcept { return data.size() + scales.size(); }
+  /// Of the source; the first of a tensor's parts stands for all.
+  std::uint64_t source_bytes() const noexcept {
+    return change.first_row > 0 ? 0 : data.size() + scales.size();
+  }
   /// Whether the weights' bits are copied, not computed.
   bool keeps_bits() const noexcept {
     return from == to && !change.changes_values() && baked == nullptr;
   }
+  bool copies_bits() const noexcept { return keeps_bits() && turned.empty(); }
 };
 
 /// One tensor of the output: its matrices, one after the other.
@@ -104,6 +112,7 @@ class PanelEncoder {
   void gather_streams(std::int64_t panel, Rows& rows);
   void gather_interleaved(std::int64_t panel, Rows& rows);
   void read_floats(std::int64_t panel);
+  Status read_turned(std::int64_t panel);
   void change_value(float& value) const;
   void apply_adapters(std::int64_t panel);
   Status check_floats(std::int64_t panel) const;
@@ -123,6 +132,11 @@ class PanelEncoder {
   AlignedBytes spare_;                        ///< 16 more, where rows come from several panels.
   std::unique_ptr<float[]> values_, picked_;  ///< 16 rows.
   std::vector<float> stored_;                 ///< 16 rows as they were encoded.
+  std::vector<float> block_;                  ///< The turned matrix that was read last, turned.
+  std::size_t block_index_ = 0;               ///< Which one that is, where `block_` is not empty.
 };
+
+/// All values, row-major. \pre job.to is kF32, its layout kPlain. Errors: PanelEncoder::encode's.
+Result<std::vector<float>> job_values(const MatrixJob& job);
 
 }  // namespace quern::convert

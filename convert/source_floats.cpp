@@ -62,16 +62,7 @@ Result<std::vector<float>> source_floats(const SourceModel& source, const Source
   job.from = *tensor.encoding;
   job.to = Encoding::kF32;
   job.layout = Layout::kPlain;
-  std::vector<float> values(rows * static_cast<std::uint64_t>(cols));
-  PanelEncoder encoder(job);
-  AlignedBytes panel(static_cast<std::uint64_t>(quant::kPanelRows * cols) * sizeof(float));
-  std::size_t at = 0;
-  for (std::int64_t p = 0; p < job.panels(); ++p) {
-    QUERN_CHECK(encoder.encode(p, panel.data()));
-    std::memcpy(values.data() + at, panel.data(), job.panel_bytes(p));
-    at += job.panel_bytes(p) / sizeof(float);
-  }
-  return values;
+  return job_values(job);
 }
 
 }  // namespace quern::convert

@@ -42,6 +42,11 @@ Result<ConfigList> read_array(const formats::GgufArray& array) {
     }
     return list;
   }
+  if (array.type() == formats::GgufType::kString) {
+    QUERN_TRY(texts, array.strings());
+    for (const std::string_view text : texts) list.emplace_back(std::string(text));
+    return list;
+  }
   QUERN_TRY(values, array.integers());
   for (const auto value : values) list.emplace_back(value);
   return list;
@@ -49,14 +54,12 @@ Result<ConfigList> read_array(const formats::GgufArray& array) {
 
 /// The metadata as the architectures read them: scalars, short arrays, and three things that
 /// GGUF keeps in tensors: the rows of the embedding, the factors of the rotary frequencies, and
-/// which tensors the first layer has.
+/// which tensors there are, of the layers in the first.
 Result<Config> architecture_config(const GgufFile& file) {
   Config config = file.config();
   for (const auto& entry : file.entries()) {
-    const bool number = entry.type == formats::GgufType::kArray &&
-                        entry.array.type() != formats::GgufType::kString &&
-                        entry.array.type() != formats::GgufType::kArray;
-    if (!number || entry.key.starts_with("tokenizer.") || entry.array.size() > kMaxConfigArray) {
+    if (entry.type != formats::GgufType::kArray || entry.key.starts_with("tokenizer.") ||
+        entry.array.type() == formats::GgufType::kArray || entry.array.size() > kMaxConfigArray) {
       continue;
     }
     QUERN_TRY(list, read_array(entry.array));
@@ -65,8 +68,9 @@ Result<Config> architecture_config(const GgufFile& file) {
   const GgufTensor* embed = file.find_tensor("token_embd.weight");
   if (embed != nullptr) config.set("vocab_size", static_cast<std::int64_t>(embed->ne[1]));
   for (const GgufTensor& tensor : file.tensors()) {
-    if (tensor.name.starts_with("blk.0.") || tensor.name.starts_with("enc.blk.0."))
-      config.set(std::string(tensor.name), true);
+    const bool in_layer = tensor.name.find("blk.") != std::string_view::npos;
+    const bool first = tensor.name.find("blk.0.") != std::string_view::npos;
+    if (!in_layer || first) config.set(std::string(tensor.name), true);
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!tensor.name.starts_with("rope_") || tensor.type->encoding != Encoding::kF32) continue;
@@ -130,7 +134,8 @@ class GgufSource final : public SourceModel {
   Status read(bool vocabulary_only) {
     path_ = file_.path();
     files_ = {path_};
-    if (file_.find("tokenizer.ggml.model") != nullptr) {
+    QUERN_TRY(vocabulary, file_.config().string_or("tokenizer.ggml.model", "none"));
+    if (vocabulary != "none" && vocabulary != "no_vocab") {  // Both are llama.cpp's words.
       QUERN_TRY(spec, read_gguf_tokenizer(file_));
       spec_ = std::move(spec);
     }

@@ -89,8 +89,13 @@ struct SourceShape {
 SourceShape source_shape(const SourceModel& source, const ExpectedTensor& expected,
                          const SourceTensor& tensor) {
   const bool vector = expected.rule->role == Role::kVector;
+  if (source.naming() == Naming::kGguf && expected.gguf_parts > 0) {
+    const std::int64_t rows = expected.rows / expected.gguf_parts;
+    if (turns_blocks(source, expected)) return {expected.cols, rows, false, false};
+    return {rows, expected.cols, false, false};
+  }
   SourceShape shape{vector ? expected.cols : expected.rows, vector ? 1 : expected.cols, vector,
-                    source_transform(source, *expected.rule, tensor) == Transform::kTranspose};
+                    source_transform(source, expected, tensor) == Transform::kTranspose};
   const models::RowRuns slice = source_slice(source, expected);
   if (!slice.whole()) shape.rows = slice.total;
   return shape;
@@ -150,20 +155,26 @@ Status check_type(const SourceModel& source, const SourceTensor& tensor, const S
 
 }  // namespace
 
-Transform source_transform(const SourceModel& source, const models::TensorRule& rule,
+bool turns_blocks(const SourceModel& source, const ExpectedTensor& expected) noexcept {
+  return source.naming() == Naming::kGguf && expected.gguf_parts > 0 &&
+         expected.gguf_transform == Transform::kTranspose;
+}
+
+Transform source_transform(const SourceModel& source, const ExpectedTensor& expected,
                            const SourceTensor& tensor) {
   switch (source.naming()) {
     case Naming::kCanonical:
       return Transform::kNone;
     case Naming::kGguf:
-      return rule.gguf_transform;
+      return turns_blocks(source, expected) ? Transform::kNone : expected.gguf_transform;
     case Naming::kHuggingFace:
       break;
   }
   // Blocks lie along the inputs of a row, so that what is `[in, out]` as floats is `[out, in]`
   // here.
-  const bool turned = !tensor.scales.empty() && rule.hf_transform == Transform::kTranspose;
-  return turned ? Transform::kNone : rule.hf_transform;
+  const Transform transform = expected.rule->hf_transform;
+  const bool turned = !tensor.scales.empty() && transform == Transform::kTranspose;
+  return turned ? Transform::kNone : transform;
 }
 
 models::RowRuns source_slice(const SourceModel& source, const ExpectedTensor& expected) {
@@ -196,6 +207,11 @@ Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
     return missing_tensor(source, expected, 0);
   }
   const SourceShape shape = source_shape(source, expected, *tensor);
+  if (source.naming() == Naming::kGguf && expected.gguf_parts > 0) {
+    QUERN_CHECK(check_shape(source, *tensor, shape, expected.gguf_parts));
+    QUERN_CHECK(check_type(source, *tensor, shape, expected.gguf_parts));
+    return std::vector<SourceMatrix>{{tensor, tensor->data, {}, shape.rows * expected.gguf_parts}};
+  }
   const std::int64_t parts = stacked ? expected.count : 1;
   for (std::int64_t i = 0; i < expected.count; ++i) {
     if (!stacked) tensor = find_source(source, expected, i, stacked);

@@ -27,15 +27,19 @@ const SourceTensor* find_tensor(const SourceModel& source, const models::Expecte
                                 std::int64_t part = 0, bool* stacked = nullptr);
 
 /// Finds the sources of all `expected.count` matrices and checks their shapes and types. Empty
-/// where an optional tensor is absent.
+/// where an optional tensor is absent. What GGUF keeps in parts (ExpectedTensor::gguf_parts) is one
+/// matrix of theirs.
 /// Errors: kMissing, kMismatch (shape, size), kUnsupported (a type that cannot be read), naming the
 /// tensor.
 Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
                                                 const models::ExpectedTensor& expected);
 
 /// What the source did to the tensor, and which of its rows are ours.
-models::Transform source_transform(const SourceModel& source, const models::TensorRule& rule,
+models::Transform source_transform(const SourceModel& source,
+                                   const models::ExpectedTensor& expected,
                                    const SourceTensor& tensor);
+/// Whether the source keeps blocks of the tensor's rows transposed.
+bool turns_blocks(const SourceModel& source, const models::ExpectedTensor& expected) noexcept;
 models::RowRuns source_slice(const SourceModel& source, const models::ExpectedTensor& expected);
 
 }  // namespace quern::convert

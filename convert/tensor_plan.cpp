@@ -66,6 +66,10 @@ class Planner {
 
   ModelPlan finish() && {
     warn_unused();
+    for (TensorJob& job : plan_.jobs) {
+      std::stable_sort(job.matrices.begin(), job.matrices.end(),
+                       [](const auto& a, const auto& b) { return a.at_row < b.at_row; });
+    }
     std::uint64_t most = 0;
     for (const auto& [encoding, bytes] : weight_of_) {
       if (bytes <= most) continue;
@@ -82,9 +86,7 @@ class Planner {
   Result<TensorJob> make_job(const ExpectedTensor& expected,
                              std::span<const SourceMatrix> sources) {
     const bool vector = expected.rule->role == Role::kVector;
-    MatrixJob matrix;
-    matrix.weight = expected.name;
-    matrix.name = output_ == OutputFormat::kGguf ? expected.gguf_name : expected.name;
+    MatrixJob matrix = bare_job(expected, sources.front());
     matrix.rows = vector ? expected.cols : expected.rows;
     matrix.cols = vector ? 1 : expected.cols;
     QUERN_TRY(change, change_of(expected, matrix.rows, *sources.front().tensor));
@@ -93,27 +95,18 @@ class Planner {
       if (expected.gguf_filled_rows > matrix.rows) matrix.change.own_rows = matrix.rows;
       matrix.rows = expected.gguf_filled_rows;
     }
-    matrix.from = *sources.front().tensor->encoding;
-    matrix.layout = vector || output_ == OutputFormat::kGguf ? Layout::kPlain : Layout::kPanel16;
-    if (!vector) {
-      const bool exact = expected.rule->role == Role::kExact;
-      QUERN_TRY(choice, choose_encoding(exact ? EncodingPolicy{} : policy_of(expected), matrix.from,
-                                        matrix.cols, output_));
-      matrix.to = choice.encoding;
-      if (!choice.note.empty()) plan_.shown.warnings.push_back(matrix.name + ": " + choice.note);
+    if (output_ == OutputFormat::kGguf && expected.gguf_skipped_rows > 0) {
+      matrix.change.first_row = expected.gguf_skipped_rows;
+      matrix.rows -= expected.gguf_skipped_rows;
     }
+    if (turns_blocks(source_, expected) || turns_out(expected))
+      return turned_job(expected, std::move(matrix));
+    if (!vector) QUERN_CHECK(choose(expected, matrix.from, matrix));
     TensorJob job{matrix.name, {}, matrix.to, matrix.layout, {}};
     job.is_vector = vector;
     job.quantizable = !vector && expected.rule->role != Role::kExact;
-    if (!vector && sources.size() > 1) job.dims.push_back(sources.size());
-    job.dims.push_back(static_cast<std::uint64_t>(matrix.rows) * (vector ? sources.size() : 1));
-    if (!vector) job.dims.push_back(static_cast<std::uint64_t>(matrix.cols));
-    if (vector && output_ == OutputFormat::kGguf) {
-      QUERN_TRY(rows, models::evaluate_dimension(expected.rule->rows, source_.config()));
-      if (rows > 1)
-        job.dims = {static_cast<std::uint64_t>(rows),
-                    job.dims.front() / static_cast<std::uint64_t>(rows)};
-    }
+    QUERN_TRY(dims, dims_of(expected, matrix, sources.size()));
+    job.dims = std::move(dims);
     for (const SourceMatrix& source : sources) {
       matrix.source = source.tensor;
       matrix.data = source.data;
@@ -123,6 +116,124 @@ class Planner {
       job.matrices.push_back(matrix);
       ++matrix.expert;
     }
+    if (output_ == OutputFormat::kGguf) spread(expected.gguf_rows, job);
+    return job;
+  }
+
+  /// A job of the whole source, of which rows, columns and encoding are left out.
+  MatrixJob bare_job(const ExpectedTensor& expected, const SourceMatrix& source) const {
+    const bool plain = expected.rule->role == Role::kVector || output_ == OutputFormat::kGguf;
+    MatrixJob matrix;
+    matrix.weight = expected.name;
+    matrix.name = output_ == OutputFormat::kGguf ? expected.gguf_name : expected.name;
+    matrix.source = source.tensor;
+    matrix.data = source.data;
+    matrix.scales = source.scales;
+    matrix.source_rows = source.rows;
+    matrix.from = *source.tensor->encoding;
+    matrix.layout = plain ? Layout::kPlain : Layout::kPanel16;
+    return matrix;
+  }
+
+  /// Chooses what becomes of a matrix that is stored as `from`.
+  Status choose(const ExpectedTensor& expected, Encoding from, MatrixJob& matrix) {
+    const bool exact = expected.rule->role == Role::kExact;
+    // ggml multiplies by bfloat16 with inputs rounded to it, too coarse for what is exact here.
+    const bool widens = exact && output_ == OutputFormat::kGguf && from == Encoding::kBF16;
+    const EncodingPolicy kept =
+        widens ? EncodingPolicy{.keep = false, .target = Encoding::kF32} : EncodingPolicy{};
+    QUERN_TRY(choice,
+              choose_encoding(exact ? kept : policy_of(expected), from, matrix.cols, output_));
+    matrix.to = choice.encoding;
+    if (!choice.note.empty()) plan_.shown.warnings.push_back(matrix.name + ": " + choice.note);
+    return {};
+  }
+
+  Result<std::vector<std::uint64_t>> dims_of(const ExpectedTensor& expected,
+                                             const MatrixJob& matrix, std::size_t count) const {
+    const auto rows = static_cast<std::uint64_t>(matrix.rows);
+    const auto cols = static_cast<std::uint64_t>(matrix.cols);
+    const bool gguf = output_ == OutputFormat::kGguf;
+    if (expected.rule->role == Role::kVector) {
+      const std::uint64_t all = rows * count;
+      if (!gguf) return std::vector{all};
+      if (count > 1) return std::vector{static_cast<std::uint64_t>(count), rows};
+      QUERN_TRY(cut, models::evaluate_dimension(expected.rule->rows, source_.config()));
+      const auto n = static_cast<std::uint64_t>(cut);
+      return n > 1 ? std::vector{n, all / n} : std::vector{all};
+    }
+    if (gguf && expected.gguf_parts > 0) {
+      const auto parts = static_cast<std::uint64_t>(expected.gguf_parts);
+      return std::vector{parts, rows / parts, cols};
+    }
+    return count > 1 ? std::vector{static_cast<std::uint64_t>(count), rows, cols}
+                     : std::vector{rows, cols};
+  }
+
+  /// Splits the matrix of a job where its rows do not lie together in GGUF's.
+  static void spread(const models::RowRuns& rows, TensorJob& job) {
+    if (rows.whole()) return;
+    const MatrixJob whole = std::move(job.matrices.front());
+    job.matrices.clear();
+    for (std::int64_t done = 0; done < whole.rows; done += rows.run) {
+      MatrixJob part = whole;
+      part.rows = std::min(rows.run, whole.rows - done);
+      part.change.first_row = done;
+      part.at_row = rows.source(done);
+      job.matrices.push_back(std::move(part));
+    }
+  }
+
+  bool turns_out(const ExpectedTensor& expected) const noexcept {
+    return output_ == OutputFormat::kGguf && expected.gguf_parts > 0 &&
+           expected.gguf_transform == Transform::kTranspose;
+  }
+
+  /// Blocks of rows that source or output keep transposed. Blocks of numbers do not survive that:
+  /// what would keep them is float32, which has the same values.
+  /// \param ours of all rows, as they are here.
+  Result<TensorJob> turned_job(const ExpectedTensor& expected, MatrixJob ours) {
+    const std::int64_t rows = expected.rows / expected.gguf_parts;
+    MatrixJob matrix = ours;
+    TensorJob job{ours.name, {}, ours.to, ours.layout, {}};
+    job.quantizable = expected.rule->role != Role::kExact;
+    const bool in = turns_blocks(source_, expected), out = turns_out(expected);
+    if (out) {
+      matrix.weight.clear();  // Its columns are no inputs of a product.
+      matrix.rows = expected.cols;
+      matrix.cols = rows;
+    }
+    if (in != out && is_quantized(matrix.from)) matrix.from = Encoding::kF32;
+    QUERN_CHECK(choose(expected, matrix.from, matrix));
+    job.to = matrix.to;
+    job.dims = {static_cast<std::uint64_t>(matrix.rows), static_cast<std::uint64_t>(matrix.cols)};
+    if (out) job.dims.insert(job.dims.begin(), static_cast<std::uint64_t>(expected.gguf_parts));
+    ours.to = Encoding::kF32;
+    ours.layout = Layout::kPlain;
+    ours.rows = in ? expected.cols : rows;
+    ours.cols = in ? rows : expected.cols;
+    const std::size_t size = ours.data.size() / static_cast<std::size_t>(expected.gguf_parts);
+    for (std::int64_t part = 0; part < expected.gguf_parts; ++part) {
+      const std::span<const std::byte> data =
+          in ? ours.data.subspan(static_cast<std::size_t>(part) * size, size) : ours.data;
+      if (in && out) {
+        matrix.data = data;
+        matrix.source_rows = matrix.rows;
+        job.matrices.push_back(matrix);
+        continue;
+      }
+      MatrixJob turned = ours;
+      turned.data = data;
+      if (in) turned.weight.clear();
+      if (in) turned.source_rows = turned.rows;
+      if (out) turned.change.first_row = part * rows;
+      if (out) matrix.turned.clear();
+      matrix.turned.push_back(std::move(turned));
+      if (!out) continue;
+      job.matrices.push_back(matrix);
+      matrix.data = matrix.scales = {};
+    }
+    if (!out) job.matrices.push_back(std::move(matrix));
     return job;
   }
 
@@ -140,10 +251,10 @@ class Planner {
 
   Result<TensorChange> change_of(const ExpectedTensor& expected, std::int64_t rows,
                                  const SourceTensor& tensor) const {
-    const Transform out =
-        output_ == OutputFormat::kGguf ? expected.rule->gguf_transform : Transform::kNone;
+    const bool gguf = output_ == OutputFormat::kGguf && !turns_out(expected);
     auto change =
-        make_change(source_transform(source_, *expected.rule, tensor), out, rows, source_.config());
+        make_change(source_transform(source_, expected, tensor),
+                    gguf ? expected.gguf_transform : Transform::kNone, rows, source_.config());
     if (!change.ok()) return std::move(change).error().in_file(source_.path());
     change->slice = source_slice(source_, expected);
     return change;
@@ -182,7 +293,8 @@ class Planner {
     shown.encoding = job.to;
     for (const MatrixJob& part : job.matrices) shown.source_bytes += part.source_bytes();
     shown.bytes = job.bytes();
-    shown.transform = describe_change(matrix.change);
+    shown.transform =
+        matrix.turned.empty() ? describe_change(matrix.change) : "transpose every block";
     plan_.shown.tensors.push_back(std::move(shown));
     plan_.jobs.push_back(std::move(job));
     return {};
@@ -197,7 +309,7 @@ class Planner {
   }
 
   Status join(TensorJob& whole, TensorJob job) {
-    if (whole.to != job.to || job.matrices.size() != 1) {
+    if (whole.to != job.to || job.dims.size() > 2) {
       return Error(ErrorCode::kUnsupported, "GGUF keeps these tensors as one; their types differ")
           .in_file(source_.path())
           .of(job.name);
@@ -207,10 +319,10 @@ class Planner {
     whole.dims[0] += job.dims[0];
     shown.shape = whole.dims;
     shown.bytes += job.bytes();
-    shown.source_bytes += job.matrices.front().source_bytes();
+    for (const MatrixJob& part : job.matrices) shown.source_bytes += part.source_bytes();
     if (shown.source != job.matrices.front().source->name)
       shown.source += ", " + job.matrices.front().source->name;
-    whole.matrices.push_back(std::move(job.matrices.front()));
+    for (MatrixJob& part : job.matrices) whole.matrices.push_back(std::move(part));
     return {};
   }
 
@@ -297,6 +409,7 @@ void part_output(ModelPlan& plan) {
 
 Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& file) {
   std::set<std::string> used;
+<<<<<<< HEAD
   if (baked.count("lm_head") != 0) part_output(plan);
   for (TensorJob& job : plan.jobs) {
     for (MatrixJob& matrix : job.matrices) {
@@ -316,6 +429,28 @@ Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& 
       PlannedTensor& shown = plan.shown.tensors[static_cast<std::size_t>(&job - plan.jobs.data())];
       if (shown.transform.find("adapter") == std::string::npos)
         shown.transform += shown.transform.empty() ? "adapter" : ", adapter";
+=======
+  const auto bake = [&](MatrixJob& matrix, PlannedTensor& shown) -> Status {
+    const auto found = baked.find(matrix.weight);
+    if (found == baked.end()) return {};
+    if (quant::find_ops(matrix.to)->quantize_panel == nullptr) {
+      return Error(ErrorCode::kUnsupported, "weights that an adapter changes cannot keep this type")
+          .in_file(file)
+          .of(matrix.name)
+          .want("an encoding that quern writes (--encoding q8)")
+          .got(std::string(find_encoding(matrix.to)->name));
+    }
+    matrix.baked = &found->second;
+    used.insert(found->first);
+    if (shown.transform.find("adapter") == std::string::npos)
+      shown.transform += shown.transform.empty() ? "adapter" : ", adapter";
+    return {};
+  };
+  for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
+    for (MatrixJob& matrix : plan.jobs[i].matrices) {
+      QUERN_CHECK(bake(matrix, plan.shown.tensors[i]));
+      for (MatrixJob& turned : matrix.turned) QUERN_CHECK(bake(turned, plan.shown.tensors[i]));
+>>>>>>> s9-gguf
     }
   }
   for (const auto& entry : baked) {

@@ -21,7 +21,7 @@ Result<std::int64_t> rotary_head(std::int64_t rows, const Config& config) {
 
 bool TensorChange::moves_rows() const noexcept {
   // GGUF to GGUF permutes there and back again: nothing moves.
-  if (!slice.whole() || own_rows > 0) return true;
+  if (!slice.whole() || own_rows > 0 || first_row > 0) return true;
   if (first.identity() && second.identity()) return false;
   return first.identity() || second.identity();
 }

@@ -37,16 +37,20 @@ class RowMap {
 
 /// Everything that happens to one matrix between source and output, apart from its encoding.
 struct TensorChange {
-  RowMap first, second;       ///< Source → canonical, canonical → output.
-  models::RowRuns slice;      ///< Which rows of a fused source tensor.
-  float add = 0.0F;           ///< To every element.
-  bool negate_exp = false;    ///< x → −e^x, after `add`.
-  std::int64_t own_rows = 0;  ///< Not 0: the output's rows from here on are row 0 again.
-  bool transpose = false;     ///< The source holds `[cols, rows]`, its rows being columns there.
+  RowMap first, second;        ///< Source → canonical, canonical → output.
+  models::RowRuns slice;       ///< Which rows of a fused source tensor.
+  float add = 0.0F;            ///< To every element.
+  bool negate_exp = false;     ///< x → −e^x, after `add`.
+  std::int64_t own_rows = 0;   ///< Not 0: the output's rows from here on are row 0 again.
+  std::int64_t first_row = 0;  ///< Of ours, where the output is a part of our rows.
+  bool transpose = false;      ///< The source holds `[cols, rows]`, its rows being columns there.
 
   std::int64_t source_row(std::int64_t row) const noexcept {
-    const std::int64_t own = own_rows > 0 && row >= own_rows ? 0 : row;
-    return slice.source(first.source(second.source(own)));
+    return slice.source(first.source(our_row(row)));
+  }
+  /// The row of ours that becomes row `row` of the output.
+  std::int64_t our_row(std::int64_t row) const noexcept {
+    return second.source(first_row + (own_rows > 0 && row >= own_rows ? 0 : row));
   }
   bool moves_rows() const noexcept;
   bool changes_values() const noexcept { return add != 0.0F || negate_exp; }

@@ -1,5 +1,7 @@
 // Access to the validated array values of a GGUF file.
 
+#include <charconv>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <type_traits>
@@ -57,6 +59,15 @@ double load_float(GgufType type, const std::byte* at) noexcept {
   return type == GgufType::kF32 ? static_cast<double>(load_le<float>(at)) : load_le<double>(at);
 }
 
+/// The shortest decimal that is this float: files hold decimals of configurations, rounded.
+double decimal_of(float value) {
+  char digits[32];
+  const auto end = std::to_chars(digits, digits + sizeof(digits), value).ptr;
+  double decimal = static_cast<double>(value);
+  if (std::isfinite(value)) std::from_chars(digits, end, decimal);
+  return decimal;
+}
+
 }  // namespace
 
 std::string_view GgufArray::StringIterator::operator*() const noexcept {
@@ -92,7 +103,8 @@ Result<std::int64_t> GgufArray::integer(std::uint64_t i) const {
 Result<double> GgufArray::number(std::uint64_t i) const {
   if (!is_float(type_)) return wrong_array("f32 or f64", type_);
   if (i >= count_) return Error(ErrorCode::kOutOfRange, "the index is out of range");
-  return load_float(type_, bytes_.data() + i * gguf_type_bytes(type_));
+  const std::byte* at = bytes_.data() + i * gguf_type_bytes(type_);
+  return type_ == GgufType::kF32 ? decimal_of(load_le<float>(at)) : load_le<double>(at);
 }
 
 Result<std::vector<std::int64_t>> GgufArray::integers() const {

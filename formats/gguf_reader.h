@@ -56,7 +56,8 @@ class GgufArray {
   /// Element `i` of any integer or bool array. Errors: kMismatch (other types), kOutOfRange (index,
   /// or a u64 beyond int64).
   Result<std::int64_t> integer(std::uint64_t i) const;
-  /// Element `i` of an f32 or f64 array. Errors: kMismatch, kOutOfRange.
+  /// Element `i` of an f32 or f64 array, an f32 as the shortest decimal that rounds to it: 0.1, not
+  /// 0.10000000149. Errors: kMismatch, kOutOfRange.
   Result<double> number(std::uint64_t i) const;
   /// Copies of all elements, under the same rules.
   Result<std::vector<std::int64_t>> integers() const;

@@ -93,7 +93,38 @@ Result<std::pair<bool, bool>> presence(const TensorRule& rule, std::int32_t laye
   return std::pair(*flag != contrary, may);
 }
 
+/// GGUF's name of a tensor, its rows, and what was done to it.
+Status set_gguf_form(const TensorRule& rule, std::int64_t sliced, const Config& config,
+                     ExpectedTensor& tensor) {
+  const bool older = config.list("older_gguf") == ConfigList{ConfigValue(true)};
+  if (older && !rule.older_gguf.empty()) {
+    tensor.gguf_name = with_layer(rule.older_gguf, tensor.layer);
+    QUERN_TRY(rows, evaluate_slice(rule.older_gguf_slice, sliced, config));
+    tensor.gguf_rows = rows;
+    return {};
+  }
+  tensor.gguf_name = with_layer(rule.gguf, tensor.layer);
+  if (!rule.gguf_skipped_rows.empty()) {
+    QUERN_TRY(skipped, config.integer_or(rule.gguf_skipped_rows, 0));
+    if (skipped < 0 || skipped >= tensor.rows) return out_of_range(rule.gguf_skipped_rows, skipped);
+    tensor.gguf_skipped_rows = skipped;
+  }
+  QUERN_TRY(rows, evaluate_slice(rule.gguf_slice, sliced, config));
+  tensor.gguf_rows = rows;
+  if (!rule.gguf_parts.empty()) {
+    QUERN_TRY(parts, evaluate_dimension(rule.gguf_parts, config));
+    tensor.gguf_parts = parts;
+  }
+  if (!rule.gguf_transform_unless.empty()) {
+    QUERN_TRY(unless, config.boolean_or(rule.gguf_transform_unless, true));
+    if (unless) return {};
+  }
+  tensor.gguf_transform = rule.gguf_transform;
+  return {};
+}
+
 Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const Config& config) {
+<<<<<<< HEAD
   QUERN_TRY(rows, evaluate_dimension(with_layer(rule.rows, layer), config));
   QUERN_TRY(cols, evaluate_dimension(with_layer(rule.cols, layer), config));
   ExpectedTensor tensor{&rule,
@@ -107,6 +138,14 @@ Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const 
                         false,
                         {},
                         {}};
+=======
+  QUERN_TRY(rows, evaluate_dimension(rule.rows, config));
+  QUERN_TRY(cols, evaluate_dimension(rule.cols, config));
+  ExpectedTensor tensor{&rule, layer, with_layer(rule.name, layer),
+                        {},    {},    rule.role == Role::kVector ? 1 : rows,
+                        cols,  1,     false,
+                        {},    {}};
+>>>>>>> s9-gguf
   if (!rule.gguf_filled_rows.empty()) {
     QUERN_TRY(filled, evaluate_dimension(rule.gguf_filled_rows, config));
     tensor.gguf_filled_rows = filled;
@@ -118,9 +157,8 @@ Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const 
   // The rows of a vector in the sense of a slice are its elements.
   const std::int64_t sliced = rule.role == Role::kVector ? cols : rows;
   QUERN_TRY(hf_rows, evaluate_slice(rule.hf_slice, sliced, config));
-  QUERN_TRY(gguf_rows, evaluate_slice(rule.gguf_slice, sliced, config));
   tensor.hf_rows = hf_rows;
-  tensor.gguf_rows = gguf_rows;
+  QUERN_CHECK(set_gguf_form(rule, sliced, config, tensor));
   for (const std::string& name : rule.hf) tensor.hf_names.push_back(with_layer(name, layer));
   return tensor;
 }

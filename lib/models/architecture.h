@@ -71,9 +71,17 @@ struct TensorRule {
   Transform hf_transform = Transform::kNone;
   Transform gguf_transform = Transform::kNone;
   RowSlice hf_slice = {};
-  /// Rows [first, first + rows) of `gguf`. Rules that share a GGUF name follow one another, in the
-  /// order of its rows.
+  /// Rows of `gguf`. Rules that share a GGUF name have all its rows among them.
   RowSlice gguf_slice = {};
+  /// A boolean key: where it is true or absent, `gguf_transform` does not count.
+  std::string_view gguf_transform_unless = {};
+  /// GGUF keeps so many equal blocks of our rows as matrices of their own, one after the other.
+  /// With kTranspose each of them is transposed.
+  std::string_view gguf_parts = {};
+  /// Where the configuration says `older_gguf`, name and rows in the place of `gguf`, `gguf_slice`,
+  /// `gguf_parts` and `gguf_transform`.
+  std::string_view older_gguf = {};
+  RowSlice older_gguf_slice = {};
   /// A boolean key, or a list of them with one per layer, that says whether the model has this
   /// tensor; "!key" asks for the contrary, "key?" for a tensor that the model may have, and never
   /// without. Where the configuration lacks the key `optional` decides.
@@ -82,6 +90,8 @@ struct TensorRule {
   std::string_view count = {};
   /// GGUF's number of rows where it is larger than ours: those behind are row 0 again.
   std::string_view gguf_filled_rows = {};
+  /// A key: GGUF leaves out so many of our first rows.
+  std::string_view gguf_skipped_rows = {};
   /// GGUF asks for the tensor where `when` leaves it out, and nothing reads it: it is written as
   /// zeros.
   bool gguf_wants_all = false;
@@ -108,16 +118,16 @@ struct Architecture {
   /// Source configuration (flat config.json, or GGUF metadata) → canonical. Refuses by name what is
   /// not implemented. The converter adds to GGUF metadata what only tensors tell: `vocab_size`
   /// (rows of token_embd.weight), `rope_freqs.weight` (its values, a list; likewise other tensors
-  /// that begin with "rope_"), and true under the name of every tensor of the first layer.
+  /// that begin with "rope_"), and true under the name of every tensor of the first layer or none.
   Result<Config> (*read_config)(const Config& source, SourceKind kind);
   /// Canonical → GGUF metadata (with the "<arch>." prefix). A list under `rope_freqs.weight` is to
-  /// be written as that float32 tensor.
+  /// be written as that float32 tensor; `general.architecture` takes the place of the first name.
   Result<Config> (*write_gguf_config)(const Config& config);
   const std::vector<TensorRule>& (*tensors)();
   /// Canonical configuration and weights → graph, shapes checked.
   Result<graph::Graph> (*build)(const Config& config, const WeightLookup& weights);
-  /// A key that a GGUF file must hold, other than 0, to be of this architecture; empty: the name
-  /// tells.
+  /// A key that a GGUF file must hold to be of this architecture, other than 0 or, as "key=2", with
+  /// that number; empty: the name tells.
   std::string_view gguf_mark = {};
   /// Of an encoder–decoder, whose decoder is `build`'s: the graph that reads the source.
   Result<graph::Graph> (*build_source)(const Config& config, const WeightLookup& weights) = nullptr;
@@ -141,6 +151,9 @@ struct ExpectedTensor {
   bool optional;
   RowRuns hf_rows, gguf_rows;
   std::int64_t gguf_filled_rows = 0;  ///< 0: as many as ours.
+  Transform gguf_transform = Transform::kNone;
+  std::int64_t gguf_parts = 0;  ///< 0: the matrix is kept whole.
+  std::int64_t gguf_skipped_rows = 0;
 };
 
 /// Every tensor that `config` asks for (a false `when` leaves one out), in the order of use.

@@ -16,9 +16,17 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
     QUERN_TRY(n_types, source.integer_or("tokenizer.ggml.token_type_count", kDefaultTypes));
     config.set("n_types", n_types);
   }
-  if (kind == SourceKind::kGguf) QUERN_CHECK(read_gguf_pooling(source, kGguf, config));
   QUERN_CHECK(read_head(source, config));
+  if (kind == SourceKind::kGguf) {
+    QUERN_CHECK(read_gguf_pooling(source, kGguf, config));
+    QUERN_CHECK(read_gguf_head(source, kGguf, config));
+    const bool has_types = source.has("token_types.weight");
+    config.set("has_types", has_types);
+    if (!has_types) config.set("n_types", std::int64_t{0});
+  }
   QUERN_TRY(masked_lm, config.boolean("head.masked_lm"));
+  QUERN_TRY(sequence, config.boolean("head.sequence"));
+  config.set("has_pooler", !masked_lm && !sequence);
   QUERN_TRY(activation, config.string("activation"));
   config.set("head.activation", masked_lm ? activation : std::string("tanh"));
   config.set("architecture", std::string("bert"));
@@ -26,16 +34,10 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 }
 
 Result<Config> write_gguf_config(const Config& config) {
-  for (const char* head : {"head.masked_lm", "head.sequence", "head.tokens"})
-    QUERN_CHECK(refuse(config, head, "GGUF has no words for this head of a BERT"));
-  QUERN_TRY(activation, config.string("activation"));
-  if (activation != "gelu_erf")
-    return Error(ErrorCode::kUnsupported, "GGUF has no words for this activation of a BERT")
-        .of("activation")
-        .want("gelu_erf")
-        .got(activation);
+  QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
   Config out = write_gguf_keys(bert_keys(), config, kGguf);
   QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
+  QUERN_CHECK(write_gguf_head(config, kGguf, "tanh", out));
   return out;
 }
 
@@ -44,9 +46,12 @@ const std::vector<TensorRule>& tensors() {
     EncoderTable table("bert.");
     add_bert_embeddings(table);
     add_bert_layers(table);
-    table.matrix({"pooler", "pooler.dense", "cls"}, "dim", "dim", {.when = "!head.masked_lm?"})
-        .matrix({"head.dense", "pooler.dense", ""}, "head_width", "dim", {.when = "head.sequence"})
-        .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
+    table
+        .matrix({"pooler", "pooler.dense", "cls"}, "dim", "dim",
+                {.when = "has_pooler?", .optional = true})
+        .matrix({"head.dense", "pooler.dense", "cls"}, "head_width", "dim",
+                {.when = "head.sequence"})
+        .matrix({"head.out", "classifier", "cls.output"}, "n_labels", "head_width",
                 {.when = "head.sequence", .base = false})
         .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
                 {.when = "head.tokens", .base = false})

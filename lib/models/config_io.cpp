@@ -124,9 +124,29 @@ Config write_gguf_keys(std::span<const ConfigKey> keys, const Config& config,
   return out;
 }
 
+namespace {
+
+/// GGUF may say a number layer by layer; one that is the same in all of them is a number.
+Status join_layers(Config& config) {
+  for (const char* key : {"n_heads", "n_kv_heads", "ffn_dim", "expert_ffn_dim"}) {
+    const ConfigValue* value = config.find(key);
+    const auto* list = value == nullptr ? nullptr : std::get_if<ConfigList>(value);
+    if (list == nullptr || list->empty()) continue;
+    const ConfigValue first = list->front();
+    if (std::any_of(list->begin(), list->end(), [&](const ConfigValue& n) { return n != first; }))
+      return Error(ErrorCode::kUnsupported, "layers of different widths are not implemented")
+          .of(key);
+    config.set(key, first);
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<Config> read_decoder_config(const Config& source, SourceKind kind,
                                    const DecoderSpelling& spelling) {
   QUERN_TRY(config, read_keys(keys_of(spelling), source, kind, spelling.gguf_arch));
+  if (kind == SourceKind::kGguf) QUERN_CHECK(join_layers(config));
   QUERN_CHECK(complete(source, kind, config));
   std::string activation(spelling.activation);
   if (kind == SourceKind::kHuggingFace && source.has(spelling.hf_activation)) {

@@ -7,8 +7,10 @@
 namespace quern::models {
 namespace {
 
-Result<Config> read_config(const Config& source, SourceKind) {
-  QUERN_TRY(config, read_deepseek_config(source, "n_routed_experts"));
+constexpr std::int64_t kSoftmax = 1;  // GGUF's number.
+
+/// What GGUF files do not have words for.
+Status read_hf(const Config& source, Config& config) {
   QUERN_TRY(method, source.string_or("topk_method", "greedy"));
   if (method != "greedy" && method != "group_limited_greedy") {
     return Error(ErrorCode::kUnsupported, "a way of choosing experts is not implemented")
@@ -24,8 +26,19 @@ Result<Config> read_config(const Config& source, SourceKind) {
     config.set("n_expert_groups", groups);
     config.set("n_expert_groups_used", used);
   }
+  return {};
+}
+
+Result<Config> read_config(const Config& source, SourceKind kind) {
+  QUERN_TRY(config, read_deepseek_config(source, kind, "n_routed_experts"));
+  if (kind == SourceKind::kHuggingFace) QUERN_CHECK(read_hf(source, config));
+  QUERN_CHECK(expect_value(source, "deepseek2.expert_gating_func", ConfigValue(kSoftmax)));
   config.set("architecture", std::string("deepseek_v2"));
   return config;
+}
+
+Result<Config> write_gguf_config(const Config& config) {
+  return write_deepseek_gguf_config(config, kSoftmax);
 }
 
 const std::vector<TensorRule>& tensors() {
@@ -43,7 +56,8 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
 }  // namespace
 
 extern const Architecture kDeepseekV2;
-const Architecture kDeepseekV2 = {
-    "deepseek_v2", {"DeepseekV2ForCausalLM"}, {}, read_config, nullptr, tensors, build};
+const Architecture kDeepseekV2 = {"deepseek_v2", {"DeepseekV2ForCausalLM"}, {kDeepseekGguf},
+                                  read_config,   write_gguf_config,         tensors,
+                                  build};
 
 }  // namespace quern::models

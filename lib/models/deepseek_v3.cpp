@@ -8,10 +8,9 @@
 namespace quern::models {
 namespace {
 
-Result<Config> read_config(const Config& source, SourceKind) {
-  const bool old_name = source.has("n_routed_experts");
-  QUERN_TRY(config,
-            read_deepseek_config(source, old_name ? "n_routed_experts" : "num_local_experts"));
+constexpr std::int64_t kSigmoid = 2;  // GGUF's number.
+
+Status read_hf(const Config& source, Config& config) {
   QUERN_TRY(groups, source.integer_or("n_group", 8));
   QUERN_TRY(used, source.integer_or("topk_group", 4));
   QUERN_TRY(normalise, source.boolean_or("norm_topk_prob", true));
@@ -23,16 +22,27 @@ Result<Config> read_config(const Config& source, SourceKind) {
   config.set("rope.interleaved", interleaved);
   config.set("expert_scale", scale);
   QUERN_CHECK(expect_value(source, "scoring_func", std::string("sigmoid")));
-  QUERN_CHECK(expect_value(source, "topk_method", std::string("noaux_tc")));
+  return expect_value(source, "topk_method", std::string("noaux_tc"));
+}
+
+Result<Config> read_config(const Config& source, SourceKind kind) {
+  const bool old_name = source.has("n_routed_experts");
+  QUERN_TRY(config, read_deepseek_config(source, kind,
+                                         old_name ? "n_routed_experts" : "num_local_experts"));
+  if (kind == SourceKind::kHuggingFace) QUERN_CHECK(read_hf(source, config));
   config.set("architecture", std::string("deepseek_v3"));
   return config;
+}
+
+Result<Config> write_gguf_config(const Config& config) {
+  return write_deepseek_gguf_config(config, kSigmoid);
 }
 
 const std::vector<TensorRule>& tensors() {
   static const std::vector<TensorRule> kRules = [] {
     TensorRule correction =
-        norm_rule("layers.{}.router_correction", "layers.{}.mlp.gate.e_score_correction_bias", "",
-                  "n_experts");
+        norm_rule("layers.{}.router_correction", "layers.{}.mlp.gate.e_score_correction_bias",
+                  "blk.{}.exp_probs_b.bias", "n_experts");
     correction.when = "mixture_layers";
     return deepseek_tensors({correction});
   }();
@@ -52,7 +62,13 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
 }  // namespace
 
 extern const Architecture kDeepseekV3;
-const Architecture kDeepseekV3 = {
-    "deepseek_v3", {"DeepseekV3ForCausalLM"}, {}, read_config, nullptr, tensors, build};
+const Architecture kDeepseekV3 = {"deepseek_v3",
+                                  {"DeepseekV3ForCausalLM"},
+                                  {kDeepseekGguf},
+                                  read_config,
+                                  write_gguf_config,
+                                  tensors,
+                                  build,
+                                  "deepseek2.expert_gating_func=2"};
 
 }  // namespace quern::models

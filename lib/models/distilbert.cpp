@@ -8,6 +8,8 @@
 namespace quern::models {
 namespace {
 
+constexpr std::string_view kGguf = "bert";  ///< Which llama.cpp makes of it.
+
 constexpr std::array<ConfigKey, 6> kKeys = {{
     {"vocab_size", "vocab_size", ""},
     {"dim", "dim", ""},
@@ -16,6 +18,15 @@ constexpr std::array<ConfigKey, 6> kKeys = {{
     {"ffn_dim", "hidden_dim", ""},
     {"n_positions", "max_position_embeddings", ""},
 }};
+
+/// A BERT without token types.
+Result<Config> write_gguf_config(const Config& config) {
+  QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
+  Config out = write_gguf_keys(bert_keys(), config, kGguf);
+  QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
+  QUERN_CHECK(write_gguf_head(config, kGguf, "tanh", out));
+  return out;
+}
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_encoder_config(source, kind, kKeys, "", "activation"));
@@ -29,25 +40,26 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 
 void add_layers(EncoderTable& table) {
   const std::string layer = "transformer.layer.{}.";
-  table.matrix({"layers.{}.wq", layer + "attention.q_lin", ""}, "dim", "dim")
-      .matrix({"layers.{}.wk", layer + "attention.k_lin", ""}, "dim", "dim")
-      .matrix({"layers.{}.wv", layer + "attention.v_lin", ""}, "dim", "dim")
-      .matrix({"layers.{}.wo", layer + "attention.out_lin", ""}, "dim", "dim")
-      .norm({"layers.{}.attn_post_norm", layer + "sa_layer_norm", ""}, "dim")
-      .matrix({"layers.{}.w_up", layer + "ffn.lin1", ""}, "ffn_dim", "dim")
-      .matrix({"layers.{}.w_down", layer + "ffn.lin2", ""}, "dim", "ffn_dim")
-      .norm({"layers.{}.ffn_post_norm", layer + "output_layer_norm", ""}, "dim");
+  table.matrix({"layers.{}.wq", layer + "attention.q_lin", "blk.{}.attn_q"}, "dim", "dim")
+      .matrix({"layers.{}.wk", layer + "attention.k_lin", "blk.{}.attn_k"}, "dim", "dim")
+      .matrix({"layers.{}.wv", layer + "attention.v_lin", "blk.{}.attn_v"}, "dim", "dim")
+      .matrix({"layers.{}.wo", layer + "attention.out_lin", "blk.{}.attn_output"}, "dim", "dim")
+      .norm({"layers.{}.attn_post_norm", layer + "sa_layer_norm", "blk.{}.attn_output_norm"}, "dim")
+      .matrix({"layers.{}.w_up", layer + "ffn.lin1", "blk.{}.ffn_up"}, "ffn_dim", "dim")
+      .matrix({"layers.{}.w_down", layer + "ffn.lin2", "blk.{}.ffn_down"}, "dim", "ffn_dim")
+      .norm({"layers.{}.ffn_post_norm", layer + "output_layer_norm", "blk.{}.layer_output_norm"},
+            "dim");
 }
 
 const std::vector<TensorRule>& tensors() {
   static const EncoderTable kTable = [] {
     EncoderTable table("distilbert.");
     table
-        .table({"embed", "embeddings.word_embeddings", ""}, "vocab_size", "embed_dim",
+        .table({"embed", "embeddings.word_embeddings", "token_embd"}, "vocab_size", "embed_dim",
                Role::kEmbedding)
-        .table({"pos_embed", "embeddings.position_embeddings", ""}, "n_positions", "embed_dim",
-               Role::kExact)
-        .norm({"embed_norm", "embeddings.LayerNorm", ""}, "embed_dim");
+        .table({"pos_embed", "embeddings.position_embeddings", "position_embd"}, "n_positions",
+               "embed_dim", Role::kExact)
+        .norm({"embed_norm", "embeddings.LayerNorm", "token_embd_norm"}, "embed_dim");
     add_layers(table);
     table
         .matrix({"head.dense", "pre_classifier", ""}, "head_width", "dim",
@@ -73,9 +85,9 @@ const Architecture kDistilBert = {
     "distilbert",
     {"DistilBertModel", "DistilBertForMaskedLM", "DistilBertForSequenceClassification",
      "DistilBertForTokenClassification"},
-    {},
+    {kGguf},
     read_config,
-    nullptr,
+    write_gguf_config,
     tensors,
     build_post_norm_encoder};
 

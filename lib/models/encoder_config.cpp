@@ -1,5 +1,6 @@
 #include "models/encoder_config.h"
 
+#include <algorithm>
 #include <array>
 
 namespace quern::models {
@@ -22,6 +23,8 @@ constexpr std::int64_t kDefaultPadding = 1;
 
 /// GGUF's numbers for pooling, by index; 0 is none.
 constexpr std::array<std::string_view, 4> kGgufPoolings = {"", "mean", "first", "last"};
+constexpr std::int64_t kGgufRanking = 4;
+constexpr std::string_view kGgufLabels = ".classifier.output_labels";
 
 std::string class_of(const Config& source) {
   for (const ConfigValue& value : source.list("architectures")) {
@@ -88,14 +91,59 @@ Status read_head(const Config& source, Config& config) {
   return sequence || tokens ? read_labels(source, config) : Status();
 }
 
+Status check_gguf_activation(const Config& config, std::string_view only) {
+  QUERN_TRY(activation, config.string("activation"));
+  if (activation == only) return {};
+  return Error(ErrorCode::kUnsupported, "GGUF knows this architecture with one activation only")
+      .of("activation")
+      .want(std::string(only))
+      .got(activation);
+}
+
+Result<bool> write_gguf_head(const Config& config, std::string_view gguf_arch,
+                             std::string_view activation, Config& out) {
+  for (const char* head : {"head.masked_lm", "head.tokens"})
+    QUERN_CHECK(refuse(config, head, "GGUF has no words for this head of an encoder"));
+  QUERN_TRY(sequence, config.boolean_or("head.sequence", false));
+  if (!sequence) return false;
+  QUERN_TRY(own, config.string("head.activation"));
+  if (own != activation)
+    return Error(ErrorCode::kUnsupported, "GGUF has no words for this head of an encoder")
+        .of("head.activation")
+        .want(std::string(activation))
+        .got(own);
+  ConfigList labels = config.list("labels");
+  QUERN_TRY(n_labels, evaluate_dimension("n_labels", config));
+  for (auto i = static_cast<std::int64_t>(labels.size()); i < n_labels; ++i)
+    labels.emplace_back("LABEL_" + std::to_string(i));
+  out.set(std::string(gguf_arch) + ".pooling_type", kGgufRanking);
+  out.set(std::string(gguf_arch) + std::string(kGgufLabels), std::move(labels));
+  return true;
+}
+
+Status read_gguf_head(const Config& source, std::string_view gguf_arch, Config& config) {
+  QUERN_TRY(pooling, source.integer_or(std::string(gguf_arch) + ".pooling_type", 0));
+  // llama.cpp's converter leaves the pooling to the user.
+  if (pooling != kGgufRanking && !source.has("cls.output.weight")) return {};
+  const ConfigList labels = source.list(std::string(gguf_arch) + std::string(kGgufLabels));
+  config.set("head.sequence", true);
+  config.set("n_labels", labels.empty() ? 1 : static_cast<std::int64_t>(labels.size()));
+  if (!labels.empty()) config.set("labels", labels);
+  return {};
+}
+
 Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Config& out) {
   const std::string prefix(gguf_arch);
   QUERN_TRY(n_types, config.integer_or("n_types", 0));
   out.set(prefix + ".attention.causal", false);
+<<<<<<< HEAD
   out.set("tokenizer.ggml.token_type_count", n_types);
   if (config.list("embedding.pooling").size() > 1)
     return Error(ErrorCode::kUnsupported, "GGUF has no words for several poolings")
         .of("embedding.pooling");
+=======
+  out.set("tokenizer.ggml.token_type_count", std::max<std::int64_t>(n_types, 1));
+>>>>>>> s9-gguf
   QUERN_TRY(pooling, config.string_or("embedding.pooling", ""));
   for (std::size_t i = 0; i < kGgufPoolings.size(); ++i) {
     if (pooling != kGgufPoolings[i]) continue;
@@ -110,6 +158,7 @@ Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Conf
 Status read_gguf_pooling(const Config& source, std::string_view gguf_arch, Config& config) {
   const std::string key = std::string(gguf_arch) + ".pooling_type";
   QUERN_TRY(number, source.integer_or(key, 0));
+  if (number == kGgufRanking) return {};
   if (number < 0 || number >= static_cast<std::int64_t>(kGgufPoolings.size()))
     return Error(ErrorCode::kUnsupported, "this kind of pooling is not implemented")
         .of(key)

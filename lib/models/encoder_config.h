@@ -30,11 +30,20 @@ Status read_head(const Config& source, Config& config);
 /// `max_seq_len` accordingly.
 Status read_padded_positions(const Config& source, Config& config);
 
+/// What llama.cpp knows on top of an encoder: nothing, or the labels of a text, which it calls
+/// ranking. kUnsupported by name for other heads, and for another `head.activation` than
+/// `activation`. Sets the pooling and the labels; \return whether there is a head.
+Result<bool> write_gguf_head(const Config& config, std::string_view gguf_arch,
+                             std::string_view activation, Config& out);
+/// The reverse, of a file whose pooling is ranking: `head.sequence`, `labels`.
+Status read_gguf_head(const Config& source, std::string_view gguf_arch, Config& config);
+/// kUnsupported unless `activation` is what the GGUF architecture implies.
+Status check_gguf_activation(const Config& config, std::string_view only);
+
 /// What GGUF says beside the keys: no causal mask, the number of token types, and how a text's rows
 /// become one embedding. kUnsupported for a pooling that GGUF has no number for.
 Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Config& out);
-/// The reverse: `embedding.pooling`, where the file tells. kUnsupported for the pooling of
-/// rerankers.
+/// The reverse: `embedding.pooling`, where the file tells.
 Status read_gguf_pooling(const Config& source, std::string_view gguf_arch, Config& config);
 
 }  // namespace quern::models

@@ -127,7 +127,7 @@ void add_bert_embeddings(EncoderTable& table) {
       .table({"pos_embed", "embeddings.position_embeddings", "position_embd"}, "n_positions",
              "embed_dim", Role::kExact)
       .table({"type_embed", "embeddings.token_type_embeddings", "token_types"}, "n_types",
-             "embed_dim", Role::kExact)
+             "embed_dim", Role::kExact, "has_types")
       .norm({"embed_norm", "embeddings.LayerNorm", "token_embd_norm"}, "embed_dim");
 }
 
@@ -149,9 +149,9 @@ void add_bert_layers(EncoderTable& table) {
 
 void add_roberta_classifiers(EncoderTable& table) {
   table
-      .matrix({"head.dense", "classifier.dense", ""}, "head_width", "dim",
+      .matrix({"head.dense", "classifier.dense", "cls"}, "head_width", "dim",
               {.when = "head.sequence", .base = false})
-      .matrix({"head.out", "classifier.out_proj", ""}, "n_labels", "head_width",
+      .matrix({"head.out", "classifier.out_proj", "cls.output"}, "n_labels", "head_width",
               {.when = "head.sequence", .base = false})
       .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
               {.when = "head.tokens", .base = false});

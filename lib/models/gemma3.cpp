@@ -71,6 +71,8 @@ Result<Config> write_gguf_config(const Config& config) {
   if (local != kDefaultLocalTheta) out.set("gemma3.rope.freq_base_swa", local);
   QUERN_TRY(scale, config.number("attention_scale"));
   out.set("gemma3.attention.scale", scale);
+  QUERN_TRY(logit_softcap, config.number_or("logit_softcap", 0.0));
+  if (logit_softcap != 0.0) out.set("gemma3.final_logit_softcapping", logit_softcap);
   return out;
 }
 

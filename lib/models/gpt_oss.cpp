@@ -9,6 +9,7 @@ namespace quern::models {
 namespace {
 
 constexpr std::string_view kGguf = "gpt-oss";
+constexpr const char* kTruncates = "gpt-oss.rope.scaling.yarn_truncate";
 constexpr std::int64_t kPattern = 2;   // Every second layer is full.
 constexpr std::int64_t kWindow = 128;  // Where a configuration is silent.
 
@@ -46,8 +47,8 @@ Result<Config> read_config(const Config& given, SourceKind kind) {
   QUERN_CHECK(expect_value(source, "hidden_act", std::string("silu")));
   QUERN_CHECK(expect_value(source, "quantization_config.quant_method", std::string("mxfp4")));
   QUERN_CHECK(read_rope(source, kind, {kGguf, "", 150000.0}, config));
-  // GGUF does not say that this model's bounds are not rounded.
-  if (kind == SourceKind::kGguf) config.set("rope.truncate", false);
+  // llama.cpp's files do not say that this model's bounds are not rounded.
+  if (kind == SourceKind::kGguf && !source.has(kTruncates)) config.set("rope.truncate", false);
   QUERN_CHECK(read_windows(source, kind, kGguf, kPattern, config, kWindow));
   if (!config.has("expert_ffn_dim")) config.set("expert_ffn_dim", *config.find("ffn_dim"));
   config.set("architecture", std::string("gpt_oss"));
@@ -56,9 +57,9 @@ Result<Config> read_config(const Config& given, SourceKind kind) {
 
 Result<Config> write_gguf_config(const Config& config) {
   QUERN_TRY(out, write_gguf_decoder_config(config, spelling()));
-  Config rounded = config;
-  rounded.set("rope.truncate", true);
-  QUERN_CHECK(write_gguf_rope(rounded, kGguf, out));
+  QUERN_CHECK(write_gguf_rope(config, kGguf, out));
+  QUERN_TRY(truncates, config.boolean_or("rope.truncate", false));
+  out.set(kTruncates, truncates);
   QUERN_CHECK(write_gguf_windows(config, kGguf, kPattern, out));
   return out;
 }

@@ -19,6 +19,7 @@ const DecoderSpelling& spelling() {
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
   QUERN_CHECK(read_rope(source, kind, {kGguf}, config));
+  if (kind == SourceKind::kGguf) QUERN_CHECK(check_gguf_granite(source, kGguf, false, config));
   config.set("architecture", std::string("granite"));
   return config;
 }
@@ -52,6 +53,24 @@ std::vector<ConfigKey> granite_keys() {
           {"bias.ffn", "mlp_bias", "", false, ConfigValue(false)}};
 }
 
+Status check_gguf_granite(const Config& source, std::string_view gguf_arch, bool has_rotary_flag,
+                          Config& config) {
+  const std::string stem = std::string(gguf_arch) + ".";
+  if (!source.has(stem + "attention.scale")) config.set("attention_scale", 0.0);
+  if (has_rotary_flag) return {};
+  return expect_value(source, stem + "rope.scaling.finetuned", ConfigValue(true));
+}
+
+void name_granite_shared(std::vector<TensorRule>& rules, const std::array<const char*, 3>& names,
+                         std::string_view ffn_dim, std::string_view both) {
+  const std::string stem = "layers.{}.shared_mlp.";
+  for (const char* name : {names[0], names[1]})
+    rule_of(rules, name).hf = {stem + "input_linear.weight"};
+  rule_of(rules, names[0]).hf_slice = {"", "", "", both};
+  rule_of(rules, names[1]).hf_slice = {ffn_dim, "", "", both};
+  rule_of(rules, names[2]).hf = {stem + "output_linear.weight"};
+}
+
 Status read_granite_scales(const Config& config, DecoderLayout& layout) {
   QUERN_TRY(embed, config.number_or("embed_scale", 1.0));
   QUERN_TRY(attention, config.number_or("attention_scale", 1.0));
@@ -65,8 +84,6 @@ Status read_granite_scales(const Config& config, DecoderLayout& layout) {
   layout.logit_scale = static_cast<float>(1.0 / divisor);
   return {};
 }
-
-namespace {}  // namespace
 
 extern const Architecture kGranite;
 const Architecture kGranite = {

@@ -1,64 +1,12 @@
 // Granite 4 (IBM 2025): Mamba-2 blocks in most layers, attention in the others; a mixture of
 // experts beside one that every row takes, or the latter alone.
-#include "models/config_io.h"
 #include "models/granite.h"
+#include "models/granite_hybrid_config.h"
 #include "models/mixture.h"
 #include "models/recurrent.h"
-#include "models/rope_config.h"
 
 namespace quern::models {
 namespace {
-
-const DecoderSpelling& spelling() {
-  static const DecoderSpelling kSpelling = [] {
-    DecoderSpelling s;
-    s.keys = granite_keys();
-    const std::vector<ConfigKey> own = {
-        {"ffn_dim", "shared_intermediate_size", ""},
-        {"expert_ffn_dim", "intermediate_size", ""},
-        {"n_experts", "num_local_experts", "", false, ConfigValue(std::int64_t{8})},
-        {"n_experts_used", "num_experts_per_tok", "", false, ConfigValue(std::int64_t{2})},
-        {"ssm.heads", "mamba_n_heads", ""},
-        {"ssm.head_dim", "mamba_d_head", ""},
-        {"ssm.state_dim", "mamba_d_state", ""},
-        {"ssm.groups", "mamba_n_groups", ""},
-        {"ssm.kernel", "mamba_d_conv", ""}};
-    s.keys.insert(s.keys.end(), own.begin(), own.end());
-    return s;
-  }();
-  return kSpelling;
-}
-
-Result<Config> read_config(const Config& source, SourceKind kind) {
-  QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
-  QUERN_CHECK(read_rope(source, kind, {}, config));
-  QUERN_CHECK(read_time_step_limit(source, config));
-  QUERN_CHECK(read_attention_layers(source, "linear_attention", "mamba", config));
-  QUERN_TRY(n_experts, config.integer("n_experts"));
-  QUERN_TRY(n_layers, config.integer("n_layers"));
-  if (n_layers < 1 || n_layers > 4096)
-    return Error(ErrorCode::kOutOfRange, "the number of layers is out of range").of("n_layers");
-  const auto layers = static_cast<std::size_t>(n_layers);
-  if (!config.has("attention_layers"))
-    config.set("attention_layers", ConfigList(layers, ConfigValue(false)));
-  config.set("mixture_layers", ConfigList(layers, ConfigValue(n_experts > 0)));
-  config.set("shared_ffn_dim", *config.find("ffn_dim"));
-  config.set("rope.used",
-             source.has("position_embedding_type") &&
-                 *source.find("position_embedding_type") == ConfigValue(std::string("rope")));
-  config.set("architecture", std::string("granitemoehybrid"));
-  return config;
-}
-
-/// The MLP that every row takes: alone, or the shared part of a mixture.
-void name_shared(std::vector<TensorRule>& rules, std::string_view gate, std::string_view up,
-                 std::string_view down) {
-  const std::string stem = "layers.{}.shared_mlp.";
-  rule_of(rules, gate).hf = rule_of(rules, up).hf = {stem + "input_linear.weight"};
-  rule_of(rules, gate).hf_slice = {"", "", "", "2*ffn_dim"};
-  rule_of(rules, up).hf_slice = {"ffn_dim", "", "", "2*ffn_dim"};
-  rule_of(rules, down).hf = {stem + "output_linear.weight"};
-}
 
 const std::vector<TensorRule>& tensors() {
   static const std::vector<TensorRule> kRules = [] {
@@ -71,9 +19,14 @@ const std::vector<TensorRule>& tensors() {
     mixture.newer_experts = "layers.{}.block_sparse_moe.experts";
     mixture.shared = "layers.{}.shared_mlp";
     std::vector<TensorRule> rules =
-        sparse_decoder_tensors({}, mixture, mamba2_tensors("layers.{}.mamba", "!attention_layers"));
-    name_shared(rules, "layers.{}.w_gate", "layers.{}.w_up", "layers.{}.w_down");
-    name_shared(rules, "layers.{}.shared_gate", "layers.{}.shared_up", "layers.{}.shared_down");
+        sparse_decoder_tensors({.gguf_qk = Transform::kRopeRows}, mixture,
+                               mamba2_tensors("layers.{}.mamba", "!attention_layers"));
+    // Alone, or the shared part of a mixture.
+    name_granite_shared(rules, {"layers.{}.w_gate", "layers.{}.w_up", "layers.{}.w_down"},
+                        "ffn_dim", "2*ffn_dim");
+    name_granite_shared(rules,
+                        {"layers.{}.shared_gate", "layers.{}.shared_up", "layers.{}.shared_down"},
+                        "ffn_dim", "2*ffn_dim");
     for (const char* name : {"layers.{}.wq", "layers.{}.wk", "layers.{}.wv", "layers.{}.wo"})
       rule_of(rules, name).when = "attention_layers";
     for (const char* name :
@@ -108,7 +61,12 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
 }  // namespace
 
 extern const Architecture kGranitemoehybrid;
-const Architecture kGranitemoehybrid = {
-    "granitemoehybrid", {"GraniteMoeHybridForCausalLM"}, {}, read_config, nullptr, tensors, build};
+const Architecture kGranitemoehybrid = {"granitemoehybrid",
+                                        {"GraniteMoeHybridForCausalLM"},
+                                        {kGraniteHybridGguf},
+                                        read_granite_hybrid_config,
+                                        write_granite_hybrid_gguf_config,
+                                        tensors,
+                                        build};
 
 }  // namespace quern::models

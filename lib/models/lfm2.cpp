@@ -1,86 +1,40 @@
 // LFM 2 (Liquid AI 2025, "LFM2 Technical Report"): short gated convolutions in most layers,
 // attention with norms of every query and key head in the others.
-#include <algorithm>
-
-#include "models/config_io.h"
 #include "models/decoder_tensors.h"
+#include "models/lfm2_config.h"
 #include "models/recurrent.h"
-#include "models/rope_config.h"
 
 namespace quern::models {
 namespace {
 
-const DecoderSpelling& spelling() {
-  static const DecoderSpelling kSpelling{
-      "",
-      "silu",
-      "",
-      {{"norm_eps", "norm_eps", "", false, ConfigValue(1e-5)},
-       {"conv_kernel", "conv_L_cache", "", false, ConfigValue(std::int64_t{3})},
-       {"bias.conv", "conv_bias", "", false, ConfigValue(false)}}};
-  return kSpelling;
-}
-
-/// The published width is adjusted unless the checkpoint says otherwise.
-Status adjust_ffn_dim(const Config& source, Config& config) {
-  if (source.has("block_ff_dim")) config.set("ffn_dim", *source.find("block_ff_dim"));
-  QUERN_TRY(adjusts, source.boolean_or("block_auto_adjust_ff_dim", true));
-  if (!adjusts) return {};
-  QUERN_TRY(ffn_dim, config.integer("ffn_dim"));
-  QUERN_TRY(multiple, source.integer_or("block_multiple_of", 256));
-  if (ffn_dim < 1 || ffn_dim > (1 << 24) || multiple < 1 || multiple > (1 << 20))
-    return Error(ErrorCode::kOutOfRange, "a dimension of the model is out of range")
-        .of("block_multiple_of");
-  std::int64_t adjusted = 2 * ffn_dim / 3;
-  if (source.has("block_ffn_dim_multiplier")) {
-    QUERN_TRY(factor, source.number("block_ffn_dim_multiplier"));
-    adjusted = static_cast<std::int64_t>(factor * static_cast<double>(adjusted));
-    adjusted = (adjusted + multiple - 1) / multiple * multiple;
-  }
-  config.set("ffn_dim", adjusted);
-  return {};
-}
-
-Status read_layers(const Config& source, Config& config) {
-  QUERN_CHECK(read_attention_layers(source, "conv", "conv", config));
-  if (config.has("attention_layers")) return {};
-  QUERN_TRY(n_layers, config.integer("n_layers"));
-  if (n_layers < 1 || n_layers > 4096)
-    return Error(ErrorCode::kOutOfRange, "the number of layers is out of range").of("n_layers");
-  const ConfigList full = source.list("full_attn_idxs");
-  ConfigList layers;
-  for (std::int64_t i = 0; i < n_layers; ++i) {
-    layers.emplace_back(full.empty() ||
-                        std::find(full.begin(), full.end(), ConfigValue(i)) != full.end());
-  }
-  config.set("attention_layers", std::move(layers));
-  return {};
-}
-
-Result<Config> read_config(const Config& source, SourceKind kind) {
-  QUERN_TRY(config, read_decoder_config(source, kind, spelling()));
-  QUERN_CHECK(read_rope(source, kind, {"", "", 1000000.0}, config));
-  QUERN_CHECK(adjust_ffn_dim(source, config));
-  QUERN_CHECK(read_layers(source, config));
-  config.set("architecture", std::string("lfm2"));
-  return config;
-}
-
+/// llama.cpp knows these without biases; theirs have the names that it would give them.
 std::vector<TensorRule> conv_tensors() {
   const std::string stem = "layers.{}.conv.";
   std::vector<TensorRule> rules;
-  const auto part = [&](std::string_view name, std::string_view bias, std::string_view first) {
-    rules.push_back(matrix_rule(name, stem + "in_proj.weight", "", "dim", "dim"));
-    rules.push_back(bias_rule(bias, stem + "in_proj.bias", "", "dim"));
-    rules[rules.size() - 2].hf_slice = rules.back().hf_slice = {first, "", "", "3*dim"};
+  const auto part = [&](std::string_view name, std::string_view first) {
+    rules.push_back(matrix_rule(name, stem + "in_proj.weight", "blk.{}.shortconv.in_proj.weight",
+                                "dim", "dim"));
+    rules.back().hf_slice = rules.back().gguf_slice = {first, "", "", "3*dim"};
   };
-  part("layers.{}.conv_b", "layers.{}.conv_b.bias", "");
-  part("layers.{}.conv_c", "layers.{}.conv_c.bias", "dim");
-  part("layers.{}.conv_x", "layers.{}.conv_x.bias", "2*dim");
-  rules.push_back(norm_rule("layers.{}.conv", stem + "conv.weight", "", "dim*conv_kernel"));
-  rules.push_back(bias_rule("layers.{}.conv.bias", stem + "conv.bias", "", "dim"));
-  rules.push_back(matrix_rule("layers.{}.conv_out", stem + "out_proj.weight", "", "dim", "dim"));
-  rules.push_back(bias_rule("layers.{}.conv_out.bias", stem + "out_proj.bias", "", "dim"));
+  const auto part_bias = [&](std::string_view name, std::string_view first) {
+    rules.push_back(bias_rule(name, stem + "in_proj.bias", "blk.{}.shortconv.in_proj.bias", "dim"));
+    rules.back().hf_slice = rules.back().gguf_slice = {first, "", "", "3*dim"};
+  };
+  part("layers.{}.conv_b", "");
+  part("layers.{}.conv_c", "dim");
+  part("layers.{}.conv_x", "2*dim");
+  part_bias("layers.{}.conv_b.bias", "");
+  part_bias("layers.{}.conv_c.bias", "dim");
+  part_bias("layers.{}.conv_x.bias", "2*dim");
+  rules.push_back(norm_rule("layers.{}.conv", stem + "conv.weight", "blk.{}.shortconv.conv.weight",
+                            "dim*conv_kernel"));
+  rules.back().rows = "dim";
+  rules.push_back(
+      bias_rule("layers.{}.conv.bias", stem + "conv.bias", "blk.{}.shortconv.conv.bias", "dim"));
+  rules.push_back(matrix_rule("layers.{}.conv_out", stem + "out_proj.weight",
+                              "blk.{}.shortconv.out_proj.weight", "dim", "dim"));
+  rules.push_back(bias_rule("layers.{}.conv_out.bias", stem + "out_proj.bias",
+                            "blk.{}.shortconv.out_proj.bias", "dim"));
   for (TensorRule& rule : rules) {
     if (!rule.optional) rule.when = "!attention_layers";
   }
@@ -105,6 +59,7 @@ const std::vector<TensorRule>& tensors() {
     for (const char* name : {"layers.{}.wq", "layers.{}.wk", "layers.{}.wv", "layers.{}.wo",
                              "layers.{}.q_norm", "layers.{}.k_norm"})
       rule_of(rules, name).when = "attention_layers";
+    rule_of(rules, "norm").gguf = "token_embd_norm.weight";  // Where llama.cpp looks for it.
     return rules;
   }();
   return kRules;
@@ -142,6 +97,8 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
 }  // namespace
 
 extern const Architecture kLfm2;
-const Architecture kLfm2 = {"lfm2", {"Lfm2ForCausalLM"}, {}, read_config, nullptr, tensors, build};
+const Architecture kLfm2 = {
+    "lfm2", {"Lfm2ForCausalLM"}, {kLfm2Gguf}, read_lfm2_config, write_lfm2_gguf_config, tensors,
+    build};
 
 }  // namespace quern::models

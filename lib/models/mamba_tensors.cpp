@@ -25,7 +25,8 @@ const std::vector<TensorRule>& mamba_tensors() {
       return std::vector{
           sliced(matrix_rule(name, stem + "in_proj.weight", "blk.{}.ssm_in.weight", kInner, "dim"),
                  first, kBoth),
-          sliced(bias_rule(bias, stem + "in_proj.bias", "", kInner), first, kBoth)};
+          sliced(bias_rule(bias, stem + "in_proj.bias", "blk.{}.ssm_in.bias", kInner), first,
+                 kBoth)};
     };
     const std::string x_proj = stem + "x_proj.weight";
     constexpr std::string_view kGgufX = "blk.{}.ssm_x.weight";
@@ -55,7 +56,7 @@ const std::vector<TensorRule>& mamba_tensors() {
         norm_rule("layers.{}.ssm_skip", stem + "D", "blk.{}.ssm_d", kInner),
         matrix_rule("layers.{}.ssm_out", stem + "out_proj.weight", "blk.{}.ssm_out.weight", "dim",
                     kInner),
-        bias_rule("layers.{}.ssm_out.bias", stem + "out_proj.bias", "", "dim"),
+        bias_rule("layers.{}.ssm_out.bias", stem + "out_proj.bias", "blk.{}.ssm_out.bias", "dim"),
         norm_rule("norm", "norm_f.weight", "output_norm.weight", "dim"),
         matrix_rule("lm_head", "lm_head.weight", "output.weight", "vocab_size", "dim")};
     rules.insert(rules.end(), rest.begin(), rest.end());

@@ -17,25 +17,26 @@ const std::vector<TensorRule>& tensors() {
     const EncoderTable::Options attention{.bias_when = "attention_bias"};
     const EncoderTable::Options mlp{.bias_when = "mlp_bias"};
     table
-        .table({"embed", "embeddings.tok_embeddings", ""}, "vocab_size", "embed_dim",
+        .table({"embed", "embeddings.tok_embeddings", "token_embd"}, "vocab_size", "embed_dim",
                Role::kEmbedding)
-        .norm({"embed_norm", "embeddings.norm", ""}, "embed_dim", norm)
-        .norm({"layers.{}.attn_norm", "layers.{}.attn_norm", ""}, "dim",
+        .norm({"embed_norm", "embeddings.norm", "token_embd_norm"}, "embed_dim", norm)
+        .norm({"layers.{}.attn_norm", "layers.{}.attn_norm", "blk.{}.attn_norm"}, "dim",
               {.when = "attn_norms", .bias_when = "attn_norm_biases"})
-        .fused_qkv("layers.{}.attn.Wqkv", "", attention)
-        .matrix({"layers.{}.wo", "layers.{}.attn.Wo", ""}, "dim", "dim", attention)
-        .norm({"layers.{}.ffn_norm", "layers.{}.mlp_norm", ""}, "dim", norm)
-        .matrix({"layers.{}.w_gate", "layers.{}.mlp.Wi", ""}, "ffn_dim", "dim", mlp)
+        .fused_qkv("layers.{}.attn.Wqkv", "blk.{}.attn_qkv", attention)
+        .matrix({"layers.{}.wo", "layers.{}.attn.Wo", "blk.{}.attn_output"}, "dim", "dim",
+                attention)
+        .norm({"layers.{}.ffn_norm", "layers.{}.mlp_norm", "blk.{}.ffn_norm"}, "dim", norm)
+        .matrix({"layers.{}.w_gate", "layers.{}.mlp.Wi", "blk.{}.ffn_up"}, "ffn_dim", "dim", mlp)
         .rows_of("", "2*ffn_dim")
-        .matrix({"layers.{}.w_up", "layers.{}.mlp.Wi", ""}, "ffn_dim", "dim", mlp)
+        .matrix({"layers.{}.w_up", "layers.{}.mlp.Wi", "blk.{}.ffn_up"}, "ffn_dim", "dim", mlp)
         .rows_of("ffn_dim", "2*ffn_dim")
-        .matrix({"layers.{}.w_down", "layers.{}.mlp.Wo", ""}, "dim", "ffn_dim", mlp)
-        .norm({"norm", "final_norm", ""}, "dim", norm)
-        .matrix({"head.dense", "head.dense", ""}, "head_width", "dim",
+        .matrix({"layers.{}.w_down", "layers.{}.mlp.Wo", "blk.{}.ffn_down"}, "dim", "ffn_dim", mlp)
+        .norm({"norm", "final_norm", "output_norm"}, "dim", norm)
+        .matrix({"head.dense", "head.dense", "cls"}, "head_width", "dim",
                 {.when = "has_head", .base = false, .bias_when = "head.dense_bias"})
-        .norm({"head.norm", "head.norm", ""}, "head_width",
+        .norm({"head.norm", "head.norm", "cls.norm"}, "head_width",
               {.when = "has_head", .base = false, .bias_when = "head.norm_bias"})
-        .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
+        .matrix({"head.out", "classifier", "cls.output"}, "n_labels", "head_width",
                 {.when = "head.sequence", .base = false})
         .matrix({"head.out", "classifier", ""}, "n_labels", "head_width",
                 {.when = "head.tokens", .base = false})
@@ -83,9 +84,9 @@ const Architecture kModernBert = {
     "modernbert",
     {"ModernBertModel", "ModernBertForMaskedLM", "ModernBertForSequenceClassification",
      "ModernBertForTokenClassification"},
-    {},
+    {kModernBertGguf},
     read_modernbert_config,
-    nullptr,
+    write_modernbert_gguf_config,
     tensors,
     build};
 

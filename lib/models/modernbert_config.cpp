@@ -1,6 +1,8 @@
 #include "models/modernbert_config.h"
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "models/encoder_config.h"
 #include "models/window_config.h"
@@ -9,13 +11,13 @@ namespace quern::models {
 namespace {
 
 constexpr std::array<ConfigKey, 7> kKeys = {{
-    {"vocab_size", "vocab_size", ""},
-    {"dim", "hidden_size", ""},
-    {"n_layers", "num_hidden_layers", ""},
-    {"n_heads", "num_attention_heads", ""},
-    {"ffn_dim", "intermediate_size", ""},
-    {"n_positions", "max_position_embeddings", ""},
-    {"norm_eps", "norm_eps", "", false},
+    {"vocab_size", "vocab_size", "vocab_size", false},
+    {"dim", "hidden_size", "embedding_length"},
+    {"n_layers", "num_hidden_layers", "block_count"},
+    {"n_heads", "num_attention_heads", "attention.head_count"},
+    {"ffn_dim", "intermediate_size", "feed_forward_length"},
+    {"n_positions", "max_position_embeddings", "context_length"},
+    {"norm_eps", "norm_eps", "attention.layer_norm_epsilon", false},
 }};
 
 constexpr double kEpsilon = 1e-5;  // Where the configuration is silent.
@@ -23,6 +25,7 @@ constexpr std::int64_t kLocalAttention = 128;
 constexpr std::int64_t kFullEvery = 3;
 constexpr double kTheta = 160000.0;
 constexpr double kLocalTheta = 10000.0;
+constexpr std::int64_t kGgufMean = 1, kGgufFirst = 2;  // Of a head.
 
 /// `local_attention` counts both sides; layers 0, n, 2n, … see everything.
 Status read_windows(const Config& source, Config& config) {
@@ -95,17 +98,103 @@ Status read_biases(const Config& source, Config& config) {
   return {};
 }
 
+std::string gguf_key(const char* name) { return std::string(kModernBertGguf) + "." + name; }
+
+/// Which layers have a window, as Hugging Face says it.
+Status translate_windows(const Config& source, Config& out) {
+  QUERN_TRY(n_layers, source.integer(gguf_key("block_count")));
+  QUERN_TRY(window, source.integer_or(gguf_key("attention.sliding_window"), 0));
+  const std::string pattern_key = gguf_key("attention.sliding_window_pattern");
+  const ConfigList flags = source.list(pattern_key);
+  const bool listed = flags.size() > 1;
+  QUERN_TRY(period, listed ? kFullEvery : source.integer_or(pattern_key, kFullEvery));
+  if (n_layers < 1 || n_layers > 4096 || period < 1)
+    return Error(ErrorCode::kOutOfRange, "the pattern of sliding windows is out of range")
+        .of(pattern_key);
+  if (listed && static_cast<std::int64_t>(flags.size()) != n_layers)
+    return Error(ErrorCode::kMismatch, "a list of the configuration has not one value per layer")
+        .of(pattern_key);
+  ConfigList types;
+  for (std::int64_t i = 0; i < n_layers; ++i) {
+    const ConfigValue flag = listed ? flags[static_cast<std::size_t>(i)] : ConfigValue(false);
+    const bool slides = listed ? flag == ConfigValue(true) || flag == ConfigValue(std::int64_t{1})
+                               : i % period != 0;
+    types.emplace_back(std::string(slides && window > 0 ? "sliding_attention" : "full_attention"));
+  }
+  out.set("layer_types", std::move(types));
+  if (window > 0) out.set("local_attention", window);
+  return {};
+}
+
+/// GGUF's configuration with what it says in other words under Hugging Face's.
+Result<Config> translated(const Config& source) {
+  Config out = source;
+  QUERN_CHECK(translate_windows(source, out));
+  QUERN_CHECK(expect_value(source, gguf_key("rope.scaling.type"), std::string("none")));
+  // llama.cpp's converter takes "norm_eps" for that of another norm.
+  QUERN_TRY(eps, source.number_or(gguf_key("attention.layer_norm_rms_epsilon"), kEpsilon));
+  if (!source.has(gguf_key("attention.layer_norm_epsilon")))
+    out.set(gguf_key("attention.layer_norm_epsilon"), eps);
+  QUERN_TRY(theta, source.number_or(gguf_key("rope.freq_base"), kLocalTheta));
+  QUERN_TRY(local_theta, source.number_or(gguf_key("rope.freq_base_swa"), theta));
+  out.set("global_rope_theta", theta);
+  out.set("local_rope_theta", local_theta);
+  QUERN_TRY(activation, source.string_or(gguf_key("hidden_activation"), "gelu"));
+  out.set("hidden_activation", activation);
+  const std::pair<const char*, const char*> biases[] = {{"attention_bias", "blk.0.attn_qkv.bias"},
+                                                        {"mlp_bias", "blk.0.ffn_up.bias"},
+                                                        {"norm_bias", "output_norm.bias"},
+                                                        {"classifier_bias", "cls.bias"}};
+  for (const auto& [key, tensor] : biases) out.set(key, source.has(tensor));
+  QUERN_TRY(pooling, source.integer_or(gguf_key("classifier.pooling_type"), kGgufMean));
+  out.set("classifier_pooling", std::string(pooling == kGgufMean ? "mean" : "cls"));
+  return out;
+}
+
+/// The period of full layers, or one flag per layer where there is none.
+Status write_windows(const Config& config, Config& out) {
+  QUERN_TRY(n_layers, config.integer("n_layers"));
+  QUERN_TRY(windows, modernbert_windows(config, n_layers));
+  const std::int64_t widest = *std::max_element(windows.begin(), windows.end());
+  if (widest == 0) return {};
+  std::int64_t period = 1;
+  while (period < n_layers && windows[static_cast<std::size_t>(period)] != 0) ++period;
+  bool periodic = true;
+  ConfigList flags;
+  for (std::int64_t i = 0; i < n_layers; ++i) {
+    const std::int64_t window = windows[static_cast<std::size_t>(i)];
+    if (window != 0 && window != widest)
+      return Error(ErrorCode::kUnsupported, "GGUF has one width for all windows")
+          .of("layer_windows");
+    periodic = periodic && (window == 0) == (i % period == 0);
+    flags.emplace_back(window != 0);
+  }
+  out.set(gguf_key("attention.sliding_window"), 2 * widest);
+  const std::string pattern_key = gguf_key("attention.sliding_window_pattern");
+  if (periodic)
+    out.set(pattern_key, period);
+  else
+    out.set(pattern_key, std::move(flags));
+  return {};
+}
+
 }  // namespace
 
-Result<Config> read_modernbert_config(const Config& source, SourceKind kind) {
-  QUERN_TRY(config, read_encoder_config(source, kind, kKeys, "", "hidden_activation"));
-  if (!source.has("norm_eps")) config.set("norm_eps", kEpsilon);
+Result<Config> read_modernbert_config(const Config& published, SourceKind kind) {
+  const bool gguf = kind == SourceKind::kGguf;
+  QUERN_TRY(source, gguf ? translated(published) : Result<Config>(published));
+  QUERN_TRY(config, read_encoder_config(source, kind, kKeys, kModernBertGguf, "hidden_activation"));
+  if (!gguf && !source.has("norm_eps")) config.set("norm_eps", kEpsilon);
   QUERN_CHECK(read_windows(source, config));
   QUERN_CHECK(
       read_theta(source, "full_attention", "global_rope_theta", kTheta, "rope.theta", config));
   QUERN_CHECK(read_theta(source, "sliding_attention", "local_rope_theta", kLocalTheta,
                          "rope.local_theta", config));
   QUERN_CHECK(read_head(source, config));
+  if (gguf) {
+    QUERN_CHECK(read_gguf_pooling(source, kModernBertGguf, config));
+    QUERN_CHECK(read_gguf_head(source, kModernBertGguf, config));
+  }
   QUERN_CHECK(read_biases(source, config));
   QUERN_TRY(activation, source.string_or("classifier_activation", "gelu"));
   QUERN_TRY(canonical, canonical_activation(activation));
@@ -119,6 +208,24 @@ Result<Config> read_modernbert_config(const Config& source, SourceKind kind) {
   config.set("head.pooling", std::string(pooling == "cls" ? "first" : "mean"));
   config.set("architecture", std::string("modernbert"));
   return config;
+}
+
+Result<Config> write_modernbert_gguf_config(const Config& config) {
+  QUERN_TRY(activation, config.string("activation"));
+  if (activation != "silu") QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
+  Config out = write_gguf_keys(kKeys, config, kModernBertGguf);
+  QUERN_CHECK(write_windows(config, out));
+  QUERN_TRY(theta, config.number("rope.theta"));
+  QUERN_TRY(local_theta, config.number("rope.local_theta"));
+  out.set(gguf_key("rope.freq_base"), theta);
+  out.set(gguf_key("rope.freq_base_swa"), local_theta);
+  out.set(gguf_key("hidden_activation"), std::string(activation == "silu" ? "silu" : "gelu"));
+  QUERN_CHECK(write_gguf_pooling(config, kModernBertGguf, out));
+  QUERN_TRY(labels, write_gguf_head(config, kModernBertGguf, "gelu_erf", out));
+  if (!labels) return out;
+  QUERN_TRY(pooling, config.string("head.pooling"));
+  out.set(gguf_key("classifier.pooling_type"), pooling == "mean" ? kGgufMean : kGgufFirst);
+  return out;
 }
 
 Result<std::vector<std::int64_t>> modernbert_windows(const Config& config, std::int64_t n_layers) {

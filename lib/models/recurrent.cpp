@@ -152,7 +152,7 @@ std::vector<TensorRule> mamba2_tensors(const std::string& stem, std::string_view
     slice(part.first, kAll);
   }
   for (const Part& part : kParts) {
-    rules.push_back(bias_rule(part.bias, stem + ".in_proj.bias", "", part.rows));
+    rules.push_back(bias_rule(part.bias, stem + ".in_proj.bias", "blk.{}.ssm_in.bias", part.rows));
     slice(part.first, kAll);
   }
   for (const Convolution& conv : kConvolutions) {
@@ -173,7 +173,8 @@ std::vector<TensorRule> mamba2_tensors(const std::string& stem, std::string_view
          Transform::kNone);
   rules.push_back(matrix_rule("layers.{}.ssm_out", stem + ".out_proj.weight",
                               "blk.{}.ssm_out.weight", "dim", kInner));
-  rules.push_back(bias_rule("layers.{}.ssm_out.bias", stem + ".out_proj.bias", "", "dim"));
+  rules.push_back(
+      bias_rule("layers.{}.ssm_out.bias", stem + ".out_proj.bias", "blk.{}.ssm_out.bias", "dim"));
   for (TensorRule& rule : rules) {
     // A bias is there or not; where the layer has no such block it is no matter.
     if (!rule.optional) rule.when = when;
@@ -203,6 +204,50 @@ Status read_attention_layers(const Config& source, std::string_view other,
     layers.emplace_back(attention);
   }
   if (!layers.empty()) config.set("attention_layers", std::move(layers));
+  return {};
+}
+
+Result<ConfigList> take_attention_layers(Config& source, std::string_view gguf_arch) {
+  const std::string key = std::string(gguf_arch) + ".attention.head_count_kv";
+  QUERN_TRY(n_layers, source.integer(std::string(gguf_arch) + ".block_count"));
+  if (n_layers < 1 || n_layers > 4096)
+    return Error(ErrorCode::kOutOfRange, "the number of layers is out of range").of("n_layers");
+  const ConfigValue* value = source.find(key);
+  if (value == nullptr || !std::holds_alternative<ConfigList>(*value))
+    return ConfigList(static_cast<std::size_t>(n_layers), ConfigValue(true));
+  const ConfigList heads = source.list(key);
+  ConfigList layers;
+  if (static_cast<std::int64_t>(heads.size()) != n_layers) {
+    return Error(ErrorCode::kMismatch, "a list of the configuration has not one value per layer")
+        .of(key)
+        .want(std::to_string(n_layers))
+        .got(std::to_string(heads.size()));
+  }
+  const ConfigValue none(std::int64_t{0});
+  ConfigValue one = none;
+  for (const ConfigValue& n : heads) {
+    layers.emplace_back(n != none);
+    if (n == none) continue;
+    if (one != none && one != n)
+      return Error(ErrorCode::kUnsupported,
+                   "layers with different numbers of KV heads are not implemented")
+          .of(key);
+    one = n;
+  }
+  if (one == none) {  // No layer has attention; the number of all heads is as good as any.
+    QUERN_TRY(n_heads, source.integer(std::string(gguf_arch) + ".attention.head_count"));
+    one = ConfigValue(n_heads);
+  }
+  source.set(key, one);
+  return layers;
+}
+
+Status write_gguf_attention_layers(const Config& config, std::string_view gguf_arch, Config& out) {
+  QUERN_TRY(n_kv_heads, config.integer("n_kv_heads"));
+  ConfigList heads;
+  for (const bool has : layer_flags(config, "attention_layers"))
+    heads.emplace_back(has ? n_kv_heads : std::int64_t{0});
+  out.set(std::string(gguf_arch) + ".attention.head_count_kv", std::move(heads));
   return {};
 }
 

@@ -45,4 +45,11 @@ std::vector<bool> layer_flags(const Config& config, std::string_view key);
 Status read_attention_layers(const Config& source, std::string_view other,
                              std::string_view other_too, Config& config);
 
+/// GGUF's `attention.head_count_kv` may have a number per layer, 0 where there is no attention.
+/// Leaves in `source` the one number of the layers with attention. \return per layer whether it has
+/// attention. kOutOfRange, kMismatch, kUnsupported where layers differ.
+Result<ConfigList> take_attention_layers(Config& source, std::string_view gguf_arch);
+/// The reverse, of `attention_layers` and `n_kv_heads`.
+Status write_gguf_attention_layers(const Config& config, std::string_view gguf_arch, Config& out);
+
 }  // namespace quern::models

@@ -73,7 +73,7 @@ constexpr std::array kAll = {
     &kGlm4,       &kNemotron,   &kExaone4,    &kErnie45,       &kHunyuanDense,
     &kSeedOss,    &kQwen2Moe,   &kQwen3Moe,   &kOlmoe,         &kGranitemoe,
     &kGptOss,     &kLfm2,       &kMamba,      &kMamba2,        &kGranitemoehybrid,
-    &kDeepseekV2, &kDeepseekV3, &kBert,       &kRoberta,       &kDistilBert,
+    &kDeepseekV3, &kDeepseekV2, &kBert,       &kRoberta,       &kDistilBert,
     &kElectra,    &kMpNet,      &kDebertaV2,  &kModernBert,    &kNomicBert,
     &kT5,         &kT5Encoder,  &kBart,       &kBartClassifier};
 
@@ -100,14 +100,23 @@ const Architecture* find_by_hf_class(std::string_view class_name) noexcept {
   return find([&](const Architecture& a) { return contains(a.hf_classes, class_name); });
 }
 
+namespace {
+
+/// As Architecture::gguf_mark says.
+bool is_marked(const Config& metadata, std::string_view mark) noexcept {
+  if (mark.empty()) return true;
+  const std::size_t equals = mark.find('=');
+  const ConfigValue* value = metadata.find(mark.substr(0, equals));
+  const auto* number = value == nullptr ? nullptr : std::get_if<std::int64_t>(value);
+  if (number == nullptr) return false;
+  return equals == std::string_view::npos ? *number != 0 : *number == mark[equals + 1] - '0';
+}
+
+}  // namespace
+
 const Architecture* find_by_gguf_name(std::string_view name, const Config& metadata) noexcept {
-  const auto is_marked = [&](std::string_view key) {
-    const ConfigValue* value = key.empty() ? nullptr : metadata.find(key);
-    const auto* number = value == nullptr ? nullptr : std::get_if<std::int64_t>(value);
-    return key.empty() || (number != nullptr && *number != 0);
-  };
   return find([&](const Architecture& a) {
-    return contains(a.gguf_names, name) && is_marked(a.gguf_mark);
+    return contains(a.gguf_names, name) && is_marked(metadata, a.gguf_mark);
   });
 }
 

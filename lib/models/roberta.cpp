@@ -1,5 +1,6 @@
 // RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): BERT whose positions begin
 // behind the padding's id, with heads of their own.
+#include "models/decoder_tensors.h"
 #include "models/encoder_blocks.h"
 #include "models/encoder_config.h"
 #include "models/encoder_tensors.h"
@@ -7,6 +8,7 @@
 namespace quern::models {
 namespace {
 
+constexpr std::string_view kGguf = "bert";  ///< Which llama.cpp makes of it.
 constexpr std::int64_t kDefaultTypes = 2;
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
@@ -20,6 +22,17 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
   return config;
 }
 
+/// A BERT whose positions begin at 0.
+Result<Config> write_gguf_config(const Config& config) {
+  QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
+  Config whole = config;
+  whole.set("n_positions", *config.find("max_seq_len"));
+  Config out = write_gguf_keys(bert_keys(), whole, kGguf);
+  QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
+  QUERN_CHECK(write_gguf_head(config, kGguf, "tanh", out));
+  return out;
+}
+
 const std::vector<TensorRule>& tensors() {
   static const EncoderTable kTable = [] {
     EncoderTable table("roberta.");
@@ -28,7 +41,12 @@ const std::vector<TensorRule>& tensors() {
     add_roberta_heads(table);
     return table;
   }();
-  return kTable.rules();
+  static const std::vector<TensorRule> kRules = [] {
+    std::vector<TensorRule> rules = kTable.rules();
+    rule_of(rules, "pos_embed").gguf_skipped_rows = "position_offset";
+    return rules;
+  }();
+  return kRules;
 }
 
 }  // namespace
@@ -39,9 +57,9 @@ const Architecture kRoberta = {
     {"RobertaModel", "RobertaForMaskedLM", "RobertaForSequenceClassification",
      "RobertaForTokenClassification", "XLMRobertaModel", "XLMRobertaForMaskedLM",
      "XLMRobertaForSequenceClassification", "XLMRobertaForTokenClassification"},
-    {},
+    {kGguf},
     read_config,
-    nullptr,
+    write_gguf_config,
     tensors,
     build_post_norm_encoder};
 

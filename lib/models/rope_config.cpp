@@ -13,6 +13,10 @@ namespace quern::models {
 namespace {
 
 constexpr double kDefaultTheta = 10000.0;
+/// quern's own, behind "<arch>.rope.": whether YaRN's bounds are rounded, as llama.cpp has them.
+constexpr std::string_view kTruncates = "scaling.yarn_truncate";
+/// Likewise: what cos and sin are multiplied by, to the last bit, where YaRN does not imply it.
+constexpr std::string_view kAttentionFactor = "scaling.yarn_attention_factor";
 
 /// Scaling values by canonical name (after "rope."), Hugging Face name, and what absence means
 /// (0: the value must be there).
@@ -166,11 +170,15 @@ Status read_gguf_scaling(const Config& source, const std::string& prefix, const 
   if (type == "yarn") {
     QUERN_TRY(fast, source.number_or(prefix + "scaling.yarn_beta_fast", 32.0));
     QUERN_TRY(slow, source.number_or(prefix + "scaling.yarn_beta_slow", 1.0));
+    QUERN_TRY(truncates, source.boolean_or(prefix + std::string(kTruncates), true));
+    config.set("rope.truncate", truncates);
     // GGUF's factor stands beside YaRN's own.
     QUERN_TRY(attention, source.number_or(prefix + "scaling.attn_factor", 1.0));
     config.set("rope.beta_fast", fast);
     config.set("rope.beta_slow", slow);
-    config.set("rope.attention_factor", attention * yarn_mscale(factor, 1.0));
+    QUERN_TRY(said, source.number_or(prefix + std::string(kAttentionFactor),
+                                     attention * yarn_mscale(factor, 1.0)));
+    config.set("rope.attention_factor", said);
     return {};
   }
   QUERN_TRY(attention, source.number_or(prefix + "scaling.attn_factor", 1.0));
@@ -207,12 +215,12 @@ Status write_yarn(const Config& config, const std::string& prefix, Config& out) 
   QUERN_TRY(attention, config.number("rope.attention_factor"));
   QUERN_TRY(fast, config.number_or("rope.beta_fast", 32.0));
   QUERN_TRY(slow, config.number_or("rope.beta_slow", 1.0));
-  if (!truncate)
-    return Error(ErrorCode::kUnsupported, "GGUF has no YaRN without rounded bounds")
-        .of("rope.truncate");
+  if (!truncate) out.set(prefix + std::string(kTruncates), false);
   out.set(prefix + "scaling.yarn_beta_fast", fast);
   out.set(prefix + "scaling.yarn_beta_slow", slow);
-  out.set(prefix + "scaling.attn_factor", attention / yarn_mscale(factor, 1.0));
+  const double implied = yarn_mscale(factor, 1.0);
+  out.set(prefix + "scaling.attn_factor", attention / implied);
+  if (attention != implied) out.set(prefix + std::string(kAttentionFactor), attention);
   return {};
 }
 
@@ -238,9 +246,11 @@ Status write_gguf_rope(const Config& config, std::string_view gguf_arch, Config&
     return {};
   }
   if (type == "none") return {};
-  QUERN_TRY(factor, config.number("rope.factor"));
   out.set(prefix + "scaling.type", type);
-  out.set(prefix + "scaling.factor", factor);
+  if (type != "longrope") {  // Whose factors are all in its lists.
+    QUERN_TRY(factor, config.number("rope.factor"));
+    out.set(prefix + "scaling.factor", factor);
+  }
   if (type == "linear") return {};
   QUERN_TRY(original, config.number("rope.original_max_seq_len"));
   out.set(prefix + "scaling.original_context_length", static_cast<std::int64_t>(original));

@@ -114,7 +114,7 @@ Result<std::vector<double>> rope_divisors(const Config& config, const std::vecto
   }
   for (std::size_t i = 0; i < plain.size(); ++i) {
     QUERN_TRY(divisor, llama3_divisor(config, static_cast<double>(plain[i])));
-    values[i] = divisor;
+    values[i] = static_cast<double>(static_cast<float>(divisor));  // As GGUF keeps it.
   }
   return values;
 }

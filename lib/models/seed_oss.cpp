@@ -35,7 +35,11 @@ Result<Config> write_gguf_config(const Config& config) {
 }
 
 const std::vector<TensorRule>& tensors() {
-  static const std::vector<TensorRule> kRules = decoder_tensors({});
+  static const std::vector<TensorRule> kRules = [] {
+    std::vector<TensorRule> rules = decoder_tensors({});
+    rule_of(rules, "layers.{}.ffn_norm").gguf = "blk.{}.post_attention_norm.weight";
+    return rules;
+  }();
   return kRules;
 }
 

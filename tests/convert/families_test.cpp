@@ -49,6 +49,20 @@ std::vector<T> golden_values(const formats::SafetensorsFile& file, const char* n
   return values;
 }
 
+/// What a refusal names: GGUF does not know the family, or has no place for the configuration;
+/// nullptr where it has.
+const char* refused_by(const std::string& folder) {
+  constexpr std::pair<std::string_view, const char*> kRefused[] = {{"gptj", "gptj"},
+                                                                   {"opt", "opt"},
+                                                                   {"opt_350m", "opt"},
+                                                                   {"falcon_rw", "alibi"},
+                                                                   {"qwen3_moe", "mixture_layers"}};
+  const std::string name = std::filesystem::path(folder).filename().string();
+  for (const auto& [refused, named] : kRefused)
+    if (name == refused) return named;
+  return nullptr;
+}
+
 void convert_or_fail(const std::string& from, const std::string& to) {
   const auto report = convert(from, to, plain_options());
   REQUIRE_MESSAGE(report.ok(), (report.ok() ? "" : report.error().describe()));
@@ -72,12 +86,13 @@ TEST_CASE("every golden decoder keeps its logits through the converter and throu
     CHECK(worst <= kTolerance * (*about)["output_std"].number());
 
     const auto gguf = convert(temp.file("a.quern"), temp.file("b.gguf"), plain_options());
-    if (!gguf.ok()) {
-      // The family is not written as GGUF, or GGUF has no place for this configuration: said so.
+    if (const char* named = refused_by(folder); named != nullptr) {
+      REQUIRE(!gguf.ok());
       CHECK(gguf.error().code == ErrorCode::kUnsupported);
-      MESSAGE(folder << ": " << gguf.error().describe());
+      CHECK(gguf.error().describe().find(named) != std::string::npos);
       continue;
     }
+    REQUIRE_MESSAGE(gguf.ok(), (gguf.ok() ? "" : gguf.error().describe()));
     convert_or_fail(temp.file("b.gguf"), temp.file("c.quern"));
     CHECK(logits_of(must(Model::open(temp.file("c.quern"))), ids) == logits);
   }

@@ -28,7 +28,7 @@ TEST_CASE("every metadata type of a GGUF file is read") {
   CHECK(config.integer("t.i16").value() == -30000);
   CHECK(config.integer("t.u32").value() == 4000000000);
   CHECK(config.integer("t.i32").value() == -2000000000);
-  CHECK(config.number("t.f32").value() == static_cast<double>(1e-5f));
+  CHECK(config.number("t.f32").value() == 1e-5);
   CHECK(config.boolean("t.bool").value());
   CHECK(config.number("t.u64").value() == 18446744073709551615.0);
   CHECK(config.integer("t.i64").value() == -5);

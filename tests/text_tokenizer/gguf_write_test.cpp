@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "convert/gguf_tokenizer.h"
+#include "convert/piece_scores.h"
 #include "formats/tokenizer_json.h"
 #include "golden.h"
 #include "text/tokenizer/image_builder.h"
@@ -31,11 +32,13 @@ class MemorySink : public formats::ByteSink {
   std::string name_ = "memory";
 };
 
-std::vector<std::byte> written(const formats::TokenizerSpec& spec) {
+std::vector<std::byte> written(const formats::TokenizerSpec& spec,
+                               const std::string& architecture = "llama") {
   MemorySink sink;
   auto writer = formats::GgufWriter::to_sink(sink);
   REQUIRE(writer.ok());
-  const Status status = convert::write_gguf_tokenizer(spec, *writer);
+  REQUIRE(writer->add_string("general.architecture", architecture).ok());
+  const Status status = convert::write_gguf_tokenizer(spec, *writer, architecture);
   REQUIRE_MESSAGE(status.ok(), status.error().describe());
   REQUIRE(writer->begin().ok());
   REQUIRE(writer->finish().ok());
@@ -78,12 +81,14 @@ TEST_CASE("an image gives the GGUF metadata back that it was made from") {
 
 TEST_CASE("tokenizer.json becomes GGUF metadata that encodes alike") {
   if (!testing::have_goldens()) return;
-  for (const char* folder : {"gpt-2", "qwen2", "falcon", "bert-bge", "small-llama3", "small-o200k",
-                             "small-tekken", "small-deepseek3"}) {
+  for (const char* folder :
+       {"gpt-2", "qwen2", "falcon", "bert-bge", "small-llama3", "small-o200k", "small-tekken",
+        "small-deepseek3", "small-llama2", "llama-spm", "phi-3"}) {
+    CAPTURE(std::string(folder));
     const std::string path = testing::golden_path(folder, "tokenizer.json");
     const auto spec = formats::read_tokenizer_json_text(testing::read_file(path), path);
     REQUIRE(spec.ok());
-    const auto bytes = written(*spec);
+    const auto bytes = written(*spec, std::string_view(folder) == "phi-3" ? "phi3" : "llama");
     const auto file = formats::GgufFile::from_bytes(bytes, folder);
     REQUIRE(file.ok());
     const auto again = convert::read_gguf_tokenizer(*file);
@@ -101,6 +106,35 @@ TEST_CASE("tokenizer.json becomes GGUF metadata that encodes alike") {
       CHECK_MESSAGE(*ids == one.ids, folder << " " << formats::dump_json(one.text));
     }
   }
+}
+
+TEST_CASE("BERT's letters that are not made small are written and read") {
+  if (!testing::have_goldens()) return;
+  const std::string path = testing::golden_path("bert-bge", "tokenizer.json");
+  auto spec = formats::read_tokenizer_json_text(testing::read_file(path), path);
+  REQUIRE(spec.ok());
+  REQUIRE(spec->normalizers.size() == 1);
+  namespace flag = formats::step_flag;
+  constexpr std::uint32_t kRest = flag::kCleanText | flag::kChineseChars;
+  for (const std::uint32_t letters : {0U, flag::kLower, flag::kDropAccents}) {
+    spec->normalizers[0].flags = kRest | letters;
+    const auto bytes = written(*spec);
+    const auto file = formats::GgufFile::from_bytes(bytes, "cased");
+    REQUIRE(file.ok());
+    const auto again = convert::read_gguf_tokenizer(*file);
+    REQUIRE(again.ok());
+    CHECK(again->normalizers == spec->normalizers);
+  }
+}
+
+TEST_CASE("merges that no scores of pieces say are refused") {
+  if (!testing::have_goldens()) return;
+  const std::string path = testing::golden_path("small-llama2", "tokenizer.json");
+  auto spec = formats::read_tokenizer_json_text(testing::read_file(path), path);
+  REQUIRE(spec.ok());
+  REQUIRE(convert::piece_scores(*spec).has_value());
+  spec->merges.pop_back();  // A piece that only SentencePiece's rule makes.
+  CHECK(!convert::piece_scores(*spec).has_value());
 }
 
 TEST_CASE("a pipeline that GGUF cannot say is refused") {
