@@ -145,7 +145,8 @@ struct AttentionArgs {
 
 /// Columns [begin, end) of a causal convolution: `rows` of one sequence, every column with its own
 /// `kernel` numbers. out[t, c] = ((0 + w[0, c]·in) + w[1, c]·in) + …, oldest input first, every
-/// product rounded; then + bias[c]. The past becomes the last kernel − 1 inputs.
+/// product rounded; then + bias[c], then SiLU where `silu`. The past becomes the last kernel − 1
+/// inputs.
 struct ConvArgs {
   std::int64_t rows, cols, kernel, begin, end;
   const float* weight;  ///< `[kernel, cols]`
@@ -153,6 +154,7 @@ struct ConvArgs {
   const float* x;       ///< `[rows, cols]`
   float* out;           ///< `[rows, cols]`
   float* past;          ///< `[kernel − 1, cols]`, oldest first.
+  bool silu;
 };
 
 /// A state-space scan: columns of one group, `rows` of one sequence. Column p belongs to head h =

@@ -64,6 +64,8 @@ float exp_lane(float x) { return exp_of(Lane{x}).v; }
 float tanh_lane(float x) { return tanh_of(Lane{x}).v; }
 float erf_lane(float x) { return erf_of(Lane{x}).v; }
 float softplus_lane(float x) { return softplus_of(Lane{x}).v; }
+float sigmoid_lane(float x) { return activate<Activation::kSigmoid>(Lane{x}).v; }
+float silu_lane(float x) { return activate<Activation::kSilu>(Lane{x}).v; }
 float decay_lane(float x) { return exp2_decay(Lane{x}).v; }
 
 long double exp_long(long double x) { return std::exp(x); }
@@ -71,6 +73,7 @@ long double exp2_long(long double x) { return std::exp2(x); }
 long double tanh_long(long double x) { return std::tanh(x); }
 long double erf_long(long double x) { return std::erf(x); }
 long double softplus_long(long double x) { return std::log1p(std::exp(x)); }
+long double sigmoid_long(long double x) { return 1.0L / (1.0L + std::exp(-x)); }
 long double log_long(long double x) { return std::log(x); }
 long double sin_long(long double x) { return std::sin(x); }
 long double cos_long(long double x) { return std::cos(x); }
@@ -93,6 +96,20 @@ TEST_CASE("exp, tanh, erf and softplus are within their units in the last place"
 TEST_CASE("softplus of what is far below zero loses little of it") {
   CHECK(worst_share(softplus_lane, softplus_long, -20.0f, 0.0f) <= 5e-7);
   CHECK(worst_share(softplus_lane, softplus_long, -87.0f, -20.0f) <= 1.4e-6);
+}
+
+TEST_CASE("the sigmoid and SiLU lose little, and end well") {
+  CHECK(worst_share(sigmoid_lane, sigmoid_long, -10.0f, 87.0f) <= 4e-7);
+  CHECK(worst_share(sigmoid_lane, sigmoid_long, -87.0f, -10.0f) <= 1.4e-6);
+  CHECK(sigmoid_lane(0.0f) == 0.5f);
+  CHECK(sigmoid_lane(kInfinity) == 1.0f);
+  CHECK(sigmoid_lane(-kInfinity) < 2e-38f);
+  CHECK(sigmoid_lane(-kInfinity) > 0.0f);
+  CHECK(silu_lane(kInfinity) == kInfinity);
+  CHECK(silu_lane(20.0f) == 20.0f);
+  CHECK(std::fabs(silu_lane(-1e6f)) < 1e-31f);
+  CHECK(std::isnan(sigmoid_lane(kNan)));
+  CHECK(std::isnan(silu_lane(kNan)));
 }
 
 TEST_CASE("decays are within 5.5e-6 of themselves, slow ones within a rounding, and end well") {

@@ -208,9 +208,11 @@ TEST_CASE("a causal convolution gives the oracle's bits, in its past too") {
     for (const std::int64_t kernel : {1, 2, 3, 4, 8, 9, 21}) {
       for (const std::int64_t rows : {1, 2, 3, 7, 30}) {
         for (const std::int64_t cols : {1, 16, 37}) {
-          ConvArgs args{rows,    cols,    kernel,  cols / 5, cols,
-                        nullptr, nullptr, nullptr, nullptr,  nullptr};
-          compare_convolutions(args, kernel % 2 == 0, wild, random);
+          for (const bool silu : {false, true}) {
+            ConvArgs args{rows,    cols,    kernel,  cols / 5, cols, nullptr,
+                          nullptr, nullptr, nullptr, nullptr,  silu};
+            compare_convolutions(args, kernel % 2 == 0, wild, random);
+          }
         }
       }
     }

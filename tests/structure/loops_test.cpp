@@ -176,7 +176,9 @@ TEST_CASE("loops of many products keep their sums in registers") {
     std::vector<std::string> wrong;
     for (const std::string& object : objects_of(bound.isa)) {
       for (const Function& function : disassemble(object)) {
-        if (function.name.find("::weigh") != std::string::npos) continue;  // Polynomials of exp.
+        // Polynomials of exp; packing, which keeps a row on the stack and turns what is there.
+        if (function.name.find("::weigh") != std::string::npos) continue;
+        if (function.name.find("::Pack<") != std::string::npos) continue;
         for (const Loop& loop : innermost_loops(function)) {
           const auto begin = function.code.begin() + static_cast<std::ptrdiff_t>(loop.first);
           const auto end = function.code.begin() + static_cast<std::ptrdiff_t>(loop.last) + 1;

@@ -51,8 +51,8 @@ class LinearStep final : public Step {
 
   void run_parts(const StepContext& context, std::int64_t panels_at_once, std::int64_t parts,
                  std::int64_t rows) const {
-    const std::int64_t steps = ceil_div(rows, Product::kRowStep);
-    const std::int64_t rows_at_once = ceil_div(steps, parts) * Product::kRowStep;
+    constexpr std::int64_t kRowStep = 2 * kernels::kRowTile;  // Whole lines in every packing.
+    const std::int64_t rows_at_once = ceil_div(ceil_div(rows, kRowStep), parts) * kRowStep;
     const std::int64_t row_parts = ceil_div(rows, rows_at_once);
     const std::int64_t panel_parts = ceil_div(product_.panels(), panels_at_once);
     context.hand_out(panel_parts * row_parts, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -90,6 +90,34 @@ class LinearStep final : public Step {
   std::unique_ptr<const ColumnTail> tail_;
 };
 
+/// A product by so few weights that every thread multiplies some rows, or all few, by all of them:
+/// what stands before and after it is then done with the rows at hand, without a wait.
+class RowProductStep final : public Step {
+ public:
+  RowProductStep(const Product& product, BufferId out) : product_(product), out_(out) {}
+
+  std::array<std::span<const std::byte>, 2> weights(int, int) const override {
+    return {product_.share(0, 1)};
+  }
+  void run(const StepContext& context) const override {
+    const std::int64_t width = product_.weight.rows;
+    product_.multiply(context, {0, product_.panels(), context.row_begin, context.row_end},
+                      context.floats(out_) + context.row_begin * width, width, false);
+  }
+
+ private:
+  Product product_;
+  BufferId out_;
+};
+
+/// Whether a product goes by rows: its weights stay in the second-level cache and are multiplied as
+/// they stand, a byte or more each, so that few rows at once cost no more than many.
+bool goes_by_rows(const Product& product) {
+  constexpr std::int64_t kMostBytes = 131072;
+  return product.panel_size >= kernels::kPanelRows * product.weight.cols &&
+         product.panels() * product.panel_size <= kMostBytes;
+}
+
 bool is_fast(const Lowering& lowering, Encoding encoding) {
 #if defined(QUERN_WITH_ONEDNN)
   return lowering.options().fast && has_fast_linear(encoding);
@@ -114,11 +142,19 @@ Status lower_op(Lowering& lowering, const graph::LinearOp& linear, graph::ValueI
   const bool adds = linear.residual != graph::kNone;
   const BufferId result = adds ? lowering.reuse(out, linear.residual) : lowering.allocate(out);
   const BufferId residual = adds ? lowering.buffer(linear.residual) : BufferId{-1};
-  StepInfo step{Split::kOther,
-                {multiplied.packed},
-                {result},
-                kernels::linear_scratch_bytes(weight.view.encoding, weight.view.cols)};
+  const auto scratch = kernels::linear_scratch_bytes(weight.view.encoding, weight.view.cols);
+  StepInfo step{Split::kOther, {multiplied.packed}, {result}, scratch};
   if (adds) step.reads.push_back(residual);
+  if (!adds && goes_by_rows(multiplied) && !is_fast(lowering, weight.view.encoding) &&
+      lowering.only_reader<graph::CausalConvOp>(out) == nullptr) {
+    StepInfo by_rows = by_rows_of(lowering.value(out), step.reads, step.writes);
+    by_rows.scratch_bytes = scratch;
+    // One panel cannot be shared; several are where rows are few.
+    if (multiplied.panels() > 1) by_rows.when = When::kMany;
+    lowering.add(std::make_unique<RowProductStep>(multiplied, result), std::move(by_rows));
+    if (multiplied.panels() == 1) return {};
+    step.when = When::kFew;
+  }
   TakenTail taken;
   if (!is_fast(lowering, weight.view.encoding)) taken = take_convolution(lowering, out);
   if (taken.tail) {

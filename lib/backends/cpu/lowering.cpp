@@ -106,6 +106,7 @@ BufferId Lowering::packed(graph::ValueId id, RowFormat format) {
   const graph::Value& v = value(id);
   it->second = new_buffer(kernels::packed_rows_bytes(format, max_rows(v), v.cols),
                           kernels::packed_rows_bytes(format, few_rows(v), v.cols));
+  buffers_.back().row_bytes = packed_row_bytes(format, v.cols);
   StepInfo info = by_rows_of(v, {buffer(id)}, {it->second});
   info.kind = "pack";
   add(std::make_unique<PackStep>(buffer(id), it->second, format, v), std::move(info));

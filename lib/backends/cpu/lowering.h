@@ -33,6 +33,12 @@ inline StepInfo by_rows_of(const graph::Value& value, std::vector<BufferId> read
   return info;
 }
 
+/// Bytes of one packed row: row r of many begins at r times that, r a multiple of a row tile.
+inline std::int64_t packed_row_bytes(RowFormat format, std::int64_t cols) noexcept {
+  constexpr std::int64_t kRows = 16;  // These begin and end with whole lines in every packing.
+  return kernels::packed_rows_bytes(format, kRows, cols) / kRows;
+}
+
 /// Collects steps and buffers while the ops' lowerings run. Values are single-assignment.
 class Lowering {
  public:

@@ -9,12 +9,9 @@ namespace quern::backends::cpu {
 
 struct Product {
   quant::TensorView weight;
-  const float* bias;                   ///< Per row of the weight, or nullptr.
-  BufferId packed;                     ///< The rows that are multiplied.
-  std::int64_t panel_size, step_size;  ///< Bytes of a panel, and of kRowStep packed rows.
-
-  /// Rows of which so many begin with whole lines of memory in every packing.
-  static constexpr std::int64_t kRowStep = 16;
+  const float* bias;                  ///< Per row of the weight, or nullptr.
+  BufferId packed;                    ///< The rows that are multiplied.
+  std::int64_t panel_size, row_size;  ///< Bytes of a panel, and of a packed row.
 
   std::int64_t panels() const noexcept { return ceil_div(weight.rows, kernels::kPanelRows); }
   /// Panels of a part that threads take: some for each, of pairs, which kernels like to read
@@ -30,7 +27,7 @@ struct Product {
   }
 
   /// What is done at once: panels [panel, end_panel) times rows [row, end_row). `row` is a multiple
-  /// of kRowStep.
+  /// of kRowTile.
   struct Part {
     std::int64_t panel, end_panel, row, end_row;
   };
@@ -41,7 +38,7 @@ struct Product {
     const std::int64_t first = part.panel * kernels::kPanelRows;
     context.kernels.linear[static_cast<std::size_t>(weight.encoding)](
         {weight.data + part.panel * panel_size, weight.rows - first, weight.cols, 0,
-         part.end_panel - part.panel, context.bytes(packed) + part.row / kRowStep * step_size,
+         part.end_panel - part.panel, context.bytes(packed) + part.row * row_size,
          part.end_row - part.row, bias == nullptr ? nullptr : bias + first, y, stride, accumulate,
          context.scratch});
   }
@@ -62,7 +59,7 @@ inline Product product_of(Lowering& lowering, const graph::LinearOp& linear) {
   const EncodingInfo& info = *find_encoding(weight.encoding);
   const auto panel = panel_bytes(info, static_cast<std::uint64_t>(weight.cols)).value_or(0);
   return {weight, bias, lowering.packed(linear.x, info.rows), static_cast<std::int64_t>(panel),
-          kernels::packed_rows_bytes(info.rows, Product::kRowStep, weight.cols)};
+          packed_row_bytes(info.rows, weight.cols)};
 }
 
 }  // namespace quern::backends::cpu

@@ -68,8 +68,9 @@ class Convolution final : public ColumnTail {
     args.x = context.floats(s_.x) + row * s_.cols;
     args.out = context.floats(s_.out) + row * s_.cols;
     args.past = cache.rolling(s_.state);
+    args.silu = s_.activation == graph::Activation::kSilu;
     context.kernels.causal_conv(args);
-    if (!s_.activation) return;
+    if (!s_.activation || args.silu) return;
     const auto activate = context.kernels.activation[static_cast<std::size_t>(*s_.activation)];
     for (std::int64_t t = 0; t < rows; ++t) {
       float* y = args.out + t * s_.cols + begin;
@@ -164,11 +165,14 @@ class ScanStep final : public Step {
   std::int64_t state_numbers() const noexcept {
     return s_.state_dim + (s_.a_per_head == 1 ? 1 : 0);
   }
-  /// Where a call of the kernel ends that begins with column `begin`: with a block, and after as
-  /// many heads as a call may have.
+  /// Where a call of the kernel ends that begins with column `begin`: with a block, after as many
+  /// heads as a call may have, and while its states stay in the second-level cache until the next
+  /// rows come.
   std::int64_t last_column(std::int64_t begin) const noexcept {
-    const std::int64_t most = (begin / s_.head_dim + kHeads) * s_.head_dim;
-    return begin + (most - begin) / kColumns * kColumns;
+    constexpr std::int64_t kNumbers = 65536, kTogether = 4 * kColumns;
+    const std::int64_t heads = (begin / s_.head_dim + kHeads) * s_.head_dim - begin;
+    const std::int64_t held = std::max(kNumbers / state_numbers() / kTogether, std::int64_t{1});
+    return begin + std::min(heads / kColumns * kColumns, held * kTogether);
   }
 
   /// log(1 + e^x) of heads of a row, clamped.

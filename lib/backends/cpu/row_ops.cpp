@@ -69,17 +69,20 @@ Status lower_op(Lowering& lowering, const graph::ColumnsOp& part, graph::ValueId
 
 Status lower_op(Lowering& lowering, const graph::MixOp& mix, graph::ValueId out) {
   const std::int64_t cols = lowering.value(out).cols, n_factors = lowering.value(mix.factors).cols;
+  // All of a row's numbers are read before the first is written, if one call takes all that is
+  // mixed in.
+  constexpr std::size_t kAtOnce = 8;
+  const BufferId y =
+      mix.xs.size() <= kAtOnce ? lowering.reuse(out, mix.base) : lowering.allocate(out);
   const BufferId base = lowering.buffer(mix.base), factors = lowering.buffer(mix.factors);
   std::vector<BufferId> xs;
   for (const graph::ValueId x : mix.xs) xs.push_back(lowering.buffer(x));
   std::vector<BufferId> reads = xs;
   reads.insert(reads.end(), {base, factors});
-  const BufferId y = lowering.allocate(out);
   const float offset = mix.offset;
   const std::int64_t first = mix.first;
   add_row_step(lowering, out, std::move(reads), y,
                [=, xs = std::move(xs)](const StepContext& context, std::int64_t row) {
-                 constexpr std::size_t kAtOnce = 8;
                  const float* from[kAtOnce];
                  float weight[kAtOnce];
                  const float* factor = context.floats(factors) + row * n_factors + first;

@@ -282,6 +282,15 @@ struct Avx2 {
     const __m128i halves = _mm_sad_epu8(shifted, _mm_setzero_si128());
     return _mm_cvtsi128_si32(_mm_add_epi32(halves, _mm_unpackhi_epi64(halves, halves))) - 16 * 128;
   }
+  /// Of every lane the sum of its four signed bytes.
+  static QUERN_INLINE V::Int sums_of_fours(const V::Int& x) {
+    V::Int r;
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA {
+      r.v[i] = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), x.v[i]),
+                                 _mm256_set1_epi16(1));
+    });
+    return r;
+  }
   /// 16 int32 as float32.
   static QUERN_INLINE V to_lanes(const std::int32_t* p) {
     const auto at = [](const std::int32_t* from) QUERN_INLINE_LAMBDA {

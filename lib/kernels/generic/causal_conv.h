@@ -5,17 +5,23 @@
 
 #include <algorithm>
 
+#include "kernels/generic/math.h"
 #include "kernels/generic/vec16.h"
 #include "kernels/kernel_table.h"
 
 namespace quern::kernels {
 namespace {
 
-template <class V>
+template <class V, bool silu>
 struct CausalConv {
   static constexpr std::int64_t kColumns = 16;
   /// Blocks of columns that go through the rows together: a cache line of each row is a slow read.
   static constexpr int kTogether = V::kCount == 1 ? 4 : 1;
+
+  static QUERN_INLINE V finish(const V& sum) {
+    if constexpr (silu) return activate<Activation::kSilu>(sum);
+    return sum;
+  }
 
   /// Up to kColumns columns from number `first`.
   struct Block {
@@ -59,7 +65,7 @@ struct CausalConv {
           sum = sum + weight[k * blocks + i] * input[k * blocks + i];
         });
         if (args.bias != nullptr) sum = sum + bias[i];
-        sum.store(args.out + at + i * kColumns);
+        finish(sum).store(args.out + at + i * kColumns);
         each<taps - 1>([&](auto k) QUERN_INLINE_LAMBDA {
           input[k * blocks + i] = input[(k + 1) * blocks + i];
         });
@@ -82,7 +88,7 @@ struct CausalConv {
         sum = sum + block.load(args.weight, k) * input;
       }
       if (args.bias != nullptr) sum = sum + block.load(args.bias, 0);
-      block.store(sum, args.out, t);
+      block.store(finish(sum), args.out, t);
     }
     for (std::int64_t k = 0; k < n; ++k) {
       const std::int64_t row = args.rows + k - n;

@@ -2,10 +2,12 @@
 /// Packing of activation rows over Vec16 (formats: packed_rows.h; arithmetic: kernel_table.h,
 /// PackArgs).
 ///
-/// `Isa` adds swap<distance>(V), store_low8(p, V::Int), largest(V::Int) and sum_of_bytes(p).
+/// `Isa` adds swap<distance>(V), store_low8(p, V::Int), largest(V::Int), sum_of_bytes(p) and
+/// sums_of_fours(V::Int).
 #pragma once
 
 #include "kernels/generic/math.h"
+#include "kernels/generic/pack_turn.h"
 #include "kernels/generic/vec16.h"
 #include "kernels/install.h"
 #include "kernels/packed_rows.h"
@@ -33,25 +35,28 @@ QUERN_INLINE typename V::Int magnitude_bits(const V& x) {
   return bits(x) & V::Int::all(0x7fffffff);
 }
 
-/// rint(x·factor) as integers; 0 where the factor is 0, whatever x is.
+/// rint(x·factor) in the low bytes; 0 where the factor is 0, whatever x is.
 template <class V>
 QUERN_INLINE typename V::Int codes_of(const V& x, float factor) {
-  const V magic = V::all(12582912.0f);
   if (factor == 0.0f) return V::Int::all(0);
-  return bits(x * V::all(factor) + magic) - bits(magic);
+  return bits(x * V::all(factor) + V::all(12582912.0f));  // Its own low byte is 0.
 }
 
 template <class Isa>
 struct Pack {
   using V = typename Isa::V;
   using Int = typename V::Int;
+  using Turn = PackTurn<Isa>;
 
-  /// Calls row(r, first row, width, place) for the rows of the tiles.
-  template <class Row>
-  static QUERN_INLINE void for_rows(const PackArgs& args, Row row) {
+  /// Calls tile(first row) for the row tiles of eight rows, and row(r, first row, width, place) for
+  /// the rows of what is left.
+  template <class Tile, class Row>
+  static QUERN_INLINE void for_rows(const PackArgs& args, Tile tile, Row row) {
     const std::int64_t last = args.tile_end * kRowTile;
     const std::int64_t end = args.rows < last ? args.rows : last;
-    for (std::int64_t r0 = args.tile_begin * kRowTile; r0 < end;) {
+    std::int64_t r0 = args.tile_begin * kRowTile;
+    for (; r0 + kRowTile <= end; r0 += kRowTile) tile(r0);
+    while (r0 < end) {
       const std::int64_t w = subtile_width(end - r0);
       for (std::int64_t t = 0; t < w; ++t) row(r0 + t, r0, w, t);
       r0 += w;
@@ -65,12 +70,23 @@ struct Pack {
   }
 
   static void f32(const PackArgs& args) {
-    for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
-                       std::int64_t t) QUERN_INLINE_LAMBDA {
-      const float* x = args.x + r * args.x_stride;
-      auto* out = reinterpret_cast<float*>(args.out + r0 * f32_row_bytes(args.cols)) + t;
-      for (std::int64_t k = 0; k < args.cols; ++k) out[k * w] = x[k];
-    });
+    const Turn turn;
+    for_rows(
+        args,
+        [&](std::int64_t r0) QUERN_INLINE_LAMBDA {
+          const float* x = args.x + r0 * args.x_stride;
+          auto* out = reinterpret_cast<float*>(args.out + r0 * f32_row_bytes(args.cols));
+          std::int64_t k = 0;
+          for (; k + 16 <= args.cols; k += 16) turn.floats(x + k, args.x_stride, out + 8 * k);
+          for (; k < args.cols; ++k) {
+            for (std::int64_t t = 0; t < 8; ++t) out[8 * k + t] = x[t * args.x_stride + k];
+          }
+        },
+        [&](std::int64_t r, std::int64_t r0, std::int64_t w, std::int64_t t) QUERN_INLINE_LAMBDA {
+          const float* x = args.x + r * args.x_stride;
+          auto* out = reinterpret_cast<float*>(args.out + r0 * f32_row_bytes(args.cols)) + t;
+          for (std::int64_t k = 0; k < args.cols; ++k) out[k * w] = x[k];
+        });
   }
 
   /// Writes the codes of 32 numbers; `sum`: per 16.
@@ -91,27 +107,54 @@ struct Pack {
     std::memcpy(to, &x, sizeof x);
   }
 
-  static void group(const PackArgs& args) {
-    for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
-                       std::int64_t t) QUERN_INLINE_LAMBDA {
-      const float* x = args.x + r * args.x_stride;
-      std::byte* record = args.out + r0 * group_row_bytes(args.cols);
-      for (std::int64_t k = 0; k < args.cols; k += 32, record += kGroupRecord * w) {
+  /// One row, its place in a subtile of `w` rows t.
+  static QUERN_INLINE void group_row(const PackArgs& args, std::int64_t r, std::int64_t r0,
+                                     std::int64_t w, std::int64_t t) {
+    const float* x = args.x + r * args.x_stride;
+    std::byte* record = args.out + r0 * group_row_bytes(args.cols);
+    for (std::int64_t k = 0; k < args.cols; k += 32, record += kGroupRecord * w) {
+      const V v[2] = {padded(x, k, args.cols), padded(x, k + 16, args.cols)};
+      const CodeFactor rule = group_rule(v);
+      std::int32_t sum[2];
+      put_codes(record, w, t, v, rule.factor, sum);
+      put(record + kGroupScale * w + 4 * t, rule.scale);
+      put(record + kGroupStart * w + 4 * t, -128 * (sum[0] + sum[1]));
+      put(record + kGroupSum * w + 4 * t, rule.scale * static_cast<float>(sum[0] + sum[1]));
+      each<2>([&](auto h) QUERN_INLINE_LAMBDA {
+        put(record + (kGroupHalfStarts + 4 * h) * w + 4 * t, -128 * sum[h]);
+        put(record + (kGroupHalfSums + 4 * h) * w + 4 * t, rule.scale * static_cast<float>(sum[h]));
+      });
+    }
+  }
+  static QUERN_INLINE CodeFactor group_rule(const V (&v)[2]) {
+    return code_factor(Isa::largest(larger(magnitude_bits(v[0]), magnitude_bits(v[1]))), 127.0f);
+  }
+
+  /// Eight rows: every row puts its codes and scales into the records, then the records are turned.
+  static QUERN_INLINE void group_tile(const PackArgs& args, std::int64_t r0, const Turn& turn) {
+    std::byte* records = args.out + r0 * group_row_bytes(args.cols);
+    for (std::int64_t t = 0; t < 8; ++t) {
+      const float* x = args.x + (r0 + t) * args.x_stride;
+      std::byte* record = records;
+      for (std::int64_t k = 0; k < args.cols; k += 32, record += 8 * kGroupRecord) {
         const V v[2] = {padded(x, k, args.cols), padded(x, k + 16, args.cols)};
-        const CodeFactor rule =
-            code_factor(Isa::largest(larger(magnitude_bits(v[0]), magnitude_bits(v[1]))), 127.0f);
-        std::int32_t sum[2];
-        put_codes(record, w, t, v, rule.factor, sum);
-        put(record + kGroupScale * w + 4 * t, rule.scale);
-        put(record + kGroupStart * w + 4 * t, -128 * (sum[0] + sum[1]));
-        put(record + kGroupSum * w + 4 * t, rule.scale * static_cast<float>(sum[0] + sum[1]));
+        const CodeFactor rule = group_rule(v);
         each<2>([&](auto h) QUERN_INLINE_LAMBDA {
-          put(record + (kGroupHalfStarts + 4 * h) * w + 4 * t, -128 * sum[h]);
-          put(record + (kGroupHalfSums + 4 * h) * w + 4 * t,
-              rule.scale * static_cast<float>(sum[h]));
+          Isa::store_low8(record + Turn::group_place(t) + 16 * h, codes_of(v[h], rule.factor));
         });
+        put(record + 8 * kGroupScale + 4 * t, rule.scale);
       }
-    });
+    }
+    for (std::int64_t k = 0; k < args.cols; k += 32, records += 8 * kGroupRecord)
+      turn.group_record(records);
+  }
+
+  static void group(const PackArgs& args) {
+    const Turn turn;
+    for_rows(
+        args, [&](std::int64_t r0) QUERN_INLINE_LAMBDA { group_tile(args, r0, turn); },
+        [&](std::int64_t r, std::int64_t r0, std::int64_t w, std::int64_t t)
+            QUERN_INLINE_LAMBDA { group_row(args, r, r0, w, t); });
   }
 
   /// Signs of the butterfly stages within 16 lanes, distances 1, 2, 4, 8: a lane without the bit of
@@ -193,36 +236,77 @@ struct Pack {
     return top;
   }
 
+  /// Rotates row r, keeps what there is room for, and calls block(k, kept numbers k … k + 63) for
+  /// all of it. \return its scale and the factor that block() is given too.
+  template <class Block>
+  static QUERN_INLINE CodeFactor rotate_row(const PackArgs& args, std::int64_t r,
+                                            const Signs& signs, Block block) {
+    alignas(64) float kept[kKept + 64];
+    const float* x = args.x + r * args.x_stride;
+    Int top = Int::all(0);
+    for (std::int64_t k = 0; k < args.cols; k += 64) {
+      top = store_rotated(x, k, args.cols, signs, top, kept + (k < kKept ? k : kKept));
+    }
+    const CodeFactor rule = code_factor(Isa::largest(top), 127.0f);
+    for (std::int64_t k = 0; k < args.cols; k += 64) {
+      if (k >= kKept) store_rotated(x, k, args.cols, signs, top, kept + kKept);
+      block(kept + (k < kKept ? k : kKept), rule.factor);
+    }
+    return rule;
+  }
+
+  static QUERN_INLINE void rotated_row(const PackArgs& args, std::int64_t r, std::int64_t r0,
+                                       std::int64_t w, std::int64_t t, const Signs& signs) {
+    std::byte* record = args.out + r0 * rotated_row_bytes(args.cols);
+    std::int32_t total = 0;
+    const CodeFactor rule =
+        rotate_row(args, r, signs, [&](const float* block, float factor) QUERN_INLINE_LAMBDA {
+          each<2>([&](auto half) QUERN_INLINE_LAMBDA {
+            const V pair[2] = {V::load(block + 32 * half), V::load(block + 32 * half + 16)};
+            std::int32_t sum[2];
+            put_codes(record, w, t, pair, factor, sum);
+            each<2>([&](auto h) QUERN_INLINE_LAMBDA {
+              put(record + 32 * w + 4 * t + 2 * h, static_cast<std::int16_t>(sum[h]));
+            });
+            total += sum[0] + sum[1];
+            record += kRotatedRecord * w;
+          });
+        });
+    put(record + 4 * t, rule.scale);
+    put(record + 4 * w + 4 * t, total);
+  }
+
+  /// Eight rows: every row puts its codes into the records, then the records are turned, two at
+  /// once.
+  static QUERN_INLINE void rotated_tile(const PackArgs& args, std::int64_t r0, const Signs& signs,
+                                        const Turn& turn) {
+    std::byte* records = args.out + r0 * rotated_row_bytes(args.cols);
+    const std::int64_t blocks = round_up(args.cols, 64) / 64;
+    std::byte* trailer = records + blocks * 16 * kRotatedRecord;
+    for (std::int64_t t = 0; t < 8; ++t) {
+      std::byte* to = records + 64 * t;
+      const CodeFactor rule = rotate_row(
+          args, r0 + t, signs, [&](const float* block, float factor) QUERN_INLINE_LAMBDA {
+            each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+              Isa::store_low8(to + 16 * i, codes_of(V::load(block + 16 * i), factor));
+            });
+            to += 16 * kRotatedRecord;
+          });
+      put(trailer + 4 * t, rule.scale);
+    }
+    Int total = Int::all(0);
+    for (std::int64_t i = 0; i < blocks; ++i)
+      total = total + turn.rotated_records(records + i * 16 * kRotatedRecord);
+    turn.store_first_half(total, trailer + 32);
+  }
+
   static void rotated(const PackArgs& args) {
     const Signs signs;
-    alignas(64) float kept[kKept + 64];
-    for_rows(args, [&](std::int64_t r, std::int64_t r0, std::int64_t w,
-                       std::int64_t t) QUERN_INLINE_LAMBDA {
-      const float* x = args.x + r * args.x_stride;
-      std::byte* record = args.out + r0 * rotated_row_bytes(args.cols);
-      Int top = Int::all(0);
-      for (std::int64_t k = 0; k < args.cols; k += 64) {
-        top = store_rotated(x, k, args.cols, signs, top, kept + (k < kKept ? k : kKept));
-      }
-      const CodeFactor rule = code_factor(Isa::largest(top), 127.0f);
-      std::int32_t total = 0;
-      for (std::int64_t k = 0; k < args.cols; k += 64) {
-        const float* block = kept + (k < kKept ? k : kKept);
-        if (k >= kKept) store_rotated(x, k, args.cols, signs, top, kept + kKept);
-        each<2>([&](auto half) QUERN_INLINE_LAMBDA {
-          const V pair[2] = {V::load(block + 32 * half), V::load(block + 32 * half + 16)};
-          std::int32_t sum[2];
-          put_codes(record, w, t, pair, rule.factor, sum);
-          each<2>([&](auto h) QUERN_INLINE_LAMBDA {
-            put(record + 32 * w + 4 * t + 2 * h, static_cast<std::int16_t>(sum[h]));
-          });
-          total += sum[0] + sum[1];
-          record += kRotatedRecord * w;
-        });
-      }
-      put(record + 4 * t, rule.scale);
-      put(record + 4 * w + 4 * t, total);
-    });
+    const Turn turn;
+    for_rows(
+        args, [&](std::int64_t r0) QUERN_INLINE_LAMBDA { rotated_tile(args, r0, signs, turn); },
+        [&](std::int64_t r, std::int64_t r0, std::int64_t w, std::int64_t t)
+            QUERN_INLINE_LAMBDA { rotated_row(args, r, r0, w, t, signs); });
   }
 
   static void install(KernelTable& table) {

@@ -137,15 +137,19 @@ struct Scan {
       state[i] = V::load(blocks[i % B].state + (j + i / B) * kColumns);
     });
     if (args.rows == 1) fetch_ahead<N, B>(blocks, j, args.n);
-    for (std::int64_t t = 0; t < args.rows; ++t) {
-      each<B>([&](auto i) QUERN_INLINE_LAMBDA {
-        const float* next = j == 0 ? blocks[i].next_x : blocks[i].next_out;
-        __builtin_prefetch(next + t * args.x_stride, 0, 2);
-      });
-      const float* b = args.b + t * args.b_stride + j;
-      const float* c = args.c + t * args.b_stride + j;
+    // All that the rows need in variables: what is stored could be theirs for all the compiler
+    // knows.
+    const std::int64_t rows = args.rows, b_stride = args.b_stride, x_stride = args.x_stride;
+    const float* b = args.b + j;
+    const float* c = args.c + j;
+    const float* next[B];
+    each<B>([&](auto i)
+                QUERN_INLINE_LAMBDA { next[i] = j == 0 ? blocks[i].next_x : blocks[i].next_out; });
+    for (std::int64_t t = 0; t < rows; ++t, b += b_stride, c += b_stride) {
       V u[B], sum[B];
       each<B>([&](auto i) QUERN_INLINE_LAMBDA {
+        __builtin_prefetch(next[i], 0, 2);
+        next[i] += x_stride;
         u[i] = blocks[i].u[t];
         sum[i] = starts ? V::all(0.0f) : blocks[i].part[t];
         if (blocks[i].shrinks[t]) {

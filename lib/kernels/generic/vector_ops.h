@@ -1,7 +1,7 @@
 /// \file
 /// Norms, softmax, gated activations, scans, rotary positions: bodies over V = Vec16 of any ISA, in
 /// the order of kernel_table.h. `Isa` has V and
-/// swap<1>(V), which exchanges neighbouring lanes.
+/// swap<distance>(V), which exchanges lanes.
 #pragma once
 
 #include <cmath>
@@ -34,6 +34,17 @@ template <class Isa>
 struct VectorOps {
   using V = typename Isa::V;
 
+  /// V::tree_sum(), in registers.
+  static QUERN_INLINE float tree_sum(V x) {
+    x = x + Isa::template swap<8>(x);
+    x = x + Isa::template swap<4>(x);
+    x = x + Isa::template swap<2>(x);
+    x = x + Isa::template swap<1>(x);
+    float lanes[16];
+    x.store(lanes);
+    return lanes[0];
+  }
+
   static float square_sum(const float* x, std::int64_t n) {
     V lanes = V::all(0.0f);
     std::int64_t i = 0;
@@ -45,7 +56,7 @@ struct VectorOps {
       const V v = V::load_first(x + i, n - i);
       lanes = fma(v, v, lanes);
     }
-    return lanes.tree_sum();
+    return tree_sum(lanes);
   }
 
   static void rms_norm(const float* x, const float* weight, float eps, std::int64_t n, float* y) {
@@ -66,7 +77,7 @@ struct VectorOps {
     std::int64_t i = 0;
     for (; i + 16 <= n; i += 16) lanes = lanes + V::load(x + i);
     if (i < n) lanes = lanes + V::load_first(x + i, n - i);
-    return lanes.tree_sum() / static_cast<float>(n);
+    return tree_sum(lanes) / static_cast<float>(n);
   }
 
   static float variance_of(const float* x, float mean, std::int64_t n) {
@@ -82,7 +93,7 @@ struct VectorOps {
       const V inside = where_less(lane_numbers<V>(), V::all(static_cast<float>(n - i)), d);
       lanes = fma(inside, inside, lanes);
     }
-    return lanes.tree_sum() / static_cast<float>(n);
+    return tree_sum(lanes) / static_cast<float>(n);
   }
 
   /// d where a < b, else 0.
@@ -114,8 +125,25 @@ struct VectorOps {
     const V factor = V::all(s);
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA { return factor * lanes(x); });
   }
+  template <int count>
+  static void mix_of(const float* base, const float* const* xs, const float* factors,
+                     std::int64_t n, float* y) {
+    V factor[count];
+    const float* x[count];
+    each<count>([&](auto j) QUERN_INLINE_LAMBDA {
+      factor[j] = V::all(factors[j]);
+      x[j] = xs[j];
+    });
+    map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA {
+      V sum = lanes(base);
+      each<count>([&](auto j) QUERN_INLINE_LAMBDA { sum = fma(factor[j], lanes(x[j]), sum); });
+      return sum;
+    });
+  }
   static void mix(const float* base, const float* const* xs, const float* factors,
                   std::int64_t count, std::int64_t n, float* y) {
+    if (count == 1) return mix_of<1>(base, xs, factors, n, y);
+    if (count == 4) return mix_of<4>(base, xs, factors, n, y);
     map_lanes<V>(n, y, [&](auto lanes) QUERN_INLINE_LAMBDA {
       V sum = lanes(base);
       for (std::int64_t j = 0; j < count; ++j) sum = fma(V::all(factors[j]), lanes(xs[j]), sum);
@@ -178,7 +206,7 @@ struct VectorOps {
       e.store_first(x + i, n - i);
       lanes = lanes + where_less(lane_numbers<V>(), V::all(static_cast<float>(n - i)), e);
     }
-    const V r = V::all(1.0f / lanes.tree_sum());
+    const V r = V::all(1.0f / tree_sum(lanes));
     map_lanes<V>(n, x, [&](auto part) QUERN_INLINE_LAMBDA { return part(x) * r; });
   }
 
@@ -187,7 +215,11 @@ struct VectorOps {
     std::int64_t i = 0;
     for (; i + 16 <= n; i += 16) lanes = fma(V::load(a + i), V::load(b + i), lanes);
     if (i < n) lanes = fma(V::load_first(a + i, n - i), V::load_first(b + i, n - i), lanes);
-    return lanes.tree_sum();
+    return tree_sum(lanes);
+  }
+
+  static void causal_conv(const ConvArgs& args) {
+    args.silu ? CausalConv<V, true>::run(args) : CausalConv<V, false>::run(args);
   }
 
   static void rope_halves(float* a, float* b, const float* cos, const float* sin, std::int64_t n) {
@@ -259,7 +291,7 @@ struct VectorOps {
     table.softplus = softplus;
     table.softmax = softmax;
     table.dot = dot;
-    table.causal_conv = CausalConv<V>::run;
+    table.causal_conv = causal_conv;
     table.scan = Scan<V>::run;
     table.rope = rope;
     install_activation<Activation::kSilu>(table);

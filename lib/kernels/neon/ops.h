@@ -260,6 +260,14 @@ struct Neon {
   static QUERN_INLINE std::int32_t sum_of_bytes(const std::byte* p) {
     return vaddlvq_s8(vreinterpretq_s8_u8(vld1q_u8(bytes(p))));
   }
+  /// Of every lane the sum of its four signed bytes.
+  static QUERN_INLINE V::Int sums_of_fours(const V::Int& x) {
+    V::Int r;
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+      r.v[i] = vpaddlq_s16(vpaddlq_s8(vreinterpretq_s8_s32(x.v[i])));
+    });
+    return r;
+  }
   /// 16 int32 as float32.
   static QUERN_INLINE V to_lanes(const std::int32_t* p) {
     return gather([&](auto i) QUERN_INLINE_LAMBDA { return to_float(vld1q_s32(p + 4 * i)); });

@@ -146,7 +146,8 @@ void causal_conv(const ConvArgs& args) {
       for (std::int64_t j = 0; j < n; ++j)
         sum += args.weight[j * cols + c] * args.past[j * cols + c];
       sum += args.weight[n * cols + c] * x;
-      args.out[t * cols + c] = args.bias == nullptr ? sum : sum + args.bias[c];
+      if (args.bias != nullptr) sum += args.bias[c];
+      args.out[t * cols + c] = args.silu ? activate<Activation::kSilu>(Lane{sum}).v : sum;
       for (std::int64_t j = 0; j < n; ++j)
         args.past[j * cols + c] = j + 1 < n ? args.past[(j + 1) * cols + c] : x;
     }
