@@ -409,30 +409,12 @@ void part_output(ModelPlan& plan) {
 
 Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& file) {
   std::set<std::string> used;
-<<<<<<< HEAD
   if (baked.count("lm_head") != 0) part_output(plan);
-  for (TensorJob& job : plan.jobs) {
-    for (MatrixJob& matrix : job.matrices) {
-      const auto found = baked.find(matrix.weight);
-      if (found == baked.end()) continue;
-      used.insert(found->first);
-      if (!found->second.changes()) continue;
-      if (quant::find_ops(matrix.to)->quantize_panel == nullptr) {
-        return Error(ErrorCode::kUnsupported,
-                     "weights that an adapter changes cannot keep this type")
-            .in_file(file)
-            .of(matrix.name)
-            .want("an encoding that quern writes (--encoding q8)")
-            .got(std::string(find_encoding(matrix.to)->name));
-      }
-      matrix.baked = &found->second;
-      PlannedTensor& shown = plan.shown.tensors[static_cast<std::size_t>(&job - plan.jobs.data())];
-      if (shown.transform.find("adapter") == std::string::npos)
-        shown.transform += shown.transform.empty() ? "adapter" : ", adapter";
-=======
   const auto bake = [&](MatrixJob& matrix, PlannedTensor& shown) -> Status {
     const auto found = baked.find(matrix.weight);
     if (found == baked.end()) return {};
+    used.insert(found->first);
+    if (!found->second.changes()) return {};
     if (quant::find_ops(matrix.to)->quantize_panel == nullptr) {
       return Error(ErrorCode::kUnsupported, "weights that an adapter changes cannot keep this type")
           .in_file(file)
@@ -441,7 +423,6 @@ Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& 
           .got(std::string(find_encoding(matrix.to)->name));
     }
     matrix.baked = &found->second;
-    used.insert(found->first);
     if (shown.transform.find("adapter") == std::string::npos)
       shown.transform += shown.transform.empty() ? "adapter" : ", adapter";
     return {};
@@ -450,7 +431,6 @@ Status bake_into(ModelPlan& plan, const BakedTensors& baked, const std::string& 
     for (MatrixJob& matrix : plan.jobs[i].matrices) {
       QUERN_CHECK(bake(matrix, plan.shown.tensors[i]));
       for (MatrixJob& turned : matrix.turned) QUERN_CHECK(bake(turned, plan.shown.tensors[i]));
->>>>>>> s9-gguf
     }
   }
   for (const auto& entry : baked) {

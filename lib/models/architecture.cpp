@@ -124,28 +124,12 @@ Status set_gguf_form(const TensorRule& rule, std::int64_t sliced, const Config& 
 }
 
 Result<ExpectedTensor> expect(const TensorRule& rule, std::int32_t layer, const Config& config) {
-<<<<<<< HEAD
   QUERN_TRY(rows, evaluate_dimension(with_layer(rule.rows, layer), config));
   QUERN_TRY(cols, evaluate_dimension(with_layer(rule.cols, layer), config));
-  ExpectedTensor tensor{&rule,
-                        layer,
-                        with_layer(rule.name, layer),
-                        {},
-                        with_layer(rule.gguf, layer),
-                        rule.role == Role::kVector ? 1 : rows,
-                        cols,
-                        1,
-                        false,
-                        {},
-                        {}};
-=======
-  QUERN_TRY(rows, evaluate_dimension(rule.rows, config));
-  QUERN_TRY(cols, evaluate_dimension(rule.cols, config));
   ExpectedTensor tensor{&rule, layer, with_layer(rule.name, layer),
                         {},    {},    rule.role == Role::kVector ? 1 : rows,
                         cols,  1,     false,
                         {},    {}};
->>>>>>> s9-gguf
   if (!rule.gguf_filled_rows.empty()) {
     QUERN_TRY(filled, evaluate_dimension(rule.gguf_filled_rows, config));
     tensor.gguf_filled_rows = filled;

@@ -136,14 +136,10 @@ Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Conf
   const std::string prefix(gguf_arch);
   QUERN_TRY(n_types, config.integer_or("n_types", 0));
   out.set(prefix + ".attention.causal", false);
-<<<<<<< HEAD
-  out.set("tokenizer.ggml.token_type_count", n_types);
+  out.set("tokenizer.ggml.token_type_count", std::max<std::int64_t>(n_types, 1));
   if (config.list("embedding.pooling").size() > 1)
     return Error(ErrorCode::kUnsupported, "GGUF has no words for several poolings")
         .of("embedding.pooling");
-=======
-  out.set("tokenizer.ggml.token_type_count", std::max<std::int64_t>(n_types, 1));
->>>>>>> s9-gguf
   QUERN_TRY(pooling, config.string_or("embedding.pooling", ""));
   for (std::size_t i = 0; i < kGgufPoolings.size(); ++i) {
     if (pooling != kGgufPoolings[i]) continue;
