@@ -70,6 +70,22 @@ TEST_CASE("encoders that llama.cpp knows come back from GGUF with the same outpu
   }
 }
 
+TEST_CASE("the encoder of T5 alone comes back from GGUF") {
+  const auto folder = golden("t5");
+  if (!folder) return;
+  const TempFolder source, temp;
+  std::string config = read_bytes(*folder + "/config.json");
+  const std::string whole = "T5ForConditionalGeneration";
+  const std::size_t at = config.find(whole);
+  REQUIRE(at != std::string::npos);
+  write_bytes(source.file("config.json"), config.replace(at, whole.size(), "T5EncoderModel"));
+  std::filesystem::copy_file(*folder + "/model.safetensors", source.file("model.safetensors"));
+  must(convert(source.path(), temp.file("a.gguf"), plain_options()));
+  CHECK(outputs_of(temp.file("a.gguf")) == outputs_of(source.path()));
+  const auto file = must(formats::GgufFile::open(temp.file("a.gguf")));
+  CHECK(must(file.config().string("general.architecture")) == "t5encoder");
+}
+
 TEST_CASE("RoBERTa's positions lose in GGUF the rows that no token has") {
   const auto folder = golden("roberta");
   if (!folder) return;
