@@ -70,7 +70,8 @@ Result<Config> architecture_config(const GgufFile& file) {
   for (const GgufTensor& tensor : file.tensors()) {
     const bool in_layer = tensor.name.find("blk.") != std::string_view::npos;
     const bool first = tensor.name.find("blk.0.") != std::string_view::npos;
-    if (!in_layer || first) config.set(std::string(tensor.name), true);
+    if ((!in_layer || first) && config.find(tensor.name) == nullptr)
+      config.set(std::string(tensor.name), true);
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!tensor.name.starts_with("rope_") || tensor.type->encoding != Encoding::kF32) continue;

@@ -136,7 +136,7 @@ Result<Config> translated(const Config& source) {
   if (!source.has(gguf_key("attention.layer_norm_epsilon")))
     out.set(gguf_key("attention.layer_norm_epsilon"), eps);
   QUERN_TRY(theta, source.number_or(gguf_key("rope.freq_base"), kLocalTheta));
-  QUERN_TRY(local_theta, source.number_or(gguf_key("rope.freq_base_swa"), theta));
+  QUERN_TRY(local_theta, source.number_or(gguf_key("rope.freq_base_swa"), kLocalTheta));
   out.set("global_rope_theta", theta);
   out.set("local_rope_theta", local_theta);
   QUERN_TRY(activation, source.string_or(gguf_key("hidden_activation"), "gelu"));

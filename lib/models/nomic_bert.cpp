@@ -28,8 +28,12 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
         .want(std::to_string(own))
         .got(std::to_string(head_dim));
   QUERN_CHECK(read_rope(source, kind, {.gguf_arch = kGguf, .theta = kDefaultTheta}, config));
-  if (!hf) QUERN_CHECK(read_gguf_pooling(source, kGguf, config));
   QUERN_CHECK(read_head(source, config));
+  if (!hf) {
+    QUERN_CHECK(read_gguf_pooling(source, kGguf, config));
+    QUERN_CHECK(read_gguf_head(source, kGguf, config));
+    QUERN_CHECK(refuse(config, "head.sequence", "a Nomic BERT that ranks is not read from GGUF"));
+  }
   QUERN_TRY(masked_lm, config.boolean("head.masked_lm"));
   QUERN_TRY(activation, config.string("activation"));
   config.set("head.activation", masked_lm ? activation : std::string("tanh"));
@@ -40,12 +44,7 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 Result<Config> write_gguf_config(const Config& config) {
   for (const char* head : {"head.masked_lm", "head.sequence", "head.tokens"})
     QUERN_CHECK(refuse(config, head, "GGUF has no words for this head of a Nomic BERT"));
-  QUERN_TRY(activation, config.string("activation"));
-  if (activation != "silu")
-    return Error(ErrorCode::kUnsupported, "GGUF has no words for this activation of a Nomic BERT")
-        .of("activation")
-        .want("silu")
-        .got(activation);
+  QUERN_CHECK(check_gguf_activation(config, "silu"));
   Config out = write_gguf_keys(bert_keys(), config, kGguf);
   QUERN_CHECK(write_gguf_rope(config, kGguf, out));
   QUERN_CHECK(write_gguf_pooling(config, kGguf, out));

@@ -70,6 +70,22 @@ TEST_CASE("encoders that llama.cpp knows come back from GGUF with the same outpu
   }
 }
 
+TEST_CASE("the encoder of T5 alone comes back from GGUF") {
+  const auto folder = golden("t5");
+  if (!folder) return;
+  const TempFolder source, temp;
+  std::string config = read_bytes(*folder + "/config.json");
+  const std::string whole = "T5ForConditionalGeneration";
+  const std::size_t at = config.find(whole);
+  REQUIRE(at != std::string::npos);
+  write_bytes(source.file("config.json"), config.replace(at, whole.size(), "T5EncoderModel"));
+  std::filesystem::copy_file(*folder + "/model.safetensors", source.file("model.safetensors"));
+  must(convert(source.path(), temp.file("a.gguf"), plain_options()));
+  CHECK(outputs_of(temp.file("a.gguf")) == outputs_of(source.path()));
+  const auto file = must(formats::GgufFile::open(temp.file("a.gguf")));
+  CHECK(must(file.config().string("general.architecture")) == "t5encoder");
+}
+
 TEST_CASE("RoBERTa's positions lose in GGUF the rows that no token has") {
   const auto folder = golden("roberta");
   if (!folder) return;
@@ -80,6 +96,39 @@ TEST_CASE("RoBERTa's positions lose in GGUF the rows that no token has") {
   const auto* positions = file.find_tensor("position_embd.weight");
   REQUIRE(positions != nullptr);
   CHECK(positions->ne[1] == static_cast<std::uint64_t>(length));
+}
+
+/// A GGUF file with another `pooling_type`; −1: without one.
+void write_pooling(const std::string& from, const std::string& to, const std::string& key,
+                   int pooling) {
+  const auto file = must(formats::GgufFile::open(from));
+  auto writer = must(formats::GgufWriter::create(to));
+  for (const auto& entry : file.entries())
+    if (entry.key != key) REQUIRE(writer.add_entry(entry).ok());
+  if (pooling >= 0) REQUIRE(writer.add_unsigned(key, static_cast<std::uint32_t>(pooling)).ok());
+  for (const auto& tensor : file.tensors()) {
+    const std::vector<std::uint64_t> ne(tensor.ne.begin(), tensor.ne.begin() + tensor.n_dims);
+    REQUIRE(writer.declare_tensor(tensor.name, ne, *tensor.type).ok());
+  }
+  REQUIRE(writer.begin().ok());
+  for (const auto& tensor : file.tensors()) REQUIRE(writer.write(tensor.data).ok());
+  REQUIRE(writer.finish().ok());
+}
+
+TEST_CASE("a reranker's GGUF need not say that it ranks, and a Nomic BERT may not") {
+  const auto reranker = golden("xlm_roberta_reranker"), nomic = golden("nomic_bert");
+  if (!reranker || !nomic) return;
+  const TempFolder temp;
+  must(convert(*reranker, temp.file("a.gguf"), plain_options()));
+  write_pooling(temp.file("a.gguf"), temp.file("b.gguf"), "bert.pooling_type", -1);
+  const Outputs first = outputs_of(temp.file("a.gguf"));
+  CHECK(!first.logits.empty());
+  CHECK(outputs_of(temp.file("b.gguf")) == first);
+  must(convert(*nomic, temp.file("n.gguf"), plain_options()));
+  write_pooling(temp.file("n.gguf"), temp.file("r.gguf"), "nomic-bert.pooling_type", 4);
+  const auto report = convert(temp.file("r.gguf"), temp.file("r.quern"), plain_options());
+  REQUIRE(!report.ok());
+  CHECK(report.error().code == ErrorCode::kUnsupported);
 }
 
 TEST_CASE("heads and encoders that llama.cpp does not have are refused by name") {
