@@ -17,10 +17,8 @@ template <class V>
 struct Scan {
   static constexpr int kColumns = static_cast<int>(kScanColumns);
   static constexpr int kRows = static_cast<int>(kScanRows);
-  /// Numbers whose states the registers hold, and blocks of columns that share what is read of b
-  /// and c where a head has one rate.
+  /// Numbers whose states the registers hold.
   static constexpr int kNumbers = V::kCount == 1 ? 8 : 4;
-  static constexpr int kBlocks = V::kCount == 1 ? 2 : 1;
   /// Blocks whose rows are read and written together: a cache line of each row is a slow read.
   static constexpr int kTogether = 4;
   static_assert(kScanSum % kNumbers == 0);
@@ -118,65 +116,49 @@ struct Scan {
 
   /// One row is over too soon for the hardware's prefetchers, which see short streams: brings what
   /// a pass some blocks later reads into the second-level cache.
-  template <int N, int B>
-  static QUERN_INLINE void fetch_ahead(const Block* blocks, std::int64_t j, std::int64_t n) {
+  template <int N>
+  static QUERN_INLINE void fetch_ahead(const Block& block, std::int64_t j, std::int64_t n) {
     const std::int64_t distance = 2 * kColumns * (n + 1);
-    each<N * B>([&](auto i) QUERN_INLINE_LAMBDA {
-      __builtin_prefetch(blocks[i % B].state + (j + i / B) * kColumns + distance, 0, 1);
+    each<N>([&](auto k) QUERN_INLINE_LAMBDA {
+      __builtin_prefetch(block.state + (j + k) * kColumns + distance, 0, 1);
     });
   }
 
-  /// Takes numbers [j, j + N) of the states of B blocks through all rows.
-  template <int N, int B>
+  /// Takes numbers [j, j + N) of the states of a block through all rows.
+  template <int N>
   static QUERN_INLINE void pass(const ScanArgs& args, const Heads& heads, std::int64_t j,
-                                Block* blocks) {
+                                Block& block) {
     const bool starts = j % kScanSum == 0;
     const bool ends = (j + N) % kScanSum == 0 || j + N == args.n;
-    V state[N * B];
-    each<N * B>([&](auto i) QUERN_INLINE_LAMBDA {
-      state[i] = V::load(blocks[i % B].state + (j + i / B) * kColumns);
-    });
-    if (args.rows == 1) fetch_ahead<N, B>(blocks, j, args.n);
+    V state[N];
+    each<N>([&](auto k)
+                QUERN_INLINE_LAMBDA { state[k] = V::load(block.state + (j + k) * kColumns); });
+    if (args.rows == 1) fetch_ahead<N>(block, j, args.n);
     // All that the rows need in variables: what is stored could be theirs for all the compiler
     // knows.
     const std::int64_t rows = args.rows, b_stride = args.b_stride, x_stride = args.x_stride;
     const float* b = args.b + j;
     const float* c = args.c + j;
-    const float* next[B];
-    each<B>([&](auto i)
-                QUERN_INLINE_LAMBDA { next[i] = j == 0 ? blocks[i].next_x : blocks[i].next_out; });
-    for (std::int64_t t = 0; t < rows; ++t, b += b_stride, c += b_stride) {
-      V u[B], sum[B];
-      each<B>([&](auto i) QUERN_INLINE_LAMBDA {
-        __builtin_prefetch(next[i], 0, 2);
-        next[i] += x_stride;
-        u[i] = blocks[i].u[t];
-        sum[i] = starts ? V::all(0.0f) : blocks[i].part[t];
-        if (blocks[i].shrinks[t]) {
-          const V shrink = spread(blocks[i], heads.shrink[t]);
-          each<N>([&](auto k)
-                      QUERN_INLINE_LAMBDA { state[k * B + i] = state[k * B + i] * shrink; });
-        }
-      });
+    const float* next = j == 0 ? block.next_x : block.next_out;
+    for (std::int64_t t = 0; t < rows; ++t, b += b_stride, c += b_stride, next += x_stride) {
+      __builtin_prefetch(next, 0, 2);
+      const V u = block.u[t];
+      V sum = starts ? V::all(0.0f) : block.part[t];
+      if (block.shrinks[t]) {
+        const V shrink = spread(block, heads.shrink[t]);
+        each<N>([&](auto k) QUERN_INLINE_LAMBDA { state[k] = state[k] * shrink; });
+      }
       each<N>([&](auto k) QUERN_INLINE_LAMBDA {
-        const V bk = V::all(b[k]), ck = V::all(c[k]);
-        each<B>([&](auto i) QUERN_INLINE_LAMBDA {
-          V& s = state[k * B + i];
-          s = fma(u[i], bk, s);
-          sum[i] = fma(s, ck, sum[i]);
-        });
+        state[k] = fma(u, V::all(b[k]), state[k]);
+        sum = fma(state[k], V::all(c[k]), sum);
       });
-      each<B>([&](auto i) QUERN_INLINE_LAMBDA {
-        if (ends) {
-          blocks[i].sum[t] = blocks[i].sum[t] + sum[i];
-        } else {
-          blocks[i].part[t] = sum[i];
-        }
-      });
+      if (ends) {
+        block.sum[t] = block.sum[t] + sum;
+      } else {
+        block.part[t] = sum;
+      }
     }
-    each<N * B>([&](auto i) QUERN_INLINE_LAMBDA {
-      state[i].store(blocks[i % B].state + (j + i / B) * kColumns);
-    });
+    each<N>([&](auto k) QUERN_INLINE_LAMBDA { state[k].store(block.state + (j + k) * kColumns); });
   }
 
   /// out = fma(skip, x, scale·sum) of row `t`.
@@ -192,15 +174,11 @@ struct Scan {
     }
   }
 
-  template <int B>
-  static void run_blocks(const ScanArgs& args, const Heads& heads, Block* blocks) {
+  static void run_block(const ScanArgs& args, const Heads& heads, Block& block) {
     std::int64_t j = 0;
-    for (; j + kNumbers <= args.n; j += kNumbers) pass<kNumbers, B>(args, heads, j, blocks);
-    for (; j < args.n; ++j) pass<1, B>(args, heads, j, blocks);
-    for (int i = 0; i < B; ++i) {
-      const V scale = spread(blocks[i], heads.scale[args.rows - 1]);
-      scale.store(blocks[i].state - kColumns);
-    }
+    for (; j + kNumbers <= args.n; j += kNumbers) pass<kNumbers>(args, heads, j, block);
+    for (; j < args.n; ++j) pass<1>(args, heads, j, block);
+    spread(block, heads.scale[args.rows - 1]).store(block.state - kColumns);
   }
 
   static void run_one_rate(const ScanArgs& args) {
@@ -214,9 +192,7 @@ struct Scan {
       for (std::int64_t t = 0; t < args.rows; ++t) {
         for (int i = 0; i < count; ++i) read(args, heads, t, blocks[i]);
       }
-      int i = 0;
-      for (; i + kBlocks <= count; i += kBlocks) run_blocks<kBlocks>(args, heads, blocks + i);
-      for (; i < count; ++i) run_blocks<1>(args, heads, blocks + i);
+      for (int i = 0; i < count; ++i) run_block(args, heads, blocks[i]);
       for (std::int64_t t = 0; t < args.rows; ++t) {
         for (int k = 0; k < count; ++k) write(args, heads, t, blocks[k]);
       }
