@@ -192,4 +192,17 @@ Status check_generation_keys(const Json& generation, const std::string& file,
   return {};
 }
 
+Json generation_of_config(const Json& config) {
+  Json generation = Json::object();
+  const auto take = [&](std::string_view name) {
+    const std::string key(name);
+    const Json* at = config.find(key.c_str());
+    if (at != nullptr && !at->is_null()) generation[key.c_str()] = *at;
+  };
+  for (const NumberKey& row : kNumbers) take(row.key);
+  for (const std::string_view key : kOthers) take(key);
+  for (const MissingKey& row : kMissing) take(row.key);
+  return generation;
+}
+
 }  // namespace quern::convert

@@ -16,4 +16,8 @@ namespace quern::convert {
 Status check_generation_keys(const formats::Json& generation, const std::string& file,
                              std::vector<std::string>& notes);
 
+/// What an old checkpoint's config.json says about generating, which newer ones keep in
+/// generation_config.json: every key that is known there.
+formats::Json generation_of_config(const formats::Json& config);
+
 }  // namespace quern::convert

@@ -57,10 +57,12 @@ class HuggingFaceSource final : public SourceModel {
 
   Status read(bool vocabulary_only) {
     generation_ = directory_.generation_json;
+    const bool own = !generation_.is_null();
+    if (!own) generation_ = generation_of_config(directory_.config_json);
     if (!vocabulary_only)
-      QUERN_CHECK(
-          check_generation_keys(generation_, directory_.path + "/generation_config.json", notes_));
-    if (generation_.is_null()) generation_ = generation_of_config();
+      QUERN_CHECK(check_generation_keys(
+          generation_, directory_.path + (own ? "/generation_config.json" : "/config.json"),
+          notes_));
     QUERN_TRY(chat, read_huggingface_template(directory_));
     chat_template_ = std::move(chat);
     metadata_ = directory_.config_json;
@@ -166,17 +168,6 @@ class HuggingFaceSource final : public SourceModel {
     QUERN_CHECK(join_mxfp4_streams(path_, tensors));
     set_tensors(std::move(tensors));
     return {};
-  }
-
-  /// Old checkpoints keep the ids of the ends in config.json alone.
-  formats::Json generation_of_config() const {
-    formats::Json json = formats::Json::object();
-    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id",
-                            "decoder_start_token_id", "forced_bos_token_id"}) {
-      const formats::Json* at = directory_.config_json.find(key);
-      if (at != nullptr && !at->is_null()) json[key] = *at;
-    }
-    return json;
   }
 
   CheckpointDir directory_;

@@ -84,6 +84,8 @@ std::span<const std::uint64_t> without_ones(std::span<const std::uint64_t> shape
 struct SourceShape {
   std::int64_t rows, cols;
   bool vector, transposed;
+  /// Rows in which a vector may lie instead of in one; 1: not known.
+  std::uint64_t cut = 1;
 };
 
 SourceShape source_shape(const SourceModel& source, const ExpectedTensor& expected,
@@ -97,7 +99,12 @@ SourceShape source_shape(const SourceModel& source, const ExpectedTensor& expect
   SourceShape shape{vector ? expected.cols : expected.rows, vector ? 1 : expected.cols, vector,
                     source_transform(source, expected, tensor) == Transform::kTranspose};
   const models::RowRuns slice = source_slice(source, expected);
-  if (!slice.whole()) shape.rows = slice.total;
+  if (!slice.whole()) {
+    shape.rows = slice.total;
+  } else if (vector) {
+    const auto rows = models::evaluate_dimension(expected.rule->rows, source.config());
+    if (rows.ok()) shape.cut = static_cast<std::uint64_t>(*rows);
+  }
   return shape;
 }
 
@@ -116,7 +123,9 @@ Status check_shape(const SourceModel& source, const SourceTensor& tensor, const 
   // The elements of a small tensor (a convolution's kernels) are one vector.
   std::uint64_t elements = 1;
   for (const std::uint64_t n : tensor.shape) elements *= n;
-  const bool small = shape.vector && tensor.shape.size() > 1 && elements == flat.front();
+  const auto cut = without_ones(tensor.shape, 1);
+  const bool small = shape.vector && parts == 1 && tensor.shape.size() > 1 &&
+                     elements == flat.front() && (shape.cut == 1 || cut.front() == shape.cut);
   if (matches(want) || matches(row) || (shape.vector && matches(flat)) || small) return {};
   return Error(ErrorCode::kMismatch, "a tensor's shape disagrees with the configuration")
       .in_file(source.path())

@@ -134,6 +134,26 @@ TEST_CASE("what a generation configuration asks for and quern lacks is refused b
   }
 }
 
+TEST_CASE("without a generation configuration the model's own says how to reply") {
+  const auto source = golden("bart");
+  if (!source) return;
+  const TempFolder folder;
+  std::filesystem::copy_file(*source + "/model.safetensors", folder.file("model.safetensors"));
+  std::string config = read_bytes(*source + "/config.json");
+  const std::size_t at = config.find("\"d_model\"");
+  REQUIRE(at != std::string::npos);
+  write_bytes(folder.file("config.json"),
+              std::string(config).insert(at, R"("num_beams": 4, "no_repeat_ngram_size": 3, )"));
+  const Model model = must(open_any(folder.path()));
+  CHECK(model.default_beams().beams == 4);
+  CHECK(model.default_beams().no_repeat_ngram == 3);
+  write_bytes(folder.file("config.json"),
+              std::string(config).insert(at, R"("num_beam_groups": 2, )"));
+  const auto refused = open_any(folder.path());
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().field == "num_beam_groups");
+}
+
 TEST_CASE("a key that nobody knows is told, and does no harm") {
   const auto source = golden("llama3");
   if (!source) return;
