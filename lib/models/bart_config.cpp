@@ -61,12 +61,13 @@ Status set_head_dim(Config& config, const std::string& prefix) {
 
 Status read_embedding(const Config& source, const Variant& variant, Config& config) {
   QUERN_TRY(shared, source.boolean_or("share_encoder_decoder_embeddings", true));
+  QUERN_TRY(tied, source.boolean_or("tie_word_embeddings", true));
   QUERN_TRY(scaled, source.boolean_or("scale_embedding", false));
   QUERN_TRY(dim, evaluate_dimension("dim", config));
   QUERN_TRY(n_positions, evaluate_dimension("max_seq_len", config));
   if (shared || !config.has("vocab_size"))
     config.set("vocab_size", *config.find("encoder.vocab_size"));
-  config.set("own_embedding", !shared);
+  config.set("own_embedding", !shared || !tied);
   config.set("embed_scale", scaled ? std::sqrt(static_cast<double>(dim)) : 1.0);
   config.set("embed_norm", variant.embed_norm);
   config.set("learned_positions", !variant.sinusoids);

@@ -37,11 +37,13 @@ void add_stack(EncoderTable& table, bool decoder) {
 }
 
 void add_both_stacks(EncoderTable& table) {
-  table.table({"embed", "shared", ""}, "vocab_size", "dim", Role::kEmbedding)
-      .also_named("decoder.embed_tokens")
+  // Old checkpoints have `shared` alone, even where the configuration ties nothing.
+  table.table({"embed", "decoder.embed_tokens", ""}, "vocab_size", "dim", Role::kEmbedding)
+      .also_named("shared")
       .also_named("encoder.embed_tokens")
       .table({"encoder.embed", "encoder.embed_tokens", ""}, "encoder.vocab_size", "dim",
-             Role::kEmbedding, "own_embedding");
+             Role::kEmbedding, "own_embedding")
+      .also_named("shared");
   add_stack(table, false);
   add_stack(table, true);
 }
