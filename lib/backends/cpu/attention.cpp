@@ -248,70 +248,88 @@ float* partial_state(const AttentionShape& shape, const StepContext& context, co
          (span - run.first_span()) * shape.state_floats(tile.queries);
 }
 
-/// Few rows: threads take spans, each its neighbours, so that it reads much of a head.
+/// The spans of all parts of all runs of a step of few rows, one after another, each a turn.
+struct Turns {
+  const Items& items;
+  std::int64_t count = 0;
+
+  explicit Turns(const Items& of) : items(of) {
+    items.for_each_run([this](const Run& run) { count += run.spans() * items.parts(); });
+  }
+  /// visit(run, part, the turn of its first span).
+  template <class Visit>
+  void for_each_part(Visit visit) const {
+    std::int64_t turn = 0;
+    items.for_each_run([&](const Run& run) {
+      for (std::int64_t part = 0; part < items.parts(); ++part, turn += run.spans())
+        visit(run, part, turn);
+    });
+  }
+  /// The end of the share that holds a turn.
+  std::int64_t end_of_share(std::int64_t turn) const noexcept {
+    const int threads = items.context.threads;
+    for (int thread = 0; thread < threads; ++thread) {
+      const auto [begin, end] = share_of(count, thread, threads);
+      if (begin <= turn && turn < end) return end;
+    }
+    return count;
+  }
+};
+
+/// Few rows: threads take turns, each its neighbours, so that it reads much of a head. What it sees
+/// from a part's first span on it merges at once; of other spans the states stay apart.
 class AttendSpansStep final : public Step {
  public:
   explicit AttendSpansStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
     const Items items{shape_, context};
-    std::int64_t turns = 0, before = 0;
-    items.for_each_run([&](const Run& run) { turns += run.spans() * items.parts(); });
-    const auto [begin, end] = context.share(turns);
-    items.for_each_run([&, first = begin, last = end](const Run& run) {
-      for (std::int64_t part = 0; part < items.parts(); ++part, before += run.spans()) {
-        const std::int64_t from = std::max<std::int64_t>(first - before, 0);
-        const std::int64_t to = std::min(last - before, run.spans());
-        if (from < to)
-          attend_spans(items, run, part, run.first_span() + from, run.first_span() + to);
-      }
+    const Turns turns(items);
+    const auto mine = context.share(turns.count);
+    turns.for_each_part([&](const Run& run, std::int64_t part, std::int64_t turn) {
+      const std::int64_t from = std::max<std::int64_t>(mine.first - turn, 0);
+      const std::int64_t to = std::min(mine.second - turn, run.spans());
+      if (from >= to) return;
+      const QueryTile tile = items.tile(run, part);
+      const std::int64_t first = (run.first_span() + from) * kernels::kSpanBlocks;
+      const std::int64_t last = (run.first_span() + to) * kernels::kSpanBlocks;
+      attend(shape_, context, run, tile,
+             {std::max(first, run.first_block), std::min(last, run.last_block), /*apart=*/from > 0},
+             partial_state(shape_, context, run, tile, run.first_span() + from), context.scratch);
     });
   }
 
  private:
-  void attend_spans(const Items& items, const Run& run, std::int64_t part, std::int64_t from,
-                    std::int64_t to) const {
-    const QueryTile tile = items.tile(run, part);
-    attend(shape_, items.context, run, tile,
-           {std::max(from * kernels::kSpanBlocks, run.first_block),
-            std::min(to * kernels::kSpanBlocks, run.last_block), true},
-           partial_state(shape_, items.context, run, tile, from), items.context.scratch);
-  }
-
   AttentionShape shape_;
 };
 
-/// Few rows, after AttendSpansStep: merges the states of the spans in their order. It goes by rows,
-/// of which there is one tile: all.
+/// Few rows, after AttendSpansStep: merges what is apart in the order of the spans. It goes by
+/// rows, of which there is one tile: all.
 class MergeStep final : public Step {
  public:
   explicit MergeStep(const AttentionShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
     const Items items{shape_, context};
-    items.for_each_run([&](const Run& run) {
-      for (std::int64_t part = 0; part < items.parts(); ++part)
-        finish(context, run, items.tile(run, part));
+    const Turns turns(items);
+    turns.for_each_part([&](const Run& run, std::int64_t part, std::int64_t turn) {
+      const QueryTile tile = items.tile(run, part);
+      if (run.spans() <= 0) {  // Its source has no rows.
+        for (std::int64_t i = 0; i < tile.queries; ++i)
+          std::fill_n(tile.out[static_cast<std::size_t>(i)], shape_.value_dim, 0.0F);
+        return;
+      }
+      float* total = partial_state(shape_, context, run, tile, run.first_span());
+      for (std::int64_t i = turns.end_of_share(turn) - turn; i < run.spans(); ++i) {
+        context.kernels.attention_merge(
+            tile.queries, shape_.value_dim, total,
+            partial_state(shape_, context, run, tile, run.first_span() + i));
+      }
+      context.kernels.attention_finish(tile.queries, shape_.value_dim, total, tile.out.data());
     });
   }
 
  private:
-  void finish(const StepContext& context, const Run& run, const QueryTile& tile) const {
-    if (run.first_span() >= run.last_span()) {  // Its source has no rows.
-      for (std::int64_t i = 0; i < tile.queries; ++i)
-        std::fill_n(tile.out[static_cast<std::size_t>(i)], shape_.value_dim, 0.0F);
-      return;
-    }
-    auto* total = reinterpret_cast<float*>(context.scratch);
-    std::copy_n(partial_state(shape_, context, run, tile, run.first_span()),
-                shape_.state_floats(tile.queries), total);
-    for (std::int64_t span = run.first_span() + 1; span < run.last_span(); ++span) {
-      context.kernels.attention_merge(tile.queries, shape_.value_dim, total,
-                                      partial_state(shape_, context, run, tile, span));
-    }
-    context.kernels.attention_finish(tile.queries, shape_.value_dim, total, tile.out.data());
-  }
-
   AttentionShape shape_;
 };
 
@@ -360,7 +378,7 @@ void add_attend_steps(Lowering& lowering, const AttentionShape& shape,
   lowering.add(std::make_unique<AttendSpansStep>(shape),
                {Split::kOther, reads, {shape.partials}, scratch, When::kFew});
   lowering.add(std::make_unique<MergeStep>(shape),
-               {Split::kRows, {shape.partials}, {shape.out}, scratch, When::kFew, "merge"});
+               {Split::kRows, {shape.partials}, {shape.out}, 0, When::kFew, "merge"});
 }
 
 }  // namespace
