@@ -304,7 +304,7 @@ class AttendSpansStep final : public Step {
 };
 
 /// Few rows, after AttendSpansStep: merges what is apart in the order of the spans. It goes by
-/// rows, of which there is one tile: all.
+/// rows, of which there is one tile: all. Every thread may do it, so each merges in its scratch.
 class MergeStep final : public Step {
  public:
   explicit MergeStep(const AttentionShape& shape) : shape_(shape) {}
@@ -312,6 +312,7 @@ class MergeStep final : public Step {
   void run(const StepContext& context) const override {
     const Items items{shape_, context};
     const Turns turns(items);
+    auto* total = reinterpret_cast<float*>(context.scratch);
     turns.for_each_part([&](const Run& run, std::int64_t part, std::int64_t turn) {
       const QueryTile tile = items.tile(run, part);
       if (run.spans() <= 0) {  // Its source has no rows.
@@ -319,7 +320,8 @@ class MergeStep final : public Step {
           std::fill_n(tile.out[static_cast<std::size_t>(i)], shape_.value_dim, 0.0F);
         return;
       }
-      float* total = partial_state(shape_, context, run, tile, run.first_span());
+      std::copy_n(partial_state(shape_, context, run, tile, run.first_span()),
+                  shape_.state_floats(tile.queries), total);
       for (std::int64_t i = turns.end_of_share(turn) - turn; i < run.spans(); ++i) {
         context.kernels.attention_merge(
             tile.queries, shape_.value_dim, total,
@@ -378,7 +380,7 @@ void add_attend_steps(Lowering& lowering, const AttentionShape& shape,
   lowering.add(std::make_unique<AttendSpansStep>(shape),
                {Split::kOther, reads, {shape.partials}, scratch, When::kFew});
   lowering.add(std::make_unique<MergeStep>(shape),
-               {Split::kRows, {shape.partials}, {shape.out}, 0, When::kFew, "merge"});
+               {Split::kRows, {shape.partials}, {shape.out}, scratch, When::kFew, "merge"});
 }
 
 }  // namespace
