@@ -167,3 +167,15 @@ TEST_CASE("a window's own kind of rotary scaling is refused by name") {
   CHECK(refused.error().code == ErrorCode::kUnsupported);
   CHECK(refused.error().field == "rope_parameters.sliding_attention.rope_type");
 }
+
+TEST_CASE("BART has one table of embeddings, or one for each stack where nothing is tied") {
+  const std::string own =
+      "\"d_model\": 32, \"encoder_layers\": 1, \"decoder_layers\": 1, \"encoder_ffn_dim\": 8, "
+      "\"decoder_ffn_dim\": 8, \"encoder_attention_heads\": 4, \"decoder_attention_heads\": 4";
+  const auto has_own = [&](const std::string& more) {
+    return *config_of("BartForConditionalGeneration", own + more).boolean("own_embedding");
+  };
+  CHECK_FALSE(has_own(""));
+  CHECK_FALSE(has_own(", \"tie_word_embeddings\": true"));
+  CHECK(has_own(", \"tie_word_embeddings\": false"));
+}
