@@ -33,14 +33,6 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
   return config;
 }
 
-Result<Config> write_gguf_config(const Config& config) {
-  QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
-  Config out = write_gguf_keys(bert_keys(), config, kGguf);
-  QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
-  QUERN_CHECK(write_gguf_head(config, kGguf, "tanh", out));
-  return out;
-}
-
 const std::vector<TensorRule>& tensors() {
   static const EncoderTable kTable = [] {
     EncoderTable table("bert.");
@@ -75,7 +67,7 @@ const Architecture kBert = {
     {"BertModel", "BertForMaskedLM", "BertForSequenceClassification", "BertForTokenClassification"},
     {kGguf},
     read_config,
-    write_gguf_config,
+    write_bert_gguf_config,
     tensors,
     build_post_norm_encoder};
 

@@ -19,15 +19,6 @@ constexpr std::array<ConfigKey, 6> kKeys = {{
     {"n_positions", "max_position_embeddings", ""},
 }};
 
-/// A BERT without token types.
-Result<Config> write_gguf_config(const Config& config) {
-  QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
-  Config out = write_gguf_keys(bert_keys(), config, kGguf);
-  QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
-  QUERN_CHECK(write_gguf_head(config, kGguf, "tanh", out));
-  return out;
-}
-
 Result<Config> read_config(const Config& source, SourceKind kind) {
   QUERN_TRY(config, read_encoder_config(source, kind, kKeys, "", "activation"));
   QUERN_CHECK(read_head(source, config));
@@ -87,7 +78,7 @@ const Architecture kDistilBert = {
      "DistilBertForTokenClassification"},
     {kGguf},
     read_config,
-    write_gguf_config,
+    write_bert_gguf_config,
     tensors,
     build_post_norm_encoder};
 

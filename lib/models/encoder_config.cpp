@@ -151,6 +151,15 @@ Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Conf
       .got(pooling);
 }
 
+Result<Config> write_bert_gguf_config(const Config& config) {
+  constexpr std::string_view kGguf = "bert";
+  QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
+  Config out = write_gguf_keys(bert_keys(), config, kGguf);
+  QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
+  QUERN_CHECK(write_gguf_head(config, kGguf, "tanh", out));
+  return out;
+}
+
 Status read_gguf_pooling(const Config& source, std::string_view gguf_arch, Config& config) {
   const std::string key = std::string(gguf_arch) + ".pooling_type";
   QUERN_TRY(number, source.integer_or(key, 0));

@@ -43,6 +43,8 @@ Status check_gguf_activation(const Config& config, std::string_view only);
 /// What GGUF says beside the keys: no causal mask, the number of token types, and how a text's rows
 /// become one embedding. kUnsupported for a pooling that GGUF has no number for.
 Status write_gguf_pooling(const Config& config, std::string_view gguf_arch, Config& out);
+/// All of the encoders that llama.cpp takes for its `bert`. Errors: those of the parts above.
+Result<Config> write_bert_gguf_config(const Config& config);
 /// The reverse: `embedding.pooling`, where the file tells.
 Status read_gguf_pooling(const Config& source, std::string_view gguf_arch, Config& config);
 

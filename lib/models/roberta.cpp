@@ -24,13 +24,9 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
 
 /// A BERT whose positions begin at 0.
 Result<Config> write_gguf_config(const Config& config) {
-  QUERN_CHECK(check_gguf_activation(config, "gelu_erf"));
   Config whole = config;
   whole.set("n_positions", *config.find("max_seq_len"));
-  Config out = write_gguf_keys(bert_keys(), whole, kGguf);
-  QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
-  QUERN_CHECK(write_gguf_head(config, kGguf, "tanh", out));
-  return out;
+  return write_bert_gguf_config(whole);
 }
 
 const std::vector<TensorRule>& tensors() {

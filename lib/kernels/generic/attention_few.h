@@ -186,7 +186,9 @@ void attend_few(const AttentionArgs& args, std::int64_t first) {
   for (std::int64_t b = args.block_begin; b < args.block_end;) {
     // Alone in its place, a span needs no merge into an empty state.
     float* span = args.spans_apart && n == W && sink == nullptr ? total : buffer;
-    for (int i = 0; i < W; ++i) start_state(state_of(span, W, vd, i), vd, kLowest, 0.0f);
+    for (int i = 0; i < W && span != total; ++i) {
+      start_state(state_of(span, W, vd, i), vd, kLowest, 0.0f);
+    }
     const std::int64_t span_end = (b / kSpanBlocks + 1) * kSpanBlocks;
     const std::int64_t end = span_end < args.block_end ? span_end : args.block_end;
     for (; b < end; ++b) block.merge_into(span, b);
