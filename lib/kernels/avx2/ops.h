@@ -100,6 +100,10 @@ struct Avx2 {
     return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
   }
   static QUERN_INLINE C either(C a, C b) { return _mm256_or_si256(a, b); }
+  template <int value>
+  static QUERN_INLINE C plus(C v) {
+    return _mm256_add_epi8(v, _mm256_set1_epi8(static_cast<char>(value)));
+  }
   /// Each byte of the mask is spread over eight bytes, whose own bit then decides.
   template <int value>
   static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
@@ -121,16 +125,21 @@ struct Avx2 {
     const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(book));
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), index);
   }
-  /// (code − kOffset)·s + 128 per row, code·s ≤ 255, s 0 … 15.
+  /// What scale_codes does to the codes of a row.
+  struct Scaling {
+    I factor;  ///< s in every 16 bits.
+    C start;   ///< 128 − kOffset·s.
+  };
+  /// (code − kOffset)·s + 128 per row, code·s ≤ 255, kOffset·s ≤ 128.
   template <int kOffset>
-  static QUERN_INLINE C scale_codes(C code, I s) {
+  static QUERN_INLINE Scaling scaling(I s) {
     const I pair = _mm256_or_si256(s, _mm256_slli_epi32(s, 16));
-    const I even = _mm256_mullo_epi16(_mm256_and_si256(code, _mm256_set1_epi16(255)), pair);
-    const I odd = _mm256_mullo_epi16(_mm256_srli_epi16(code, 8), pair);
-    const I bias = _mm256_sub_epi16(_mm256_set1_epi16(128),
-                                    _mm256_mullo_epi16(pair, _mm256_set1_epi16(kOffset)));
-    const I biases = _mm256_or_si256(bias, _mm256_slli_epi16(bias, 8));
-    return _mm256_add_epi8(_mm256_or_si256(even, _mm256_slli_epi16(odd, 8)), biases);
+    const I offset = _mm256_mullo_epi16(pair, _mm256_set1_epi16(kOffset * 257));
+    return {pair, _mm256_sub_epi8(_mm256_set1_epi8(-128), offset)};
+  }
+  /// Two codes at a time: no product reaches the next.
+  static QUERN_INLINE C scale_codes(C code, const Scaling& scaling) {
+    return _mm256_add_epi8(_mm256_mullo_epi16(code, scaling.factor), scaling.start);
   }
 
   // Whole-number products.

@@ -95,6 +95,10 @@ struct Avx512 {
   }
   static QUERN_INLINE C either(C a, C b) { return _mm512_or_si512(a, b); }
   template <int value>
+  static QUERN_INLINE C plus(C v) {
+    return _mm512_add_epi8(v, _mm512_set1_epi8(static_cast<char>(value)));
+  }
+  template <int value>
   static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
     const __mmask64 m = _cvtu64_mask64(peek<std::uint64_t>(mask));
     return _mm512_mask_add_epi8(v, m, v, _mm512_set1_epi8(value));
@@ -111,16 +115,21 @@ struct Avx512 {
     const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(book));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), index);
   }
-  /// (code − kOffset)·s + 128 per row, code·s ≤ 255, s 0 … 15.
+  /// What scale_codes does to the codes of a row.
+  struct Scaling {
+    I factor;  ///< s in every 16 bits.
+    C start;   ///< 128 − kOffset·s.
+  };
+  /// (code − kOffset)·s + 128 per row, code·s ≤ 255, kOffset·s ≤ 128.
   template <int kOffset>
-  static QUERN_INLINE C scale_codes(C code, I s) {
+  static QUERN_INLINE Scaling scaling(I s) {
     const I pair = _mm512_or_si512(s, _mm512_slli_epi32(s, 16));
-    const I even = _mm512_mullo_epi16(_mm512_and_si512(code, _mm512_set1_epi16(255)), pair);
-    const I odd = _mm512_mullo_epi16(_mm512_srli_epi16(code, 8), pair);
-    const I bias = _mm512_sub_epi16(_mm512_set1_epi16(128),
-                                    _mm512_mullo_epi16(pair, _mm512_set1_epi16(kOffset)));
-    const I biases = _mm512_or_si512(bias, _mm512_slli_epi16(bias, 8));
-    return _mm512_add_epi8(_mm512_or_si512(even, _mm512_slli_epi16(odd, 8)), biases);
+    const I offset = _mm512_mullo_epi16(pair, _mm512_set1_epi16(kOffset * 257));
+    return {pair, _mm512_sub_epi8(_mm512_set1_epi8(-128), offset)};
+  }
+  /// Two codes at a time: no product reaches the next.
+  static QUERN_INLINE C scale_codes(C code, const Scaling& scaling) {
+    return _mm512_add_epi8(_mm512_mullo_epi16(code, scaling.factor), scaling.start);
   }
 
   // Whole-number products.

@@ -93,14 +93,18 @@ constexpr std::int64_t kExpandGroupFromRows = 16;
 template <class Isa, Encoding E>
 struct GroupLinear {
   using Direct = GroupCodes<Isa, E>;
-  using Rule = GroupRule<Direct::kMax, Direct::kOffset, Direct::kHalves, Direct::kMin>;
+  /// What expanded codes are more than the panel's: with an offset of 128, sums begin with a number
+  /// of the record as it stands.
+  static constexpr int kMore = !Isa::kWideIsSlow && Direct::kOffset != 0 ? 128 - Direct::kOffset : 0;
+  using Rule = GroupRule<Direct::kMax + kMore, Direct::kOffset + kMore, Direct::kHalves,
+                         Direct::kMin>;
   using Expanded = ExpandedCodes<Isa, Rule>;
 
   static void expand(const Direct& from, int part, std::int64_t blocks, std::byte* scratch) {
     for (std::int64_t b = 0; b < blocks; ++b) {
       std::byte* to = scratch + Expanded::kBlockBytes * b + 4 * Isa::kRows * part;
       each<8>([&](auto kk) QUERN_INLINE_LAMBDA {
-        Isa::store_codes(to + 64 * kk, from.template code<kk.value>(b));
+        Isa::store_codes(to + 64 * kk, Isa::template plus<kMore>(from.template code<kk.value>(b)));
       });
       each<Direct::kHalves>([&](auto h) QUERN_INLINE_LAMBDA {
         Isa::store(reinterpret_cast<float*>(to + 512 + 64 * h), from.dw(b, h));

@@ -108,10 +108,13 @@ struct RotatedLinear {
   static void expand(const Codes& from, std::int64_t blocks, std::byte* to) {
     to += 4 * Isa::kRows * from.part;
     for (std::int64_t b = 0; b < blocks; ++b, to += 512) {
+      // All is read before anything is written, which could be the panel for all the compiler knows.
+      const auto first = Isa::template scaling<Codes::kOffset>(from.template sub<0>(b));
+      const auto second = Isa::template scaling<Codes::kOffset>(from.template sub<1>(b));
+      typename Isa::C code[8];
+      each<8>([&](auto kk) QUERN_INLINE_LAMBDA { code[kk] = from.template code<kk.value>(b); });
       each<8>([&](auto kk) QUERN_INLINE_LAMBDA {
-        const I s = from.template sub<kk.value / 4>(b);
-        Isa::store_codes(to + 64 * kk, Isa::template scale_codes<Codes::kOffset>(
-                                           from.template code<kk.value>(b), s));
+        Isa::store_codes(to + 64 * kk, Isa::scale_codes(code[kk], kk < 4 ? first : second));
       });
     }
   }

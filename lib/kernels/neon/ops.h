@@ -103,6 +103,10 @@ struct Neon {
   static QUERN_INLINE C low_nibbles(C v) { return vandq_u8(v, vdupq_n_u8(15)); }
   static QUERN_INLINE C high_nibbles(C v) { return vshrq_n_u8(v, 4); }
   static QUERN_INLINE C either(C a, C b) { return vorrq_u8(a, b); }
+  template <int value>
+  static QUERN_INLINE C plus(C v) {
+    return vaddq_u8(v, vdupq_n_u8(static_cast<std::uint8_t>(value)));
+  }
   /// Each byte of the mask is spread over eight bytes, whose own bit then decides.
   template <int value>
   static QUERN_INLINE C add_bits(C v, const std::byte* mask) {
@@ -119,12 +123,19 @@ struct Neon {
   static QUERN_INLINE C look_up(const std::uint8_t* book, C index) {
     return vqtbl1q_u8(vld1q_u8(book), index);
   }
-  /// (code − kOffset)·s + 128 per row, s 0 … 15.
+  /// What scale_codes does to the codes of a row.
+  struct Scaling {
+    C factor;  ///< s in every byte.
+    C start;   ///< 128 − kOffset·s.
+  };
+  /// (code − kOffset)·s + 128 per row, code·s ≤ 255, kOffset·s ≤ 128.
   template <int kOffset>
-  static QUERN_INLINE C scale_codes(C code, I s) {
-    const C scale = vreinterpretq_u8_s32(vmulq_s32(s, vdupq_n_s32(0x01010101)));
-    const C bias = vsubq_u8(vdupq_n_u8(128), vmulq_u8(scale, vdupq_n_u8(kOffset)));
-    return vaddq_u8(vmulq_u8(code, scale), bias);
+  static QUERN_INLINE Scaling scaling(I s) {
+    const C factor = vreinterpretq_u8_s32(vmulq_s32(s, vdupq_n_s32(0x01010101)));
+    return {factor, vsubq_u8(vdupq_n_u8(128), vmulq_u8(factor, vdupq_n_u8(kOffset)))};
+  }
+  static QUERN_INLINE C scale_codes(C code, const Scaling& scaling) {
+    return vmlaq_u8(scaling.start, code, scaling.factor);
   }
 
   // Whole-number products.
