@@ -33,21 +33,26 @@ QUERN_INLINE void store_result(const LinearArgs& args, std::int64_t n0, std::int
   }
 }
 
-/// What the first tile of few rows asks memory for while it multiplies: the next panels, as one
-/// stream. Its own panel is several short streams, in which the hardware's prefetchers see none.
-/// Behind the last panel nothing is read, only asked for.
+/// What is asked of memory while a panel is multiplied: the next ones, as one stream. A panel is
+/// several short streams, in which the hardware's prefetchers see none. Full subtiles ask once each,
+/// fewer rows once per 32 of k. Behind the last panel nothing is read, only asked for.
 struct NextPanel {
   const std::byte* at = nullptr;
-  std::int64_t block_lines = 0;  ///< Cache lines per 32 of k.
+  std::int64_t lines = 0;  ///< Cache lines that are asked for at once.
 
   QUERN_INLINE void follow(const LinearArgs& args, std::int64_t panel, std::int64_t count,
                            const PanelGeometry& geometry) {
-    const std::int64_t bytes = count * geometry.panel_bytes, blocks = (args.k + 31) / 32;
+    const std::int64_t fetches = args.rows < 8 ? (args.k + 31) / 32 : args.rows / 8;
+    const std::int64_t bytes = count * geometry.panel_bytes;
     at = args.weights + panel * geometry.panel_bytes;
-    block_lines = (bytes + 64 * blocks - 1) / (64 * blocks);
+    lines = (bytes + 64 * fetches - 1) / (64 * fetches);
   }
   QUERN_INLINE void fetch() {
-    for (std::int64_t i = 0; i < block_lines; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+    for (std::int64_t i = 0; i < lines; ++i, at += 64) __builtin_prefetch(at, 0, 2);
+  }
+  /// What the first tile of fewer rows asks for; full subtiles before it have asked already.
+  QUERN_INLINE NextPanel of_few(const LinearArgs& args, std::int64_t r0) const {
+    return args.rows < 8 && r0 == 0 ? *this : NextPanel{};
   }
 };
 

@@ -118,11 +118,9 @@ struct GroupLinear {
 
   /// One tile of parts made by make(part).
   template <int P, int W, int S, class Make>
-  static QUERN_INLINE void tile(const LinearArgs& args, Make make, std::int64_t panel, int part,
-                                std::int64_t t0, const std::byte* x) {
+  static QUERN_INLINE void tile(const LinearArgs& args, Make make, NextPanel next,
+                                std::int64_t panel, int part, std::int64_t t0, const std::byte* x) {
     using Codes = decltype(make(0));
-    NextPanel next;
-    if (part == 0 && t0 == 0) next.follow(args, panel + 1, 1, panel_geometry(E, args.k));
     const std::int64_t n0 = panel * kPanelRows + Isa::kRows * part;
     if constexpr (P == 1) {
       const Codes one[1] = {make(part)};
@@ -142,12 +140,19 @@ struct GroupLinear {
   static QUERN_INLINE void sweep(const LinearArgs& args, std::int64_t panel, MakeFull full,
                                  MakeFew few) {
     const std::int64_t row_bytes = group_row_bytes(args.k);
+    NextPanel next;
+    next.follow(args, panel + 1, 1, panel_geometry(E, args.k));
     for_tiles<Isa>(args.rows, [&](auto p, auto width, auto packed, int part, std::int64_t r0,
                                   int column) QUERN_INLINE_LAMBDA {
       constexpr int P = p.value, W = width.value, S = packed.value;
       const std::byte* x = args.x + r0 * row_bytes + 4 * column;
-      if constexpr (S == 8) tile<P, W, S>(args, full, panel, part, r0 + column, x);
-      if constexpr (S != 8) tile<P, W, S>(args, few, panel, part, r0, x);
+      if constexpr (S == 8) {
+        if (part == 0 && column == 0) next.fetch();
+        tile<P, W, S>(args, full, {}, panel, part, r0 + column, x);
+      } else {
+        const NextPanel own = part == 0 ? next.of_few(args, r0) : NextPanel{};
+        tile<P, W, S>(args, few, own, panel, part, r0, x);
+      }
     });
   }
 

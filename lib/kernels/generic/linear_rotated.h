@@ -125,27 +125,27 @@ struct RotatedLinear {
     for (std::int64_t r0 = 0; r0 < args.rows;) {
       const std::int64_t w = subtile_width(args.rows - r0);
       const std::byte* x = args.x + r0 * row_bytes;
+      const NextPanel few = next.of_few(args, r0);
       if (w == 8) {
+        next.fetch();
         for (int column = 0; column < 8; column += Isa::kTile) {
-          tile<P, Isa::kTile, 8>(args, strip, next, r0 + column, x + 4 * column);
+          tile<P, Isa::kTile, 8>(args, strip, {}, r0 + column, x + 4 * column);
         }
       } else if (w == 4) {
-        tile<P, 4, 4>(args, strip, next, r0, x);
+        tile<P, 4, 4>(args, strip, few, r0, x);
       } else if (w == 2) {
-        tile<P, 2, 2>(args, strip, next, r0, x);
+        tile<P, 2, 2>(args, strip, few, r0, x);
       } else {
-        tile<P, 1, 1>(args, strip, next, r0, x);
+        tile<P, 1, 1>(args, strip, few, r0, x);
       }
-      next = {};
       r0 += w;
     }
   }
 
-  /// Sweeps `count` panels whose codes lie `code_bytes` apart and whose scales as the panels;
-  /// `asks` whether the codes still stand in the panels, so that few rows ask for the next ones.
+  /// Sweeps `count` panels whose codes lie `code_bytes` apart and whose scales as the panels.
   static void sweep_panels(const LinearArgs& args, std::int64_t first, std::int64_t count,
                            const std::byte* codes, std::int64_t code_bytes, const std::byte* scales,
-                           const PanelGeometry& geometry, bool asks) {
+                           const PanelGeometry& geometry) {
     constexpr std::int64_t kPanels = Isa::kParts == 1 ? 2 : 1;  // Of two strips.
     const auto strip = [&](std::int64_t i) QUERN_INLINE_LAMBDA {
       const std::int64_t panel = i / Isa::kParts, part = i % Isa::kParts;
@@ -158,9 +158,8 @@ struct RotatedLinear {
     for (; i + 2 <= strips; i += 2) {
       const Strip two[2] = {strip(i), strip(i + 1)};
       NextPanel next;
-      if (asks && i % Isa::kParts == 0) {
+      if (i % Isa::kParts == 0)
         next.follow(args, first + i / Isa::kParts + kPanels, kPanels, geometry);
-      }
       sweep<2>(args, two, next);
     }
     for (; i < strips; ++i) {
@@ -173,7 +172,7 @@ struct RotatedLinear {
     const PanelGeometry g = panel_geometry(Encoding::kQR8, args.k);
     const std::byte* base = args.weights + args.panel_begin * g.panel_bytes;
     sweep_panels(args, args.panel_begin, args.panel_end - args.panel_begin, base + g.stream[0],
-                 g.panel_bytes, base + g.stream[1], g, true);
+                 g.panel_bytes, base + g.stream[1], g);
   }
 
   template <Encoding E>
@@ -192,17 +191,18 @@ struct RotatedLinear {
         for (std::int64_t r0 = 0; r0 < args.rows;) {
           const std::int64_t w = subtile_width(args.rows - r0);
           const std::byte* x = args.x + r0 * row_bytes;
+          const NextPanel few = next.of_few(args, r0);
           if (w == 8) {
-            tile_direct<Codes, 4, 8>(args, codes, strip, next, r0, x);
-            tile_direct<Codes, 4, 8>(args, codes, strip, next, r0 + 4, x + 16);
+            next.fetch();
+            tile_direct<Codes, 4, 8>(args, codes, strip, {}, r0, x);
+            tile_direct<Codes, 4, 8>(args, codes, strip, {}, r0 + 4, x + 16);
           } else if (w == 4) {
-            tile_direct<Codes, 4, 4>(args, codes, strip, next, r0, x);
+            tile_direct<Codes, 4, 4>(args, codes, strip, few, r0, x);
           } else if (w == 2) {
-            tile_direct<Codes, 2, 2>(args, codes, strip, next, r0, x);
+            tile_direct<Codes, 2, 2>(args, codes, strip, few, r0, x);
           } else {
-            tile_direct<Codes, 1, 1>(args, codes, strip, next, r0, x);
+            tile_direct<Codes, 1, 1>(args, codes, strip, few, r0, x);
           }
-          next = {};
           r0 += w;
         }
       }
@@ -225,7 +225,7 @@ struct RotatedLinear {
         expand(part, blocks, args.scratch + which * code_bytes);
       }
       sweep_panels(args, panel, count, args.scratch, code_bytes,
-                   base + g.stream[Codes::kScaleStream], g, false);
+                   base + g.stream[Codes::kScaleStream], g);
       panel += count;
     }
   }
