@@ -67,6 +67,10 @@ std::vector<KernelCase> plain_cases() {
   add("dot", [](const KernelTable& table, Row& row) {
     row.y[0] = table.dot(row.x.data(), row.w.data(), kCount);
   });
+  add("rope angles", [](const KernelTable& table, Row& row) {
+    table.rope_angles(1000, row.x.data(), kCount / 2, 1.0F, row.y.data(),
+                      row.y.data() + kCount / 2);
+  });
   for (const bool interleaved : {false, true})
     add(interleaved ? "rope interleaved" : "rope",
         [interleaved](const KernelTable& table, Row& row) {

@@ -6,7 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
+#include <cstring>
 
 #include "base/scalar_math.h"
 
@@ -62,14 +62,23 @@ QUERN_BASE_INLINE double taylor(double r, int first, int last, int step, bool al
   return p;
 }
 
-/// See sin_cos().
+QUERN_BASE_INLINE std::uint64_t bits_of(double x) {
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+QUERN_BASE_INLINE double number_of(std::uint64_t bits) {
+  double x = 0.0;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+/// See sin_cos(). Free of branches, so that a loop of it becomes vectors.
 QUERN_BASE_INLINE SinCos sin_cos_of(double x) {
-  if (!(x >= -1e9 && x <= 1e9)) {
-    constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
-    return {kNothing, kNothing};
-  }
-  // x = n·π/2 + r; r as a pair.
-  const double n = std::nearbyint(x * 0x1.45f306dc9c883p-1);
+  // x = n·π/2 + r; r as a pair. The low bits of t are n's.
+  constexpr double kMagic = 0x1.8p+52;
+  const double t = x * 0x1.45f306dc9c883p-1 + kMagic;
+  const double n = t - kMagic;
   const Pair product1 = two_product(n, kHalfPi1), product2 = two_product(n, kHalfPi2);
   const double a = x - product1.high;  // Exact: the two are close.
   const Pair b = two_sum(a, -product2.high);
@@ -82,18 +91,14 @@ QUERN_BASE_INLINE SinCos sin_cos_of(double x) {
   const double half = 0.5 * z;
   const double c_head = 1.0 - half;
   const double c_error = (1.0 - c_head) - half + std::fma(-0.5 * r.high, r.high, half);
-  const double sine = r.high + (s_rest + r.low * (1.0 - half));
-  const double cosine = c_head + (c_error + (c_rest - r.low * r.high));
-  switch (static_cast<std::int64_t>(n) & 3) {
-    case 0:
-      return {sine, cosine};
-    case 1:
-      return {cosine, -sine};
-    case 2:
-      return {-sine, -cosine};
-    default:
-      return {-cosine, sine};
-  }
+  const std::uint64_t sine = bits_of(r.high + (s_rest + r.low * (1.0 - half)));
+  const std::uint64_t cosine = bits_of(c_head + (c_error + (c_rest - r.low * r.high)));
+  // Odd n swap the two; n of 2 and 3 negate the sine, of 1 and 2 the cosine.
+  const std::uint64_t quadrant = bits_of(t), swap = (sine ^ cosine) & (0 - (quadrant & 1));
+  const std::uint64_t beyond = (bits_of(1e9) - (bits_of(x) & 0x7fffffffffffffffu)) >> 63;
+  const std::uint64_t nothing = (0 - beyond) & 0x7ff8000000000000u;  // A NaN's bits.
+  return {number_of((sine ^ swap ^ ((quadrant & 2) << 62)) | nothing),
+          number_of((cosine ^ swap ^ (((quadrant + 1) & 2) << 62)) | nothing)};
 }
 
 }  // namespace

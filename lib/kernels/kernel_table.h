@@ -235,6 +235,9 @@ struct KernelTable {
   /// Rotates pairs of one head in place: halves (i, i + n/2), or neighbours (2i, 2i+1) where
   /// `interleaved`; cos and sin `[n/2]`; a' = fma(a, cos, −(b·sin)), b' = fma(b, cos, a·sin).
   void (*rope)(float* x, const float* cos, const float* sin, std::int64_t n, bool interleaved);
+  /// cos and sin of pos·inv_freq[i] (float32 product, as PyTorch), times `factor`; double inside.
+  void (*rope_angles)(std::int64_t pos, const float* inv_freq, std::int64_t n, float factor,
+                      float* cos, float* sin);
 
   std::array<void (*)(const PackArgs&), kRowFormats> pack_rows;
   std::array<void (*)(const LinearArgs&), kEncodingSlots> linear;
@@ -263,10 +266,5 @@ std::int64_t attention_scratch_bytes(KvType type, std::int64_t head_dim,
 std::int64_t kv_key_block_bytes(KvType type, std::int64_t head_dim) noexcept;
 std::int64_t kv_value_block_bytes(KvType type, std::int64_t value_dim) noexcept;
 std::int64_t kv_store_scratch_bytes(KvType type, std::int64_t head_dim) noexcept;
-
-/// cos and sin of pos·inv_freq[i] (float32 product, as PyTorch), times `factor`; double inside.
-/// Baseline code.
-void rope_angles(std::int64_t pos, const float* inv_freq, std::int64_t n, float factor, float* cos,
-                 float* sin) noexcept;
 
 }  // namespace quern::kernels

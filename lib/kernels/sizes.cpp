@@ -1,6 +1,5 @@
 #include <cmath>
 
-#include "base/scalar_math.h"
 #include "kernels/kernel_table.h"
 #include "kernels/kv_layout.h"
 #include "kernels/packed_rows.h"
@@ -101,16 +100,6 @@ std::int64_t kv_value_block_bytes(KvType type, std::int64_t value_dim) noexcept 
 
 std::int64_t kv_store_scratch_bytes(KvType type, std::int64_t head_dim) noexcept {
   return is_coded(type) ? round_up(4 * head_dim, 64) : 0;
-}
-
-void rope_angles(std::int64_t pos, const float* inv_freq, std::int64_t n, float factor, float* cos,
-                 float* sin) noexcept {
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float angle = static_cast<float>(pos) * inv_freq[i];
-    const base::SinCos both = base::sin_cos(static_cast<double>(angle));
-    cos[i] = static_cast<float>(both.cos) * factor;
-    sin[i] = static_cast<float>(both.sin) * factor;
-  }
 }
 
 }  // namespace quern::kernels

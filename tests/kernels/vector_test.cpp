@@ -56,6 +56,11 @@ std::vector<Operation> operations() {
          std::copy_n(a, n, y);
          k.softmax(y, n);
        }},
+      {"rope angles",
+       [](const KernelTable& k, Input a, Input, Input, std::int64_t n, float* y) {
+         if (n % 2 == 1) y[n - 1] = 0.0f;
+         k.rope_angles(4095, a, n / 2, 1.25f, y, y + n / 2);
+       }},
       {"dot",
        [](const KernelTable& k, Input a, Input b, Input, std::int64_t n, float* y) {
          std::fill_n(y, n, 0.0f);

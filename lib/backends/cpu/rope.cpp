@@ -17,8 +17,8 @@ class RopeAnglesStep final : public Step {
     const auto n = static_cast<std::int64_t>(op_.inv_freq.size());
     for (std::int64_t row = context.row_begin; row < context.row_end; ++row) {
       float* cos = context.floats(out_) + row * 2 * n;
-      kernels::rope_angles(context.step.positions[static_cast<std::size_t>(row)],
-                           frequencies(context, row).data(), n, op_.factor, cos, cos + n);
+      context.kernels.rope_angles(context.step.positions[static_cast<std::size_t>(row)],
+                                  frequencies(context, row).data(), n, op_.factor, cos, cos + n);
     }
   }
 

@@ -8,6 +8,7 @@
 
 #include "kernels/generic/causal_conv.h"
 #include "kernels/generic/math.h"
+#include "kernels/generic/rope_angles.h"
 #include "kernels/generic/scan.h"
 #include "kernels/generic/vec16.h"
 #include "kernels/install.h"
@@ -294,6 +295,7 @@ struct VectorOps {
     table.causal_conv = causal_conv;
     table.scan = Scan<V>::run;
     table.rope = rope;
+    table.rope_angles = rope_angles;
     install_activation<Activation::kSilu>(table);
     install_activation<Activation::kGeluTanh>(table);
     install_activation<Activation::kGeluErf>(table);

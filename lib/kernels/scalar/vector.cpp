@@ -4,6 +4,7 @@
 
 #include "kernels/generic/lane.h"
 #include "kernels/generic/math.h"
+#include "kernels/generic/rope_angles.h"
 #include "kernels/install.h"
 #include "kernels/scalar/parts.h"
 
@@ -253,6 +254,7 @@ void install_scalar_vector(KernelTable& table) {
   table.causal_conv = causal_conv;
   table.scan = scan;
   table.rope = rope;
+  table.rope_angles = rope_angles;
   install_activation<Activation::kSilu>(table);
   install_activation<Activation::kGeluTanh>(table);
   install_activation<Activation::kGeluErf>(table);
