@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/generic/attention_rule.h"
+#include "kernels/generic/pack_turn.h"
 
 namespace quern::kernels {
 namespace {
@@ -94,6 +95,7 @@ struct TileState {
   }
 
   static void finish(std::int64_t queries, std::int64_t vd, const float* state, float* const* out) {
+    const PackTurn<Isa> turn;
     const std::int64_t width = state_width(queries);
     const float* acc = state + 2 * width;
     const V zero = V::all(0.0f);
@@ -102,13 +104,14 @@ struct TileState {
       const V l = V::load(state + width + at), r = V::all(1.0f) / l;
       const auto empty = less(l, V::all(std::numeric_limits<float>::denorm_min()));
       for (std::int64_t d = 0; d < vd; d += 16) {
-        alignas(64) float tile[16][16];
-        const std::int64_t elements = vd - d < 16 ? vd - d : 16;
-        for (std::int64_t i = 0; i < elements; ++i) {
-          select(empty, zero, fma(V::load(acc + (d + i) * width + at), r, zero)).store(tile[i]);
-        }
+        V v[16];
+        each<16>([&](auto i) QUERN_INLINE_LAMBDA {
+          v[i] = select(empty, zero, fma(V::load(acc + (d + i) * width + at), r, zero));
+        });
+        turn.square(v);
         for (std::int64_t q = 0; q < count; ++q) {
-          for (std::int64_t i = 0; i < elements; ++i) out[at + q][d + i] = tile[i][q];
+          float* const to = out[at + q] + d;
+          vd - d < 16 ? v[q].store_first(to, vd - d) : v[q].store(to);
         }
       }
     }

@@ -19,22 +19,40 @@ struct CodedProducts {
     return Isa::broadcast(reinterpret_cast<const std::byte*>(x));
   }
 
+  /// Sixteen steps of sixteen queries are a square: each query's codes are put side by side in a
+  /// line of it, then it is turned.
   static void pack_queries(const AttentionArgs& args, const TileWork& work) {
+    const PackTurn<Isa> turn;
     const std::int64_t steps = key_steps<type>(args.head_dim);
-    for (std::int64_t i = 0; i < work.width; ++i) {
-      Pack<Isa>::rotated_vector(args.q[i < args.n_queries ? i : 0], args.head_dim, work.rotated);
-      const CodeFactor rule = vector_factor<Isa>(work.rotated, args.head_dim, 127.0f);
-      for (std::int64_t u = 0; u < steps; ++u) {
-        alignas(16) std::byte codes[16];
-        if (u % 4 == 0) {
-          vector_codes<Isa>(work.rotated, 4 * u, args.head_dim, rule.factor, codes);
-          for (std::byte& code : codes) code ^= std::byte{128};
+    for (std::int64_t at = 0; at < work.width; at += 16) {
+      const auto line = [&](std::int64_t u)
+                            QUERN_INLINE_LAMBDA { return work.query + 4 * (u * work.width + at); };
+      for (std::int64_t i = 0; i < 16; ++i) {
+        const std::int64_t query = at + i;
+        Pack<Isa>::rotated_vector(args.q[query < args.n_queries ? query : 0], args.head_dim,
+                                  work.rotated);
+        const CodeFactor rule = vector_factor<Isa>(work.rotated, args.head_dim, 127.0f);
+        for (std::int64_t u = 0; u < steps; u += 4) {
+          vector_codes<Isa>(work.rotated, 4 * u, args.head_dim, rule.factor,
+                            line(u / 16 * 16 + i) + 4 * (u % 16));
         }
-        std::memcpy(work.query + 4 * (u * work.width + i), codes + 4 * (u % 4), 4);
+        work.unit[query] = rule.scale * args.scale;
+        work.factor[query] = work.unit[query] * kLog2E;
       }
-      work.unit[i] = rule.scale * args.scale;
-      work.factor[i] = work.unit[i] * kLog2E;
+      for (std::int64_t u = 0; u < steps; u += 16) turn_codes(turn, line(u), 4 * work.width);
     }
+  }
+
+  /// A square of codes, which become codes + 128.
+  static void turn_codes(const PackTurn<Isa>& turn, std::byte* first, std::int64_t line_bytes) {
+    const auto line = [&](std::int64_t i) QUERN_INLINE_LAMBDA {
+      return reinterpret_cast<float*>(first + i * line_bytes);
+    };
+    V v[16];
+    each<16>([&](auto i) QUERN_INLINE_LAMBDA { v[i] = V::load(line(i)); });
+    turn.square(v);
+    const auto sign = V::Int::all(static_cast<std::int32_t>(0x80808080));
+    each<16>([&](auto i) QUERN_INLINE_LAMBDA { from_bits(bits(v[i]) ^ sign).store(line(i)); });
   }
 
   static CodedBlock open(const AttentionArgs& args, const TileWork& work, std::int64_t b) {

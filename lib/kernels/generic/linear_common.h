@@ -34,8 +34,8 @@ QUERN_INLINE void store_result(const LinearArgs& args, std::int64_t n0, std::int
 }
 
 /// What is asked of memory while a panel is multiplied: the next ones, as one stream. A panel is
-/// several short streams, in which the hardware's prefetchers see none. Full subtiles ask once each,
-/// fewer rows once per 32 of k. Behind the last panel nothing is read, only asked for.
+/// several short streams, in which the hardware's prefetchers see none. Full subtiles ask once
+/// each, fewer rows once per 32 of k. Behind the last panel nothing is read, only asked for.
 struct NextPanel {
   const std::byte* at = nullptr;
   std::int64_t lines = 0;  ///< Cache lines that are asked for at once.

@@ -108,7 +108,8 @@ struct RotatedLinear {
   static void expand(const Codes& from, std::int64_t blocks, std::byte* to) {
     to += 4 * Isa::kRows * from.part;
     for (std::int64_t b = 0; b < blocks; ++b, to += 512) {
-      // All is read before anything is written, which could be the panel for all the compiler knows.
+      // All is read before anything is written, which could be the panel for all the compiler
+      // knows.
       const auto first = Isa::template scaling<Codes::kOffset>(from.template sub<0>(b));
       const auto second = Isa::template scaling<Codes::kOffset>(from.template sub<1>(b));
       typename Isa::C code[8];

@@ -1,6 +1,7 @@
 /// \file
 /// Packing of eight rows at once: each row writes its numbers side by side, then vectors are turned
-/// so that they hold what lies side by side in the packing, a column of the rows.
+/// so that they hold what lies side by side in the packing, a column of the rows. Attention turns
+/// squares of sixteen.
 ///
 /// `Isa` has swap<distance>(V) and sums_of_fours(V::Int): each lane's sum of four signed bytes.
 #pragma once
@@ -76,6 +77,14 @@ class PackTurn {
     store(halves(scaled(half[0]), scaled(half[1])), record + 8 * kGroupStart + 128);
   }
 
+  /// Lane j of vector i becomes lane i of vector j.
+  QUERN_INLINE void square(V (&v)[16]) const {
+    square_stage<1>(one_, v);
+    square_stage<2>(two_, v);
+    square_stage<4>(four_, v);
+    square_stage<8>(eight_, v);
+  }
+
   /// Lanes 0 … 7.
   static QUERN_INLINE void store_first_half(const Int& x, std::byte* to) {
     std::int32_t lanes[16];
@@ -99,6 +108,13 @@ class PackTurn {
     const V other = Isa::template swap<bit>(a);
     a = select(mask, Isa::template swap<bit>(b), a);
     b = select(mask, b, other);
+  }
+  template <int bit>
+  static QUERN_INLINE void square_stage(const Mask& mask, V (&v)[16]) {
+    each<8>([&](auto i) QUERN_INLINE_LAMBDA {
+      constexpr int kAt = i.value / bit * 2 * bit + i.value % bit;
+      exchange<bit>(mask, v[kAt], v[kAt + bit]);
+    });
   }
   /// From rows t of sixteen numbers to columns: vector i holds line(i) and the next one.
   QUERN_INLINE void turn(V (&v)[8]) const {
