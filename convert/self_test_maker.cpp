@@ -6,6 +6,7 @@
 
 #include "convert/self_test_texts.h"
 #include "formats/json.h"
+#include "kernels/kernel_table.h"
 #include "runtime/prompt_values.h"
 
 namespace quern::convert {
@@ -84,6 +85,7 @@ Status add_logits(const Model& model, SelfTest& test) {
                                          last = row.size();
                                          return {};
                                        }));
+  test.numerics = kernels::kNumericsRevision;
   logits.hash = formats::hash_logits(all);
   logits.top = formats::top_logits(std::span<const float>(all).last(last));
   test.logits.push_back(std::move(logits));

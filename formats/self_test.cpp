@@ -90,6 +90,7 @@ Status read_list(const SectionFields& root, const char* key, Read read, std::vec
 std::string write_self_test(const SelfTest& test) {
   Json root = Json::object();
   root["version"] = kSelfTestVersion;
+  root["numerics"] = test.numerics;
   Json& texts = root["texts"] = Json::array();
   for (const auto& entry : test.texts) {
     texts.push_back({{"text", entry.text},
@@ -123,6 +124,10 @@ Result<SelfTest> read_self_test(std::span<const std::byte> section, std::string_
   QUERN_TRY(root, parse_json(as_text(section), file, limits));
   const SectionFields in(root, "the self-test", file);
   QUERN_CHECK(in.check_version(kSelfTestVersion));
+  if (root.contains("numerics")) {
+    QUERN_TRY(numerics, in.whole("numerics", 1, std::numeric_limits<std::uint32_t>::max()));
+    out.numerics = static_cast<std::uint32_t>(numerics);
+  }
   QUERN_CHECK(read_list(in, "texts", read_text, out.texts));
   QUERN_CHECK(read_list(in, "renderings", read_rendering, out.renderings));
   QUERN_CHECK(read_list(in, "logits", read_logits, out.logits));

@@ -1,7 +1,7 @@
 /// \file
 /// The self-test section of a `.quern` file: what the model answered when it was made, so that
 /// `verify` can ask again on another machine. One JSON object:
-/// `{"version": 1,
+/// `{"version": 1, "numerics": revision,
 ///   "texts": [{"text", "add_special", "parse_special", "ids": […], "decoded"}…],
 ///   "renderings": [{"conversation": JSON text, "now", "text"}…],
 ///   "logits": [{"prompt": [ids], "kv": KvType's number, "hash": 16 hex digits,
@@ -52,6 +52,9 @@ struct SelfTest {
     bool operator==(const Logits&) const = default;
   };
 
+  /// Revision of the arithmetic that made the logits (lib/kernels: kNumericsRevision); 1 where a
+  /// section names none.
+  std::uint32_t numerics = 1;
   std::vector<Text> texts;
   std::vector<Rendering> renderings;
   std::vector<Logits> logits;

@@ -25,6 +25,7 @@ Json report_json(const Model& model, const VerifyReport& report) {
   json["strings_checked"] = report.strings_checked;
   json["templates_checked"] = report.templates_checked;
   json["logits_checked"] = report.logits_checked;
+  if (!report.logits_skipped.empty()) json["logits_skipped"] = report.logits_skipped;
   json["weights_hash"] = hex(report.weights_hash);
   json["isa"] = model.isa();
   json["problems"] = report.problems;
@@ -51,6 +52,7 @@ int verify(const VerifyOptions& options) {
   }();
   if (!report.ok()) return fail(report.error());
   put(options.json ? to_text(report_json(*model, *report)) + "\n" : report_text(*model, *report));
+  if (!report->logits_skipped.empty()) tell("logits not compared: " + report->logits_skipped);
   for (const std::string& problem : report->problems)
     tell(problem + "; fetch or convert the file again");
   const int status = finish_stdout();

@@ -119,6 +119,7 @@ struct VerifyReport {
   std::uint64_t tensors_checked = 0, bytes_checked = 0;
   std::uint64_t strings_checked = 0, templates_checked = 0, logits_checked = 0;
   std::uint64_t weights_hash = 0;
+  std::string logits_skipped;         ///< Why the file's logits were not compared, or nothing.
   std::vector<std::string> problems;  ///< Empty: all is well. One sentence each.
 };
 

@@ -16,6 +16,10 @@
 
 namespace quern::kernels {
 
+/// Counted up whenever an operation gives other bits for the same numbers: files say under which
+/// number their self-test was made. 1: before the powers of SiLU and tanh GELU were bounded.
+inline constexpr std::uint32_t kNumericsRevision = 2;
+
 inline constexpr std::int64_t kPanelRows = 16;   ///< Output rows of a weight panel.
 inline constexpr std::int64_t kRowTile = 8;      ///< Activation rows packed side by side.
 inline constexpr std::int64_t kKvBlock = 64;     ///< Positions of a KV block.

@@ -5,6 +5,7 @@
 #include "base/guard.h"
 #include "formats/checksum.h"
 #include "formats/self_test.h"
+#include "kernels/kernel_table.h"
 #include "runtime/model_state.h"
 #include "runtime/prompt_values.h"
 
@@ -88,6 +89,15 @@ void Replay::logits(const std::vector<SelfTest::Logits>& tests) {
   }
 }
 
+/// Why other logits than the file's would be no fault; empty: they would.
+std::string why_not_compared(const SelfTest& test, bool fast) {
+  if (fast) return "fast mode promises no bits";
+  if (test.numerics == kernels::kNumericsRevision) return {};
+  return "they were made under revision " + std::to_string(test.numerics) +
+         " of quern's arithmetic, this program has " + std::to_string(kernels::kNumericsRevision) +
+         "; a file converted anew has logits to compare";
+}
+
 }  // namespace
 
 Result<VerifyReport> Model::verify(const Progress& progress) const {
@@ -108,8 +118,10 @@ Result<VerifyReport> Model::verify(const Progress& progress) const {
     replay.texts(test.texts);
     // A template that was mended in the tail answers otherwise on purpose.
     if (!state_->file.tail().chat_template) replay.renderings(test.renderings);
-    // Fast mode promises no bits, and a vocabulary alone has none.
-    if (can_run() && !state_->options.fast) replay.logits(test.logits);
+    if (can_run() && !test.logits.empty()) {
+      report.logits_skipped = why_not_compared(test, state_->options.fast);
+      if (report.logits_skipped.empty()) replay.logits(test.logits);
+    }
     return report;
   });
 }

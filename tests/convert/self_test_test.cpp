@@ -10,6 +10,7 @@
 #include "formats/quern_file.h"
 #include "formats/quern_writer.h"
 #include "formats/self_test.h"
+#include "kernels/kernel_table.h"
 #include "quern/session.h"
 
 namespace quern::convert::test {
@@ -47,6 +48,17 @@ TEST_CASE("a self-test is read as it was written") {
   CHECK(formats::read_self_test({}, "a file")->empty());
 }
 
+TEST_CASE("a self-test that names no revision of the arithmetic is of the first") {
+  SelfTest test;
+  test.numerics = 7;
+  std::string bytes = formats::write_self_test(test);
+  CHECK(formats::read_self_test(formats::as_bytes(bytes), "a file")->numerics == 7);
+  const std::string key = "\"numerics\":7,";
+  REQUIRE(bytes.find(key) != std::string::npos);
+  bytes.erase(bytes.find(key), key.size());
+  CHECK(formats::read_self_test(formats::as_bytes(bytes), "a file")->numerics == 1);
+}
+
 TEST_CASE("a damaged self-test is a typed error") {
   const std::string bytes = formats::write_self_test(sample());
   for (std::size_t n = 1; n < bytes.size(); ++n) {
@@ -54,6 +66,7 @@ TEST_CASE("a damaged self-test is a typed error") {
   }
   const std::pair<std::string, std::string> edits[] = {
       {"\"version\":1", "\"version\":2"},
+      {"\"numerics\":1", "\"numerics\":0"},
       {"\"kv\":1", "\"kv\":0"},
       {"\"kv\":1", "\"kv\":99"},
       {"0123456789abcdef", "0123456789abcdeg"},
@@ -126,16 +139,34 @@ TEST_CASE("weights that differ from those of the self-test are found out") {
   REQUIRE(convert(*path, folder.file("a.quern"), options).ok());
   const auto a = formats::QuernFile::open(folder.file("a.quern"));
   REQUIRE(a.ok());
+  auto test = formats::read_self_test(a->self_test(), "a file");
+  REQUIRE(test.ok());
+  REQUIRE(test->numerics == kernels::kNumericsRevision);
   // The same file with one tensor zeroed and everything else, checksums included, in order.
-  auto writer = formats::QuernWriter::create(folder.file("b.quern"), std::string(a->config_json()));
-  REQUIRE(writer.ok());
-  REQUIRE(writer->set_section(formats::Section::kSelfTest, a->self_test()).ok());
-  write_tensors_of(*a, *writer, "layers.0.wo");
-  const auto changed = Model::open(folder.file("b.quern"), one_thread());
-  REQUIRE(changed.ok());
-  const auto verified = changed->verify();
-  REQUIRE(verified.ok());
-  CHECK(verified->problems.size() == 1);
+  const auto verify_changed = [&](const std::string& name) -> VerifyReport {
+    const std::string path_of_copy = folder.file(name);
+    auto writer = formats::QuernWriter::create(path_of_copy, std::string(a->config_json()));
+    REQUIRE(writer.ok());
+    const std::string section = formats::write_self_test(*test);
+    REQUIRE(writer->set_section(formats::Section::kSelfTest, formats::as_bytes(section)).ok());
+    write_tensors_of(*a, *writer, "layers.0.wo");
+    const auto changed = Model::open(path_of_copy, one_thread());
+    REQUIRE(changed.ok());
+    auto verified = changed->verify();
+    REQUIRE(verified.ok());
+    return *std::move(verified);
+  };
+  const VerifyReport report = verify_changed("b.quern");
+  CHECK(report.problems.size() == 1);
+  CHECK(report.logits_skipped.empty());
+
+  // Logits of another arithmetic prove nothing.
+  test->numerics = kernels::kNumericsRevision - 1;
+  const VerifyReport older = verify_changed("c.quern");
+  CHECK(older.problems.empty());
+  CHECK(older.logits_checked == 0);
+  CHECK(older.logits_skipped.find("revision " + std::to_string(test->numerics)) !=
+        std::string::npos);
 }
 
 TEST_CASE("the same source gives the same file, self-test included, for any number of threads") {

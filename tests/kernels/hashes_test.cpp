@@ -1,6 +1,6 @@
 // The oracle's results are the same bits on every machine: their hashes are recorded here. An
 // instruction set that cannot run beside the recorded machine's (NEON) is tied to it through its
-// own oracle.
+// own oracle. A hash that is recorded anew asks for another kNumericsRevision (kernel_table.h).
 #include <doctest/doctest.h>
 
 #include <cmath>
