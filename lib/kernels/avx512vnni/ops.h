@@ -14,10 +14,13 @@ struct Avx512Vnni : Avx512 {
 
   using Wide = C;
   static QUERN_INLINE Wide wide(C code) { return code; }
-  /// −128·Σ of a whole row, whose sum of codes is at p.
-  static QUERN_INLINE I wide_start(const std::byte* p) {
-    return _mm512_sub_epi32(zero_ints(), _mm512_slli_epi32(broadcast_ints(p), 7));
+  static constexpr bool kStartsWide = true;
+  /// −128·Σ of whole rows with these sums of codes.
+  static QUERN_INLINE I wide_start_of(I sums) {
+    return _mm512_sub_epi32(zero_ints(), _mm512_slli_epi32(sums, 7));
   }
+  /// The same of a row whose sum of codes is at p.
+  static QUERN_INLINE I wide_start(const std::byte* p) { return wide_start_of(broadcast_ints(p)); }
   static QUERN_INLINE I wide_dot(I acc, Wide w, C x) { return _mm512_dpbusd_epi32(acc, w, x); }
 
   static QUERN_INLINE I positive_dot(I acc, C positive, C x) {

@@ -15,25 +15,27 @@ namespace {
 /// What a call keeps in its scratch. Arrays without a shape are per query.
 struct TileWork {
   std::int64_t width;
-  std::byte* query;       ///< Coded: codes + 128 `[steps][width][4]`; plain: f32 `[hd][width]`.
-  float* unit;            ///< Scale of a product's unit: what turns it into a score.
-  float* factor;          ///< unit·log2e
-  float* last;            ///< end − 1
-  float* slope;           ///< ALiBi.
-  float* from;            ///< Visible positions of the present block.
-  float* to;              ///< As `from`: one past the last.
-  float* largest;         ///< max x
-  float* old_part;        ///< f of the merge.
-  float* new_part;        ///< h of the merge (g of spans).
-  float* score;           ///< `[64][width]`: x, plain: then w, −1 where invisible.
-  std::byte* code;        ///< `[16][width][4]`: codes of weights.
-  float* inverse;         ///< `[64]`: r of kernel_table.h.
-  std::int32_t* key_sum;  ///< `[64]`: sums of the codes of keys.
-  std::byte* keys;        ///< A block laid out anew.
-  std::byte* values;      ///< As `keys`.
-  float* span;            ///< State of the present span.
-  bool fresh;             ///< Nothing is in acc of the span: it counts as 0.
-  float* rotated;         ///< A query on its way into codes.
+  std::byte* query;         ///< Coded: codes + 128 `[steps][width][4]`; plain: f32 `[hd][width]`.
+  float* unit;              ///< Scale of a product's unit: what turns it into a score.
+  float* factor;            ///< unit·log2e
+  float* last;              ///< end − 1
+  float* slope;             ///< ALiBi.
+  float* from;              ///< Visible positions of the present block.
+  float* to;                ///< As `from`: one past the last.
+  Span seen_by_all;         ///< Absolute positions.
+  bool whole;               ///< All queries see all of the present block.
+  float* largest;           ///< max x
+  float* old_part;          ///< f of the merge.
+  float* new_part;          ///< h of the merge (g of spans).
+  float* score;             ///< `[64][width]`: x, plain: then w, −1 where invisible.
+  std::byte* code;          ///< `[16][width][4]`: codes of weights.
+  float* inverse;           ///< `[64]`: r of kernel_table.h.
+  std::int32_t* key_start;  ///< `[64]`: with what a key's products begin (Isa::kStartsWide).
+  std::byte* keys;          ///< A block laid out anew.
+  std::byte* values;        ///< As `keys`.
+  float* span;              ///< State of the present span.
+  bool fresh;               ///< Nothing is in acc of the span: it counts as 0.
+  float* rotated;           ///< A query on its way into codes.
 
   template <class T>
   T* m(T* state) const {
@@ -137,7 +139,7 @@ struct AttentionTile {
     work.score = memory.take<float>(64 * width);
     work.code = memory.take<std::byte>(64 * width);
     work.inverse = memory.take<float>(64);
-    work.key_sum = memory.take<std::int32_t>(64);
+    work.key_start = memory.take<std::int32_t>(64);
     work.keys = memory.take<std::byte>(64 * 4 * round_up(args.head_dim, 16));
     work.values = memory.take<std::byte>(64 * 4 * round_up(args.value_dim, 32));
     work.span = memory.take<float>((2 + round_up(args.value_dim, 16)) * width);
@@ -146,6 +148,12 @@ struct AttentionTile {
       const std::int64_t like = i < args.n_queries ? i : 0;
       work.last[i] = static_cast<float>(args.end[like] - 1);
       work.slope[i] = args.alibi_slope == nullptr ? 0.0f : args.alibi_slope[like];
+    }
+    work.seen_by_all = {args.begin[0], args.end[0]};
+    for (std::int64_t i = 1; i < args.n_queries; ++i) {
+      Span& all = work.seen_by_all;
+      all.from = all.from > args.begin[i] ? all.from : args.begin[i];
+      all.to = all.to < args.end[i] ? all.to : args.end[i];
     }
     return work;
   }
@@ -160,10 +168,12 @@ struct AttentionTile {
 
   /// Sets `from` and `to` of all lanes; returns the positions that some query sees, and in `edge`
   /// whether some does not see all of the block.
-  static Span look(const AttentionArgs& args, const TileWork& work, std::int64_t first,
-                   bool* edge) {
-    Span all{kKvBlock, 0};
+  static Span look(const AttentionArgs& args, TileWork& work, std::int64_t first, bool* edge) {
     *edge = false;
+    const bool was_whole = work.whole;
+    work.whole = work.seen_by_all.from <= first && first + kKvBlock <= work.seen_by_all.to;
+    if (work.whole && was_whole) return {0, kKvBlock};
+    Span all{kKvBlock, 0};
     for (std::int64_t i = 0; i < work.width; ++i) {
       const Span visible = visible_in(args, i < args.n_queries ? i : 0, first);
       const bool some = visible.from < visible.to;
@@ -252,7 +262,7 @@ struct AttentionTile {
   }
 
   /// \return whether some query sees of it.
-  static bool block(const AttentionArgs& args, const TileWork& work, std::int64_t b) {
+  static bool block(const AttentionArgs& args, TileWork& work, std::int64_t b) {
     const std::int64_t first = b * kKvBlock;
     bool edge = false;
     const Span all = look(args, work, first, &edge);

@@ -60,18 +60,27 @@ struct CodedProducts {
     for (std::int64_t j = 0; j < kKvBlock; j += 16) {
       inverse_scale<V>(block, j).store(work.inverse + j);
     }
-    const std::int64_t steps = key_steps<type>(args.head_dim);
-    alignas(4) const std::byte ones[4] = {std::byte{1}, std::byte{1}, std::byte{1}, std::byte{1}};
-    for (std::int64_t cell = 0; cell < 4 * Isa::kParts; ++cell) {
-      const std::byte* keys =
-          block.keys + 64 * steps * (cell / Isa::kParts) + 4 * Isa::kRows * (cell % Isa::kParts);
-      I sum = Isa::zero_ints();
-      for (std::int64_t u = 0; u < steps; ++u) {
-        sum = Isa::positive_dot(sum, Isa::broadcast_codes(ones), Isa::load_codes(keys + 64 * u));
-      }
-      Isa::store_ints(work.key_sum + Isa::kRows * cell, sum);
+    if constexpr (Isa::kStartsWide) {
+      sum_keys(block.keys, key_steps<type>(args.head_dim), work.key_start);
     }
     return block;
+  }
+
+  /// The starts of 64 keys, sixteen at a time side by side.
+  static void sum_keys(const std::byte* keys, std::int64_t steps, std::int32_t* starts) {
+    static_assert(!Isa::kStartsWide || Isa::kParts == 1);
+    I sum[4];
+    each<4>([&](auto cell) QUERN_INLINE_LAMBDA { sum[cell] = Isa::zero_ints(); });
+    alignas(4) const std::byte ones[4] = {std::byte{1}, std::byte{1}, std::byte{1}, std::byte{1}};
+    for (std::int64_t u = 0; u < steps; ++u) {
+      each<4>([&](auto cell) QUERN_INLINE_LAMBDA {
+        sum[cell] = Isa::positive_dot(sum[cell], Isa::broadcast_codes(ones),
+                                      Isa::load_codes(keys + 64 * (steps * cell + u)));
+      });
+    }
+    each<4>([&](auto cell) QUERN_INLINE_LAMBDA {
+      Isa::store_ints(starts + 16 * cell, Isa::wide_start_of(sum[cell]));
+    });
   }
 
   static QUERN_INLINE V exponent_of(const V& s, const float* exponent, std::int64_t j) {
@@ -99,7 +108,9 @@ struct CodedProducts {
                          std::int64_t at, std::int64_t j) {
     I acc[P * kTile];
     each<kTile>([&](auto t) QUERN_INLINE_LAMBDA {
-      const I start = Isa::wide_start(reinterpret_cast<const std::byte*>(work.key_sum + j + t));
+      I start = Isa::zero_ints();
+      if constexpr (Isa::kStartsWide)
+        start = Isa::broadcast_ints(reinterpret_cast<const std::byte*>(work.key_start + j + t));
       each<P>([&](auto p) QUERN_INLINE_LAMBDA { acc[p * kTile + t] = start; });
     });
     const std::byte* query = work.query + 4 * at;

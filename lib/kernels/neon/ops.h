@@ -30,6 +30,8 @@ struct Neon {
   static constexpr int kRows = 4, kParts = 4, kFullParts = 1, kTile = 8, kLanes = 4;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
+  /// Whether products of codes + 128 begin with −128·Σ of the others.
+  static constexpr bool kStartsWide = false;
   /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
   static constexpr bool kWideIsSlow = false;
 
