@@ -15,6 +15,7 @@
 #include "convert/resumable_output.h"
 #include "convert/self_test_maker.h"
 #include "convert/source_errors.h"
+#include "convert/unused_tensors.h"
 #include "formats/mapped_file.h"
 
 namespace quern::convert {
@@ -30,6 +31,7 @@ struct Prepared {
   EncodingPolicy policy;
   std::optional<TargetChoice> choice;
   std::shared_ptr<Executor> executor;
+  bool ignore_unused = false;
   BakedTensors baked;  ///< The plan's jobs point into it too, and so it stays where it is.
 };
 
@@ -46,7 +48,7 @@ Result<BakedTensors> read_adapters(const SourceModel& source, const ConvertOptio
         .want("two steps: convert with the adapters, then quantize the result");
   ModelOptions model_options;
   model_options.executor = executor;
-  QUERN_TRY(base, open_any(source.path(), model_options));
+  QUERN_TRY(base, open_model(source.path(), model_options, options.ignore_unused));
   std::vector<AdapterUse> uses;
   for (const AdapterFile& file : options.adapters) {
     QUERN_TRY(adapter, open_adapter(file.path, base));
@@ -83,22 +85,26 @@ Result<std::uint64_t> planned_bytes(const SourceModel& source, const ModelPlan& 
 }
 
 Result<ModelPlan> plan_tensors(const SourceModel& source, OutputFormat format,
-                               const EncodingPolicy& policy) {
+                               const EncodingPolicy& policy, bool ignore_unused) {
   QUERN_TRY(plan, make_plan(source, format, policy));
+  if (!ignore_unused) QUERN_CHECK(refuse_strays(source.path(), plan.strays));
+  if (!plan.strays.empty()) plan.shown.warnings.push_back(describe_strays(plan.strays));
   note_source_errors(source, plan);
   return plan;
 }
 
 /// Bytes of a file of this model beside the matrices whose encoding may be chosen.
-Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format, bool self_test) {
+Result<std::uint64_t> bytes_beside(const SourceModel& source, OutputFormat format,
+                                   const ConvertOptions& options) {
   const Encoding any = offered_encodings(format).back();
-  QUERN_TRY(plan, plan_tensors(source, format, {.keep = false, .target = any, .chosen = {}}));
+  const EncodingPolicy policy{.keep = false, .target = any, .chosen = {}};
+  QUERN_TRY(plan, plan_tensors(source, format, policy, options.ignore_unused));
   QUERN_TRY(bytes, planned_bytes(source, plan, format, "target"));
   for (const TensorJob& job : plan.jobs) {
     if (job.quantizable) bytes -= job.bytes();
   }
   // A GGUF file's bytes include the room for its report.
-  return bytes + (format == OutputFormat::kGguf ? 0 : late_sections_room(plan, self_test));
+  return bytes + (format == OutputFormat::kGguf ? 0 : late_sections_room(plan, options.self_test));
 }
 
 bool has_target(const ConvertOptions& options) {
@@ -109,6 +115,7 @@ Result<Prepared> open_work(const std::string& path, const std::string& output,
                            const ConvertOptions& options) {
   Prepared work;
   work.format = output_format(output);
+  work.ignore_unused = options.ignore_unused;
   QUERN_TRY(policy, parse_encoding(options.encoding, work.format));
   work.policy = std::move(policy);
   QUERN_TRY(source, open_source(path));
@@ -140,13 +147,13 @@ Result<ConvertOptions> with_target(const Prepared& work, const ConvertOptions& o
 Status plan_work(Prepared& work, const ConvertOptions& given, ChoiceNotes notes = ChoiceNotes()) {
   QUERN_TRY(options, with_target(work, given));
   if (has_target(options)) {
-    QUERN_TRY(beside, bytes_beside(*work.source, work.format, options.self_test));
+    QUERN_TRY(beside, bytes_beside(*work.source, work.format, options));
     QUERN_TRY(choice,
               choose_for_target(*work.source, work.format, options, beside, work.executor, notes));
     work.policy = choice.policy;
     work.choice = std::move(choice);
   }
-  QUERN_TRY(plan, plan_tensors(*work.source, work.format, work.policy));
+  QUERN_TRY(plan, plan_tensors(*work.source, work.format, work.policy, options.ignore_unused));
   work.plan = std::move(plan);
   if (!options.adapters.empty()) {
     QUERN_TRY(baked, read_adapters(*work.source, options, work.executor));
@@ -196,7 +203,7 @@ struct SealedModel {
 Result<Model> open_for(const std::string& path, const Prepared& work) {
   ModelOptions options;
   options.executor = work.executor;
-  return open_any(path, options);
+  return open_model(path, options, work.ignore_unused);
 }
 
 /// \param sealed where there is a text to compare on.

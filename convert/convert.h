@@ -44,6 +44,9 @@ struct ConvertOptions {
   /// or an evaluation, which look at the source: those are for a second conversion.
   std::vector<AdapterFile> adapters;
   std::string evaluation_text;  ///< A file on which the result is compared with the source.
+  /// Leaves out tensors that nothing in the architecture uses, with a warning. Else they are an
+  /// error: a bias, say, that the answers would lack.
+  bool ignore_unused = false;
   bool self_test = true;        ///< Writes the section that `verify` replays.
   /// Continues what a killed or cancelled run to this output left, where there is something: the
   /// result has the same bits. It must have had the same options (but for `threads`) and source
@@ -75,7 +78,7 @@ struct PlannedTensor {
 struct ConvertPlan {
   std::string architecture, source_kind;  ///< "llama"; "gguf", "safetensors", "quern".
   std::vector<PlannedTensor> tensors;
-  std::vector<std::string> warnings;  ///< E.g. tensors of the source that are not used.
+  std::vector<std::string> warnings;  ///< E.g. parts of the source that are left out.
   /// Of the file; before it is written, without the sections behind the data (self-test, report).
   std::uint64_t output_bytes = 0;
   double bits_per_weight = 0;
@@ -94,7 +97,7 @@ struct ConvertReport {
 /// touched, and output == input is refused. A run that is killed can be continued (`resume`); what
 /// it left beside the output, under a name that begins with ".quern-", goes with the next run.
 /// Errors: as the readers', kUnsupported for an unknown architecture, encoding or configuration
-/// value by name, kMissing and kMismatch naming the tensor.
+/// value by name, or for tensors that it uses nowhere, kMissing and kMismatch naming the tensor.
 Result<ConvertReport> convert(const std::string& source, const std::string& output,
                               const ConvertOptions& options = {});
 

@@ -42,7 +42,7 @@ constexpr std::string_view kOthers[] = {
     "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens",
     "bad_words_ids",       "sequence_bias",       "begin_suppress_tokens",
     "renormalize_logits",  "fim_prefix_token_id", "exponential_decay_length_penalty",
-    "fim_suffix_token_id", "fim_middle_token_id"};
+    "fim_suffix_token_id", "fim_middle_token_id", "stop_strings"};
 
 /// What says how a reply is computed or handed over, not which one it is.
 constexpr std::string_view kHarmless[] = {"transformers_version",
@@ -89,7 +89,6 @@ constexpr MissingKey kMissing[] = {{"typical_p", 1},
                                    {"constraints", 0},
                                    {"force_words_ids", 0},
                                    {"forced_decoder_ids", 0},
-                                   {"stop_strings", 0},
                                    {"max_time", 0},
                                    {"token_healing", 0},
                                    {"watermarking_config", 0},
@@ -173,6 +172,17 @@ Status check_bias(const Json& value, const std::string& file) {
   return bad_value("sequence_bias", value, file, "a list of pairs: ids, a number");
 }
 
+/// A text or a list of texts.
+Status check_stops(const Json& value, const std::string& file) {
+  if (value.is_null()) return {};
+  bool fits = value.is_array() || value.is_string();
+  if (value.is_string()) fits = !value.string().empty();
+  for (std::size_t i = 0; fits && value.is_array() && i < value.size(); ++i)
+    fits = value[i].is_string() && !value[i].string().empty();
+  if (fits) return {};
+  return bad_value("stop_strings", value, file, "a text or a list of texts, none of them empty");
+}
+
 }  // namespace
 
 Status check_generation_keys(const Json& generation, const std::string& file,
@@ -186,6 +196,7 @@ Status check_generation_keys(const Json& generation, const std::string& file,
   }
   QUERN_CHECK(check_decay(generation["exponential_decay_length_penalty"], file));
   QUERN_CHECK(check_bias(generation["sequence_bias"], file));
+  QUERN_CHECK(check_stops(generation["stop_strings"], file));
   if (!strangers.empty())
     notes.push_back("what generation_config.json says here is not known and has no effect: " +
                     strangers);

@@ -35,6 +35,9 @@ Result<formats::QuernWriter> prepare_quern(const QuernSections& sections, const 
 Result<Model> open_in_memory(const SourceModel& source, const EncodingPolicy& policy,
                              const std::shared_ptr<Executor>& executor);
 
+/// As open_any. \param ignore_unused leaves out tensors that the architecture uses nowhere.
+Result<Model> open_model(const std::string& path, const ModelOptions& options, bool ignore_unused);
+
 /// The whole container in memory.
 Result<formats::MemoryImage> write_into_memory(const SourceModel& source, const ModelPlan& plan,
                                                Executor& executor);

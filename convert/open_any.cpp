@@ -5,6 +5,7 @@
 #include "base/guard.h"
 #include "convert/convert.h"
 #include "convert/model_output.h"
+#include "convert/unused_tensors.h"
 
 namespace quern::convert {
 namespace {
@@ -42,22 +43,25 @@ Result<Model> open_in_memory(const SourceModel& source, const EncodingPolicy& po
   return Model::from_memory(std::move(owner), bytes, source.path(), options);
 }
 
+Result<Model> open_model(const std::string& path, const ModelOptions& options, bool ignore_unused) {
+  QUERN_TRY(format, sniff_source(path));
+  if (format == SourceFormat::kQuern) return Model::open(path, options);
+  QUERN_TRY(source, open_source(path, options.vocabulary_only));
+  ModelPlan plan;
+  if (!options.vocabulary_only) {
+    QUERN_TRY(made, make_plan(*source, OutputFormat::kQuern, {}));
+    if (!ignore_unused) QUERN_CHECK(refuse_strays(path, made.strays));
+    plan = std::move(made);
+  }
+  QUERN_TRY(executor, executor_of(options));
+  QUERN_TRY(image, write_into_memory(*source, plan, *executor));
+  auto owner = std::make_shared<MemoryImage>(std::move(image));
+  const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
+  return Model::from_memory(std::move(owner), bytes, path, options);
+}
+
 Result<Model> open_any(const std::string& path, const ModelOptions& options) {
-  return base::guarded([&]() -> Result<Model> {
-    QUERN_TRY(format, sniff_source(path));
-    if (format == SourceFormat::kQuern) return Model::open(path, options);
-    QUERN_TRY(source, open_source(path, options.vocabulary_only));
-    ModelPlan plan;
-    if (!options.vocabulary_only) {
-      QUERN_TRY(made, make_plan(*source, OutputFormat::kQuern, {}));
-      plan = std::move(made);
-    }
-    QUERN_TRY(executor, executor_of(options));
-    QUERN_TRY(image, write_into_memory(*source, plan, *executor));
-    auto owner = std::make_shared<MemoryImage>(std::move(image));
-    const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
-    return Model::from_memory(std::move(owner), bytes, path, options);
-  });
+  return base::guarded([&]() -> Result<Model> { return open_model(path, options, false); });
 }
 
 }  // namespace quern::convert

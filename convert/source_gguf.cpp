@@ -52,10 +52,30 @@ Result<ConfigList> read_array(const formats::GgufArray& array) {
   return list;
 }
 
+/// Queries, keys and values as rows of one tensor, in this order, in place of three.
+constexpr std::string_view kFused = ".attn_qkv.";
+constexpr std::array<std::string_view, 3> kApart{".attn_q.", ".attn_k.", ".attn_v."};
+
+/// \return `name` with `part` in the place of kFused; empty where the name has none.
+std::string part_name(std::string_view name, std::string_view part) {
+  const std::size_t at = name.find(kFused);
+  if (at == std::string_view::npos) return {};
+  return std::string(name).replace(at, kFused.size(), part);
+}
+
+/// Whether the architecture's own files have the fused tensor.
+bool knows_fused(const models::Architecture& architecture) {
+  const auto& rules = architecture.tensors();
+  return std::any_of(rules.begin(), rules.end(), [](const models::TensorRule& rule) {
+    return rule.gguf.find(kFused) != std::string_view::npos ||
+           rule.older_gguf.find(kFused) != std::string_view::npos;
+  });
+}
+
 /// The metadata as the architectures read them: scalars, short arrays, and three things that
 /// GGUF keeps in tensors: the rows of the embedding, the factors of the rotary frequencies, and
 /// which tensors there are, of the layers in the first.
-Result<Config> architecture_config(const GgufFile& file) {
+Result<Config> architecture_config(const GgufFile& file, bool splits) {
   Config config = file.config();
   for (const auto& entry : file.entries()) {
     if (entry.type != formats::GgufType::kArray || entry.key.starts_with("tokenizer.") ||
@@ -72,6 +92,9 @@ Result<Config> architecture_config(const GgufFile& file) {
     const bool first = tensor.name.find("blk.0.") != std::string_view::npos;
     if ((!in_layer || first) && config.find(tensor.name) == nullptr)
       config.set(std::string(tensor.name), true);
+    const bool fused = first && tensor.name.find(kFused) != std::string_view::npos;
+    for (const std::string_view part : kApart)
+      if (fused && splits) config.set(part_name(tensor.name, part), true);
   }
   for (const GgufTensor& tensor : file.tensors()) {
     if (!tensor.name.starts_with("rope_") || tensor.type->encoding != Encoding::kF32) continue;
@@ -162,7 +185,8 @@ class GgufSource final : public SourceModel {
     QUERN_TRY(name, file_.config().string("general.architecture"));
     architecture_ = models::find_by_gguf_name(name, file_.config());
     if (architecture_ == nullptr) return unknown_architecture(path_, name);
-    QUERN_TRY(source, architecture_config(file_));
+    splits_ = !knows_fused(*architecture_);
+    QUERN_TRY(source, architecture_config(file_, splits_));
     auto config = architecture_->read_config(source, models::SourceKind::kGguf);
     if (!config.ok()) return std::move(config).error().in_file(path_);
     config_ = std::move(config).value();
@@ -179,9 +203,33 @@ class GgufSource final : public SourceModel {
       out.type_name = tensor.type->name;
       out.encoding = tensor.type->encoding;
       out.data = tensor.data;
-      tensors.push_back(std::move(out));
+      if (!split(out, tensors)) tensors.push_back(std::move(out));
     }
     set_tensors(std::move(tensors));
+  }
+
+  /// Adds the three parts of a fused tensor where the architecture knows them apart.
+  /// \return false for any other tensor, and one whose rows the configuration does not explain.
+  bool split(const SourceTensor& fused, std::vector<SourceTensor>& tensors) const {
+    if (!splits_ || part_name(fused.name, kApart[0]).empty() || fused.shape.empty()) return false;
+    const auto queries = models::evaluate_dimension("n_heads*head_dim", config_);
+    const auto keys = models::evaluate_dimension("n_kv_heads*head_dim", config_);
+    if (!queries.ok() || !keys.ok()) return false;
+    const std::uint64_t rows = fused.shape.front();
+    const std::array parts{static_cast<std::uint64_t>(*queries), static_cast<std::uint64_t>(*keys),
+                           static_cast<std::uint64_t>(*keys)};
+    if (rows != parts[0] + 2 * parts[1] || fused.data.size() % rows != 0) return false;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      SourceTensor part = fused;
+      part.name = part_name(fused.name, kApart[i]);
+      part.shape.front() = parts[i];
+      part.data = fused.data.subspan(at, static_cast<std::size_t>(parts[i]) *
+                                             (fused.data.size() / static_cast<std::size_t>(rows)));
+      at += part.data.size();
+      tensors.push_back(std::move(part));
+    }
+    return true;
   }
 
   /// What stands outside the tokenizer: name, licence, languages, what the model was made from.
@@ -209,6 +257,7 @@ class GgufSource final : public SourceModel {
   }
 
   GgufFile file_;
+  bool splits_ = false;  ///< Fused queries, keys and values are three tensors here.
   std::optional<formats::TokenizerSpec> spec_;
 };
 

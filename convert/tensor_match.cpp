@@ -206,6 +206,21 @@ const SourceTensor* find_tensor(const SourceModel& source, const ExpectedTensor&
   return found;
 }
 
+std::vector<const SourceTensor*> other_spellings(const SourceModel& source,
+                                                 const ExpectedTensor& expected,
+                                                 const SourceTensor& taken) {
+  std::vector<const SourceTensor*> others;
+  if (source.naming() != Naming::kHuggingFace) return others;
+  for (const std::string& name : expected.hf_names) {
+    if (names_parts(name)) continue;
+    for (const auto prefix : kPrefixes) {
+      const SourceTensor* found = source.find(std::string(prefix) + name);
+      if (found != nullptr && found != &taken) others.push_back(found);
+    }
+  }
+  return others;
+}
+
 Result<std::vector<SourceMatrix>> find_matrices(const SourceModel& source,
                                                 const ExpectedTensor& expected) {
   std::vector<SourceMatrix> matrices;

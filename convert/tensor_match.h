@@ -26,6 +26,12 @@ struct SourceMatrix {
 const SourceTensor* find_tensor(const SourceModel& source, const models::ExpectedTensor& expected,
                                 std::int64_t part = 0, bool* stacked = nullptr);
 
+/// All tensors but `taken` under names of `expected`, of which the first was taken. None where each
+/// part has a tensor of its own, and outside Hugging Face's naming.
+std::vector<const SourceTensor*> other_spellings(const SourceModel& source,
+                                                 const models::ExpectedTensor& expected,
+                                                 const SourceTensor& taken);
+
 /// Finds the sources of all `expected.count` matrices and checks their shapes and types. Empty
 /// where an optional tensor is absent. What GGUF keeps in parts (ExpectedTensor::gguf_parts) is one
 /// matrix of theirs.

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "convert/tensor_match.h"
+#include "convert/unused_tensors.h"
 #include "formats/byte_reader.h"
 #include "quant/registry.h"
 #include "quern/checked.h"
@@ -17,10 +18,10 @@ using models::ExpectedTensor;
 using models::Role;
 using models::Transform;
 
-/// Tensors that hold no weights: what they say stands in the configuration.
-constexpr std::string_view kIgnored[] = {"rotary_emb.inv_freq", "rope_freqs.weight", ".attn.bias",
-                                         ".attn.masked_bias", "position_ids"};
-constexpr std::size_t kNamedUnused = 8;
+bool same_bits(const SourceTensor& a, const SourceTensor& b) {
+  return a.encoding == b.encoding && a.shape == b.shape && a.data.size() == b.data.size() &&
+         std::memcmp(a.data.data(), b.data.data(), a.data.size()) == 0;
+}
 
 /// A published file may hold a tied output matrix as a copy of the embedding.
 bool is_tied_copy(const SourceModel& source, const ExpectedTensor& expected,
@@ -44,6 +45,7 @@ class Planner {
     QUERN_TRY(sources, find_matrices(source_, expected));
     if (sources.empty()) return {};
     for (const SourceMatrix& source : sources) used_.insert(source.tensor);
+    if (sources.size() == 1) ignore_copies(expected, *sources.front().tensor);
     const SourceTensor& tensor = *sources.front().tensor;
     if (is_tied_copy(source_, expected, tensor, plan_.jobs)) {
       plan_.shown.warnings.push_back(tensor.name +
@@ -54,9 +56,8 @@ class Planner {
     return append(expected, std::move(job));
   }
 
-  /// What GGUF files hold and no model reads is no surprise.
+  /// What GGUF files hold and no model reads is no surprise, nor that a checkpoint holds it.
   Status ignore_zero_tensors() {
-    if (source_.naming() != Naming::kGguf || source_.architecture() == nullptr) return {};
     QUERN_TRY(unread, models::gguf_zero_tensors(*source_.architecture(), source_.config()));
     for (const ExpectedTensor& expected : unread) {
       if (const SourceTensor* tensor = find_tensor(source_, expected)) used_.insert(tensor);
@@ -65,7 +66,7 @@ class Planner {
   }
 
   ModelPlan finish() && {
-    warn_unused();
+    list_unused();
     for (TensorJob& job : plan_.jobs) {
       std::stable_sort(job.matrices.begin(), job.matrices.end(),
                        [](const auto& a, const auto& b) { return a.at_row < b.at_row; });
@@ -326,22 +327,19 @@ class Planner {
     return {};
   }
 
-  void warn_unused() {
-    std::size_t unused = 0;
-    std::string names;
-    for (const SourceTensor& tensor : source_.tensors()) {
-      if (used_.count(&tensor) != 0) continue;
-      const auto ignored = [&](std::string_view part) {
-        return tensor.name.find(part) != std::string::npos;
-      };
-      if (std::any_of(std::begin(kIgnored), std::end(kIgnored), ignored)) continue;
-      if (unused++ < kNamedUnused)
-        names += (names.empty() ? "" : ", ") + formats::quote(tensor.name);
+  /// A checkpoint may hold a tensor under several of its names.
+  void ignore_copies(const ExpectedTensor& expected, const SourceTensor& taken) {
+    for (const SourceTensor* other : other_spellings(source_, expected, taken)) {
+      if (same_bits(*other, taken)) used_.insert(other);
     }
-    if (unused == 0) return;
-    if (unused > kNamedUnused) names += ", …";
-    plan_.shown.warnings.push_back(std::to_string(unused) +
-                                   " tensors of the source are not used: " + names);
+  }
+
+  void list_unused() {
+    if (source_.architecture() == nullptr) return;
+    UnusedTensors unused = find_unused(source_, used_);
+    auto& warnings = plan_.shown.warnings;
+    warnings.insert(warnings.end(), unused.left_out.begin(), unused.left_out.end());
+    plan_.strays = std::move(unused.strays);
   }
 
   const SourceModel& source_;

@@ -19,6 +19,7 @@ struct ModelPlan {
   std::vector<TensorJob> jobs;
   std::uint64_t source_bytes = 0;           ///< Of all jobs, for progress.
   Encoding main_encoding = Encoding::kF32;  ///< Of most weights, embeddings aside.
+  std::vector<std::string> strays;          ///< UnusedTensors::strays, for the caller to judge.
 };
 
 /// Matches every tensor that the architecture expects with the source's, checks shapes and types,

@@ -24,7 +24,7 @@ struct ConvertFlags {
   int threads = 0;
   std::vector<std::string> adapters;  // convert only
   std::string base;
-  bool dry_run = false, json = false, self_test = true, resume = false;
+  bool dry_run = false, json = false, self_test = true, resume = false, ignore_unused = false;
   // quantize only
   std::string report, calibrate, evaluate;
   std::uint64_t target_size = 0;
@@ -139,6 +139,7 @@ int convert_model(const ConvertFlags& flags) {
   convert::ConvertOptions options;
   options.encoding = flags.encoding;
   options.self_test = flags.self_test;
+  options.ignore_unused = flags.ignore_unused;
   options.threads = flags.threads;
   for (const std::string& text : flags.adapters) {
     auto [file, weight] = split_adapter(text);
@@ -242,6 +243,9 @@ void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
       ->required();
   command.add_option("--threads", flags.threads, "Threads; 0: what is left to the process")
       ->check(CLI::Range(0, 1024));
+  command.add_flag("--ignore-unused", flags.ignore_unused,
+                   "Leaves out tensors that the model's architecture does not use, which are an "
+                   "error else");
   CLI::Option* dry =
       command.add_flag("--dry-run", flags.dry_run, "Prints what would be done and writes nothing");
   command

@@ -119,10 +119,13 @@ void GenerationFlags::add_to(CLI::App& command) {
   command.add_option("--seed", seed, "Same seed, same text, on every machine")
       ->capture_default_str();
   command.add_flag("--greedy", greedy, "Always the most likely token");
-  command.add_option("--stop", stop, "Text that ends the reply; may be repeated")
+  command
+      .add_option("--stop", stop,
+                  "Text that ends the reply, besides the model's own stop strings; may be repeated")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command.add_flag("--ignore-eos", ignore_eos, "Goes on after the model's end tokens");
+  command.add_flag("--ignore-eos", ignore_eos,
+                   "Goes on after the model's end tokens and stop strings");
   command.add_flag("--no-speculation", no_speculation,
                    "Evaluates one token at a time (the reply is the same)");
 }
@@ -149,6 +152,7 @@ BeamOptions GenerationFlags::beam_options(const Model& model) const {
   if (beams) options.beams = *beams;
   if (length_penalty) options.length_penalty = *length_penalty;
   if (max_tokens >= 0) options.max_tokens = max_tokens;
+  options.stop = stop;
   return options;
 }
 

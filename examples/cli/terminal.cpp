@@ -32,7 +32,9 @@ void on_interrupt(int) {
   _exit(kInterrupted);
 }
 
-const char* advice(const Error& error) {
+/// \return what to do; empty where the error says it.
+std::string_view advice(const Error& error) {
+  if (error.message.find("--ignore-unused") != std::string::npos) return {};
   if (error.field == "driver" || error.field == "device")
     return "run it on the processor: --device cpu";
   switch (error.code) {
@@ -104,7 +106,8 @@ int fail(const Error& error) {
   if (error.code == ErrorCode::kCancelled && interrupted()) return kInterrupted;
   Error shown = error;
   shown.file = shown_path(error.file);
-  tell(shown.describe() + "; " + advice(error));
+  const std::string_view what_to_do = advice(error);
+  tell(shown.describe() + (what_to_do.empty() ? "" : "; " + std::string(what_to_do)));
   return kRefused;
 }
 

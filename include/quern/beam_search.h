@@ -23,6 +23,8 @@ struct BeamOptions {
   bool early_stopping = false;       ///< Ends as soon as `beams` hypotheses are finished.
   std::int32_t no_repeat_ngram = 0;  ///< No sequence of so many tokens comes twice; 0: off.
   std::vector<TokenId> banned = {};  ///< Tokens that never come.
+  /// Text that ends a hypothesis, besides the model's own stop strings; not part of its text.
+  std::vector<std::string> stop = {};
   const std::atomic<bool>* cancel = nullptr;  ///< Polled before every step.
 };
 
@@ -30,7 +32,7 @@ struct Hypothesis {
   std::vector<TokenId> ids;  ///< Without the end token.
   std::string text;
   double score = 0;       ///< Log-probability, the end token's included, over length^penalty.
-  bool finished = false;  ///< An end token came, not the end of the tokens.
+  bool finished = false;  ///< An end token or a stop string came, not the end of the tokens.
 };
 
 }  // namespace quern

@@ -274,7 +274,7 @@ typedef struct quern_generate_options {
   size_t size;
   const quern_sampling_options* sampling; /**< NULL: the model's defaults. */
   int64_t max_tokens;                     /**< -1: until the context is full. */
-  const quern_view* stop;                 /**< Texts that end the reply. */
+  const quern_view* stop;                 /**< Texts that end the reply, besides the model's. */
   size_t stop_count;
   int32_t ignore_end_tokens;
   const quern_cancel* cancel;  /**< May be NULL. */

@@ -28,9 +28,11 @@ enum class FinishReason : std::int32_t { kStop = 0, kLength = 1, kCancelled = 2,
 
 struct GenerateOptions {
   SamplingOptions sampling;
-  std::int64_t max_tokens = -1;   ///< −1: until the context is full.
-  std::vector<std::string> stop;  ///< Text that ends the reply; not part of it.
-  bool ignore_end_tokens = false;
+  std::int64_t max_tokens = -1;  ///< −1: until the context is full.
+  /// Text that ends the reply, besides the model's own (`stop_strings` of generation_config.json);
+  /// not part of it. Looked for in the reply alone; the name of a control token stands for it.
+  std::vector<std::string> stop;
+  bool ignore_end_tokens = false;   ///< And the model's own stop strings.
   std::vector<TokenId> end_tokens;  ///< End the reply besides the model's own.
   /// Guesses at what follows from the text so far and evaluates the guesses together. The reply is
   /// the same bit for bit; text that repeats itself or its prompt comes faster.

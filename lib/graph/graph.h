@@ -185,7 +185,8 @@ struct Disentangled {
 };
 /// Attention among the rows of each sequence, which must lie in the step as a whole: no cache.
 /// Every row sees its whole sequence, or where `window` > 0 rows at most `window` away, on both
-/// sides; where it is `causal`, none after itself. Shapes as AttentionOp's; without grouped heads.
+/// sides; where it is `causal`, none after itself. Shapes as AttentionOp's; with `disentangled`
+/// there are as many heads of keys as of queries.
 struct EncoderAttentionOp {
   ValueId q, k, v;
   std::int64_t n_heads;

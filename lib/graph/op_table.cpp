@@ -212,8 +212,13 @@ Result<Value> infer(const EncoderAttentionOp& op, const Graph& graph) {
   const Value& q = value(graph, op.q);
   if (op.n_heads <= 0 || q.cols % op.n_heads != 0)
     return mismatch("encoder_attention", "columns of q in heads", op.n_heads, q.cols);
-  QUERN_CHECK(same("encoder_attention", "k", q.cols, value(graph, op.k).cols));
-  QUERN_CHECK(same("encoder_attention", "v", q.cols, value(graph, op.v).cols));
+  const Value& k = value(graph, op.k);
+  const std::int64_t head_dim = q.cols / op.n_heads;
+  if (k.cols < head_dim || k.cols % head_dim != 0 || op.n_heads % (k.cols / head_dim) != 0)
+    return mismatch("encoder_attention", "columns of k in heads", head_dim, k.cols);
+  QUERN_CHECK(same("encoder_attention", "v", k.cols, value(graph, op.v).cols));
+  const bool positions = op.disentangled.keys != kNone || op.disentangled.queries != kNone;
+  if (positions) QUERN_CHECK(same("encoder_attention", "k", q.cols, k.cols));
   QUERN_CHECK(check_bias("encoder_attention", op.bias, op.n_heads, graph));
   for (const ValueId id : {op.disentangled.keys, op.disentangled.queries}) {
     if (id == kNone) continue;

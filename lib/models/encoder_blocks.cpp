@@ -64,9 +64,10 @@ ValueId encoder_embedding(GraphBuilder& g, const EncoderDims& dims, WeightId emb
 
 ValueId encoder_attention(GraphBuilder& g, const EncoderDims& dims, std::int64_t layer, ValueId h,
                           ValueId residual, const EncoderAttention& options) {
-  ValueId q = project(g, h, layer_name(layer, "wq"), dims.dim);
-  ValueId k = project(g, h, layer_name(layer, "wk"), dims.dim);
-  const ValueId v = project(g, h, layer_name(layer, "wv"), dims.dim);
+  const std::int64_t width = dims.n_heads * dims.head_dim;
+  ValueId q = project(g, h, layer_name(layer, "wq"), width);
+  ValueId k = project(g, h, layer_name(layer, "wk"), width);
+  const ValueId v = project(g, h, layer_name(layer, "wv"), width);
   if (options.angles != kNone) {
     q = g.rope(q, options.angles, dims.head_dim, false, "q_rope");
     k = g.rope(k, options.angles, dims.head_dim, false, "k_rope");

@@ -86,12 +86,13 @@ EncoderTable& EncoderTable::rows_of(std::string_view first, std::string_view tot
 
 EncoderTable& EncoderTable::fused_qkv(const std::string& hf, const std::string& gguf,
                                       const Options& options) {
-  return matrix({"layers.{}.wq", hf, gguf}, "dim", "dim", options)
-      .rows_of("", "3*dim")
-      .matrix({"layers.{}.wk", hf, gguf}, "dim", "dim", options)
-      .rows_of("dim", "3*dim")
-      .matrix({"layers.{}.wv", hf, gguf}, "dim", "dim", options)
-      .rows_of("2*dim", "3*dim");
+  constexpr std::string_view kHeads = "n_heads*head_dim", kAll = "3*n_heads*head_dim";
+  return matrix({"layers.{}.wq", hf, gguf}, kHeads, "dim", options)
+      .rows_of("", kAll)
+      .matrix({"layers.{}.wk", hf, gguf}, kHeads, "dim", options)
+      .rows_of(kHeads, kAll)
+      .matrix({"layers.{}.wv", hf, gguf}, kHeads, "dim", options)
+      .rows_of("2*n_heads*head_dim", kAll);
 }
 
 EncoderTable& EncoderTable::table(const Names& names, std::string_view rows, std::string_view cols,

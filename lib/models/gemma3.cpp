@@ -1,6 +1,8 @@
 // Gemma 3, text (Gemma Team 2025, "Gemma 3 Technical Report"): norms on both sides of each block,
 // norms of query and key heads, five layers with a window and their own rotary base for one with
 // full attention, embeddings scaled by √dim.
+#include "models/gemma3.h"
+
 #include <cmath>
 
 #include "models/blocks.h"
@@ -12,7 +14,7 @@
 namespace quern::models {
 namespace {
 
-constexpr std::string_view kGguf = "gemma3";
+constexpr std::string_view kGguf = kGemma3Gguf;
 const DecoderSpelling kSpelling{kGguf, "gelu_tanh", "hidden_activation"};
 constexpr std::int64_t kDefaultPattern = 6;  // Every sixth layer is full.
 constexpr std::int64_t kDefaultWindow = 4096;
@@ -33,8 +35,7 @@ Status read_hf(const Config& source, Config& config) {
   // transformers reads attn_logit_softcapping, and its attention does not use it.
   QUERN_TRY(logit_softcap, source.number_or("final_logit_softcapping", 0.0));
   config.set("logit_softcap", logit_softcap);
-  return refuse(source, "use_bidirectional_attention",
-                "bidirectional attention is not implemented for Gemma 3");
+  return {};
 }
 
 Status read_gguf(const Config& source, Config& config) {
@@ -54,11 +55,9 @@ Status read_gguf(const Config& source, Config& config) {
 }
 
 Result<Config> read_config(const Config& source, SourceKind kind) {
-  QUERN_TRY(config, read_decoder_config(source, kind, kSpelling));
-  QUERN_CHECK(read_rope(source, kind, {kGguf, "full_attention", kDefaultTheta}, config));
-  QUERN_CHECK(read_windows(source, kind, kGguf, kDefaultPattern, config, kDefaultWindow));
-  QUERN_CHECK(kind == SourceKind::kHuggingFace ? read_hf(source, config)
-                                               : read_gguf(source, config));
+  QUERN_CHECK(refuse(source, "use_bidirectional_attention",
+                     "bidirectional attention is not implemented for Gemma 3's decoder"));
+  QUERN_TRY(config, read_gemma3_config(source, kind));
   config.set("architecture", std::string("gemma3"));
   return config;
 }
@@ -77,14 +76,7 @@ Result<Config> write_gguf_config(const Config& config) {
 }
 
 const std::vector<TensorRule>& tensors() {
-  static const std::vector<TensorRule> kRules = [] {
-    // Hugging Face stores every norm minus one; GGUF stores it as it is used.
-    return decoder_tensors({.attn_post_norm = "layers.{}.post_attention_layernorm",
-                            .ffn_norm = "layers.{}.pre_feedforward_layernorm",
-                            .ffn_post_norm = "layers.{}.post_feedforward_layernorm",
-                            .hf_norm = Transform::kAddOne},
-                           qk_norm_tensors(Transform::kAddOne));
-  }();
+  static const std::vector<TensorRule> kRules = gemma3_tensors(true);
   return kRules;
 }
 
@@ -119,6 +111,28 @@ Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
 }
 
 }  // namespace
+
+Result<Config> read_gemma3_config(const Config& source, SourceKind kind) {
+  QUERN_TRY(config, read_decoder_config(source, kind, kSpelling));
+  QUERN_CHECK(read_rope(source, kind, {kGguf, "full_attention", kDefaultTheta}, config));
+  QUERN_CHECK(read_windows(source, kind, kGguf, kDefaultPattern, config, kDefaultWindow));
+  QUERN_CHECK(kind == SourceKind::kHuggingFace ? read_hf(source, config)
+                                               : read_gguf(source, config));
+  return config;
+}
+
+std::vector<TensorRule> gemma3_tensors(bool head) {
+  // Hugging Face stores every norm minus one; GGUF stores it as it is used.
+  std::vector<TensorRule> rules =
+      decoder_tensors({.attn_post_norm = "layers.{}.post_attention_layernorm",
+                       .ffn_norm = "layers.{}.pre_feedforward_layernorm",
+                       .ffn_post_norm = "layers.{}.post_feedforward_layernorm",
+                       .hf_norm = Transform::kAddOne},
+                      qk_norm_tensors(Transform::kAddOne));
+  if (!head)
+    std::erase_if(rules, [](const TensorRule& rule) { return rule.name.starts_with("lm_head"); });
+  return rules;
+}
 
 extern const Architecture kGemma3;
 const Architecture kGemma3 = {

@@ -21,12 +21,8 @@ Result<Config> read_config(const Config& source, SourceKind kind) {
     config.set("n_types", n_types);
   }
   QUERN_TRY(own, config.integer("head_dim"));
-  QUERN_TRY(head_dim, source.integer_or("head_dim", own));
-  if (head_dim != own)
-    return Error(ErrorCode::kUnsupported, "this width of heads is not implemented for Nomic BERT")
-        .of("head_dim")
-        .want(std::to_string(own))
-        .got(std::to_string(head_dim));
+  QUERN_TRY(head_dim, hf ? source.integer_or("head_dim", own) : own);
+  config.set("head_dim", head_dim);
   QUERN_CHECK(read_rope(source, kind, {.gguf_arch = kGguf, .theta = kDefaultTheta}, config));
   QUERN_CHECK(read_head(source, config));
   if (!hf) {
@@ -45,6 +41,14 @@ Result<Config> write_gguf_config(const Config& config) {
   for (const char* head : {"head.masked_lm", "head.sequence", "head.tokens"})
     QUERN_CHECK(refuse(config, head, "GGUF has no words for this head of a Nomic BERT"));
   QUERN_CHECK(check_gguf_activation(config, "silu"));
+  QUERN_TRY(width, evaluate_dimension("n_heads*head_dim", config));
+  QUERN_TRY(dim, evaluate_dimension("dim", config));
+  if (width != dim)
+    return Error(ErrorCode::kUnsupported,
+                 "GGUF has no words for this width of a Nomic BERT's heads")
+        .of("head_dim")
+        .want(std::to_string(dim) + " for all heads together")
+        .got(std::to_string(width));
   Config out = write_gguf_keys(bert_keys(), config, kGguf);
   QUERN_CHECK(write_gguf_rope(config, kGguf, out));
   QUERN_CHECK(write_gguf_pooling(config, kGguf, out));
@@ -63,8 +67,8 @@ const std::vector<TensorRule>& tensors() {
                "embed_dim", Role::kExact)
         .norm({"embed_norm", "emb_ln", "token_embd_norm"}, "embed_dim")
         .fused_qkv(layer + "attn.Wqkv", "blk.{}.attn_qkv", plain)
-        .matrix({"layers.{}.wo", layer + "attn.out_proj", "blk.{}.attn_output"}, "dim", "dim",
-                plain)
+        .matrix({"layers.{}.wo", layer + "attn.out_proj", "blk.{}.attn_output"}, "dim",
+                "n_heads*head_dim", plain)
         .norm({"layers.{}.attn_post_norm", layer + "norm1", "blk.{}.attn_output_norm"}, "dim")
         .matrix({"layers.{}.w_gate", layer + "mlp.fc12", "blk.{}.ffn_gate"}, "ffn_dim", "dim",
                 plain)

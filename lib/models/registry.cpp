@@ -12,6 +12,7 @@ extern const Architecture kQwen3;
 extern const Architecture kGemma;
 extern const Architecture kGemma2;
 extern const Architecture kGemma3;
+extern const Architecture kGemma3Encoder;
 extern const Architecture kGemma3n;
 extern const Architecture kGpt2;
 extern const Architecture kGptj;
@@ -75,7 +76,7 @@ constexpr std::array kAll = {
     &kGptOss,     &kLfm2,       &kMamba,      &kMamba2,        &kGranitemoehybrid,
     &kDeepseekV3, &kDeepseekV2, &kBert,       &kRoberta,       &kDistilBert,
     &kElectra,    &kMpNet,      &kDebertaV2,  &kModernBert,    &kNomicBert,
-    &kT5,         &kT5Encoder,  &kBart,       &kBartClassifier};
+    &kT5,         &kT5Encoder,  &kBart,       &kBartClassifier, &kGemma3Encoder};
 
 template <class Matches>
 const Architecture* find(Matches matches) noexcept {

@@ -50,7 +50,7 @@ ReplyRules with_options(ReplyRules rules, const BeamOptions& options) {
 BeamSearch::BeamSearch(const BeamOptions& options, std::span<const TokenId> prompt,
                        std::span<const TokenId> end_tokens, std::int64_t max_tokens,
                        std::int64_t counted, const ReplyRules& rules,
-                       std::span<const TokenId> source)
+                       std::span<const TokenId> source, const StopStrings* stops)
     : options_(options),
       prompt_(prompt),
       end_tokens_(end_tokens),
@@ -58,10 +58,16 @@ BeamSearch::BeamSearch(const BeamOptions& options, std::span<const TokenId> prom
       counted_(counted),
       rules_(with_options(rules, options)),
       keeper_(rules_, source, end_tokens_),
+      stops_(stops),
       running_(1) {}
 
 bool BeamSearch::is_end(TokenId id) const noexcept {
   return std::find(end_tokens_.begin(), end_tokens_.end(), id) != end_tokens_.end();
+}
+
+bool BeamSearch::stops(const Candidate& candidate) const {
+  return stops_ != nullptr && stops_->any() &&
+         stops_->ends(running_[candidate.beam].ids, candidate.id);
 }
 
 ReplyState BeamSearch::state_of(const Beam& beam) {
@@ -143,12 +149,13 @@ double BeamSearch::normalised(double log_probability, std::int64_t length) const
                                      static_cast<double>(options_.length_penalty));
 }
 
-void BeamSearch::finish(const Candidate& candidate) {
+void BeamSearch::finish(const Candidate& candidate, bool stopped) {
   Hypothesis done{running_[candidate.beam].ids,
                   {},
                   normalised(candidate.log_probability, length_),
                   is_end(candidate.id)};
   if (!done.finished) done.ids.push_back(candidate.id);
+  done.finished = done.finished || stopped;
   const auto worse = [&](const Hypothesis& other) { return other.score < done.score; };
   finished_.insert(std::find_if(finished_.begin(), finished_.end(), worse), std::move(done));
   if (finished_.size() > static_cast<std::size_t>(options_.beams)) finished_.pop_back();
@@ -169,9 +176,12 @@ bool BeamSearch::advance(std::span<const float> logits) {
   std::vector<Beam> next;
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const Candidate& candidate = candidates[i];
-    const bool ends = last || is_end(candidate.id);
+    if (i >= beams && next.size() >= beams) break;
+    const bool stopped = !is_end(candidate.id) && stops(candidate);
+    const bool ends = last || stopped || is_end(candidate.id);
     // Only one of the first `beams` may end; the others are there to be continued.
-    if (ends && i < beams && !(full && options_.early_stopping) && improvable_) finish(candidate);
+    if (ends && i < beams && !(full && options_.early_stopping) && improvable_)
+      finish(candidate, stopped);
     if (ends || next.size() >= beams) continue;
     next.push_back({running_[candidate.beam].ids, candidate.log_probability, candidate.beam});
     next.back().ids.push_back(candidate.id);

@@ -9,6 +9,7 @@
 #include "quern/beam_search.h"
 #include "quern/result.h"
 #include "runtime/reply_rules.h"
+#include "runtime/stop_strings.h"
 
 namespace quern::runtime {
 
@@ -21,9 +22,11 @@ class BeamSearch {
   /// \param prompt what the hypotheses continue, for `no_repeat_ngram`. \param max_tokens at least
   /// 1. \param counted tokens of the prompt that count as generated in lengths, but not in
   /// max_tokens (a forced first token). \param source what is answered, or the prompt.
+  /// \param stops what ends a hypothesis by its text; null: nothing.
   BeamSearch(const BeamOptions& options, std::span<const TokenId> prompt,
              std::span<const TokenId> end_tokens, std::int64_t max_tokens, std::int64_t counted,
-             const ReplyRules& rules = {}, std::span<const TokenId> source = {});
+             const ReplyRules& rules = {}, std::span<const TokenId> source = {},
+             const StopStrings* stops = nullptr);
 
   BeamSearch(const BeamSearch&) = delete;
 
@@ -51,6 +54,8 @@ class BeamSearch {
   };
 
   bool is_end(TokenId id) const noexcept;
+  /// Whether its token completes a stop string.
+  bool stops(const Candidate& candidate) const;
   /// What may follow `beam`, in `order_`.
   void list_allowed(const Beam& beam, std::size_t vocab_size);
   /// The logits as they are after the penalty of what has come and what the rules change.
@@ -59,13 +64,15 @@ class BeamSearch {
   void add_candidates(std::size_t beam, std::span<const float> logits,
                       std::vector<Candidate>& candidates);
   double normalised(double log_probability, std::int64_t length) const;
-  void finish(const Candidate& candidate);
+  /// \param stopped by a stop string.
+  void finish(const Candidate& candidate, bool stopped);
 
   const BeamOptions& options_;
   std::span<const TokenId> prompt_, end_tokens_;
   const std::int64_t max_tokens_, counted_;
   const ReplyRules rules_;  ///< With those of the options.
   RuleKeeper keeper_;
+  const StopStrings* stops_;
   // Kept from one hypothesis to the next.
   std::vector<TokenId> all_;  ///< Prompt and hypothesis.
   std::vector<TokenId> banned_, order_;

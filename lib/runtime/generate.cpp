@@ -24,10 +24,7 @@ Status check_options(const GenerateOptions& options) {
         .of("max_tokens")
         .want("-1 or more")
         .got(std::to_string(options.max_tokens));
-  for (const std::string& stop : options.stop)
-    if (stop.empty())
-      return Error(ErrorCode::kInvalidArgument, "a stop string is empty").of("stop");
-  return {};
+  return runtime::check_stops(options.stop);
 }
 
 bool ends_reply(const Model& model, const GenerateOptions& options, TokenId id) {
@@ -142,7 +139,9 @@ Result<Generated> Session::Impl::generate(std::span<const TokenId> prompt,
     return out;
   }
   const auto decode_start = Clock::now();
-  runtime::Reply reply(state.tokenizer ? &*state.tokenizer : nullptr, generation, out);
+  std::span<const std::string> stops = state.generation.stop;
+  if (generation.ignore_end_tokens) stops = {};
+  runtime::Reply reply(state.tokenizer ? &*state.tokenizer : nullptr, generation, stops, out);
   Speculation speculation{static_cast<std::int64_t>(tokens.size()), best};
   speculation.rules = rules.any() ? &rules : nullptr;
   speculation.forced = forced_first(prompt.size());

@@ -155,6 +155,10 @@ Result<GenerationDefaults> read_generation_defaults(std::string_view json, std::
     if (id != nullptr && *id >= 0 && *id <= std::numeric_limits<TokenId>::max())
       defaults.end_tokens.push_back(static_cast<TokenId>(*id));
   }
+  for (const ConfigValue& value : config.list("stop_strings")) {
+    const auto* text = std::get_if<std::string>(&value);
+    if (text != nullptr && !text->empty()) defaults.stop.push_back(*text);
+  }
   read_banned(document, defaults);
   defaults.fill_in = {id_of(config, "fim_prefix_token_id"), id_of(config, "fim_suffix_token_id"),
                       id_of(config, "fim_middle_token_id")};

@@ -2,8 +2,12 @@
 
 namespace quern::runtime {
 
-Reply::Reply(const text::Tokenizer* tokenizer, const GenerateOptions& options, Generated& out)
-    : options_(options), out_(out), matcher_(options.stop) {
+Reply::Reply(const text::Tokenizer* tokenizer, const GenerateOptions& options,
+             std::span<const std::string> own_stops, Generated& out)
+    : options_(options),
+      out_(out),
+      stops_(tokenizer, own_stops, options.stop),
+      matcher_(stops_.texts()) {
   if (tokenizer != nullptr) decoder_.emplace(*tokenizer, true);
 }
 
@@ -11,7 +15,8 @@ bool Reply::add(TokenId id) {
   out_.ids.push_back(id);
   ++out_.stats.generated_tokens;
   if (!decoder_) return true;
-  return show(matcher_.push(decoder_->push(id))) && !matcher_.stopped();
+  if (!show(matcher_.push(decoder_->push(id)))) return false;
+  return !matcher_.stopped() && !stops_.is_stop(id);
 }
 
 void Reply::finish() {

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "quern/session.h"
 #include "runtime/stop_matcher.h"
+#include "runtime/stop_strings.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace quern::runtime {
@@ -15,8 +18,10 @@ namespace quern::runtime {
 /// Thread rule: one thread.
 class Reply {
  public:
-  /// \param tokenizer null: the ids are kept, and there is no text.
-  Reply(const text::Tokenizer* tokenizer, const GenerateOptions& options, Generated& out);
+  /// \param tokenizer null: the ids are kept, and there is no text. \param own_stops the
+  /// checkpoint's stop strings, which count besides the options'.
+  Reply(const text::Tokenizer* tokenizer, const GenerateOptions& options,
+        std::span<const std::string> own_stops, Generated& out);
 
   /// Takes one token. \return whether the reply goes on.
   bool add(TokenId id);
@@ -30,6 +35,7 @@ class Reply {
 
   const GenerateOptions& options_;
   Generated& out_;
+  StopStrings stops_;
   StopMatcher matcher_;
   std::optional<text::StreamDecoder> decoder_;
   bool refused_ = false;

@@ -70,6 +70,7 @@ Result<std::vector<Hypothesis>> Session::Impl::beam_search(std::span<const Token
                                                            const BeamOptions& search) {
   const Model::State& state = model.state();
   QUERN_CHECK(runtime::check_beam_options(search, state.vocab_size));
+  QUERN_CHECK(runtime::check_stops(search.stop));
   QUERN_CHECK(check_ids(prompt));
   if (search.beams > options.output_rows)
     return Error(ErrorCode::kLimit, "the session was made for fewer hypotheses")
@@ -89,8 +90,10 @@ Result<std::vector<Hypothesis>> Session::Impl::beam_search(std::span<const Token
   if (most == 0) return std::vector<Hypothesis>(1);
   QUERN_TRY(cached, adopt_prefix(prompt));
   QUERN_TRY(complete, append(prompt.subspan(static_cast<std::size_t>(cached)), search.cancel));
+  const runtime::StopStrings stops(state.tokenizer ? &*state.tokenizer : nullptr,
+                                   state.generation.stop, search.stop);
   runtime::BeamSearch beams(search, prompt, state.end_tokens, most, counted, state.generation.rules,
-                            source_of(prompt));
+                            source_of(prompt), &stops);
   States states;
   auto position = static_cast<std::int64_t>(tokens.size());
   for (std::int32_t i = 0; i < search.beams; ++i) {
@@ -113,7 +116,7 @@ Result<std::vector<Hypothesis>> Session::Impl::beam_search(std::span<const Token
   for (Hypothesis& hypothesis : best) {
     if (!model.has_tokenizer()) break;
     QUERN_TRY(text, model.decode(hypothesis.ids));
-    hypothesis.text = std::move(text);
+    hypothesis.text = stops.before_stop(std::move(text));
   }
   return best;
 }

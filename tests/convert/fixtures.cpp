@@ -128,6 +128,7 @@ std::vector<ToyTensor> toy_tensors(const ToyModel& model) {
       {"blk.0.ffn_up.weight", {256, 512}}, {"blk.0.ffn_down.weight", {512, 256}},
       {"output_norm.weight", {256}}};
   if (model.untied) tensors.push_back({"output.weight", {256, vocab}});
+  for (const std::string& name : model.extra) tensors.push_back({name, {256}});
   return tensors;
 }
 

@@ -80,6 +80,7 @@ struct ToyModel {
   bool random_bits = false;            ///< Any bytes instead of encoded weights.
   std::string architecture = "llama";
   std::int64_t vocab = 80;
+  std::vector<std::string> extra{};  ///< Further vectors of 256, which no Llama has.
   bool untied = false;  ///< With an output matrix of its own, as large as the embedding.
   /// Leaves out or changes a tensor: sees its name and dims (row length first), false drops it.
   std::function<bool(const std::string& name, std::vector<std::uint64_t>& ne)> edit{};

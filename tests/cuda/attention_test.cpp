@@ -200,20 +200,17 @@ TEST_CASE("attention to a source has the processor's bits") {
 TEST_CASE("attention among the rows of each sequence has the processor's bits") {
   const auto device = backends::cuda::TestDevice::open();
   if (device == nullptr) return;
-  enum class Extra { kNone, kCausal, kDistances, kKeys, kBoth };
+  enum class Extra { kNone, kCausal, kGrouped, kDistances, kKeys, kBoth };
   for (const std::int64_t window : {0, 9}) {
-    for (const Extra extra :
-         {Extra::kNone, Extra::kCausal, Extra::kDistances, Extra::kKeys, Extra::kBoth}) {
+    for (const Extra extra : {Extra::kNone, Extra::kCausal, Extra::kGrouped, Extra::kDistances,
+                              Extra::kKeys, Extra::kBoth}) {
       CAPTURE(window);
       CAPTURE(static_cast<int>(extra));
       constexpr std::int64_t kHeads = 3, kDim = 20, kSpan = 40;
-      ColumnGraph g(3 * kHeads * kDim);
-      graph::EncoderAttentionOp op{g.take(kHeads * kDim),
-                                   g.take(kHeads * kDim),
-                                   g.take(kHeads * kDim),
-                                   kHeads,
-                                   0.2F,
-                                   window};
+      const std::int64_t kv_columns = (extra == Extra::kGrouped ? 1 : kHeads) * kDim;
+      ColumnGraph g(kHeads * kDim + 2 * kv_columns);
+      graph::EncoderAttentionOp op{
+          g.take(kHeads * kDim), g.take(kv_columns), g.take(kv_columns), kHeads, 0.2F, window};
       op.causal = extra == Extra::kCausal;
       if (extra == Extra::kDistances) op.bias = {g.matrix("bias", 32, kHeads), 32, 128, true};
       const auto positions = [&](const char* name) {

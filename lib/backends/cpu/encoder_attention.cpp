@@ -17,7 +17,7 @@ std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * 
 
 struct EncoderShape {
   BufferId q, k, v, out;
-  std::int64_t n_heads, head_dim, window, max_rows;
+  std::int64_t n_heads, n_kv_heads, head_dim, window, max_rows;
   float scale;
   BufferId position_keys, position_queries;  ///< −1: none.
   std::int64_t span;                         ///< Half the rows of those.
@@ -82,6 +82,12 @@ class EncoderAttentionStep final : public Step {
                   std::int64_t head) const noexcept {
     return context.floats(id) + (row * shape_.n_heads + head) * shape_.head_dim;
   }
+  /// Of keys or values: what the query head `head` reads.
+  const float* kv_at(const StepContext& context, BufferId id, std::int64_t row,
+                     std::int64_t head) const noexcept {
+    const std::int64_t kv_head = head / (shape_.n_heads / shape_.n_kv_heads);
+    return context.floats(id) + (row * shape_.n_kv_heads + kv_head) * shape_.head_dim;
+  }
 
   /// Lays keys and values of one head out in blocks, in this thread's scratch.
   kernels::KvHead store(const StepContext& context, const HeadRows& rows) const {
@@ -89,8 +95,8 @@ class EncoderAttentionStep final : public Step {
                                shape_.block_bytes(), kernels::kSpanBlocks * shape_.block_bytes()};
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
       context.kernels.kv_store[kF32]({head, shape_.head_dim, shape_.head_dim, row - rows.begin,
-                                      at(context, shape_.k, row, rows.head),
-                                      at(context, shape_.v, row, rows.head), nullptr});
+                                      kv_at(context, shape_.k, row, rows.head),
+                                      kv_at(context, shape_.v, row, rows.head), nullptr});
     }
     return head;
   }
@@ -153,7 +159,7 @@ class EncoderAttentionStep final : public Step {
                                    shape_.head_dim);
       }
       if (shape_.position_queries >= 0) {
-        sum += context.kernels.dot(at(context, shape_.k, key, rows.head),
+        sum += context.kernels.dot(kv_at(context, shape_.k, key, rows.head),
                                    at(context, shape_.position_queries, position, rows.head),
                                    shape_.head_dim);
       }
@@ -178,6 +184,7 @@ Status lower_op(Lowering& lowering, const graph::EncoderAttentionOp& attention,
   const graph::Disentangled& positions = attention.disentangled;
   const graph::ValueId table = positions.keys != graph::kNone ? positions.keys : positions.queries;
   const std::int64_t reach = lowering.options().max_rows - 1;
+  const std::int64_t head_dim = lowering.value(attention.q).cols / attention.n_heads;
   QUERN_TRY(bias, lowering.distance_bias("encoder_attention", attention.bias, reach, reach));
   const EncoderShape shape{
       .q = lowering.buffer(attention.q),
@@ -185,7 +192,8 @@ Status lower_op(Lowering& lowering, const graph::EncoderAttentionOp& attention,
       .v = lowering.buffer(attention.v),
       .out = lowering.allocate(out),
       .n_heads = attention.n_heads,
-      .head_dim = lowering.value(attention.q).cols / attention.n_heads,
+      .n_kv_heads = lowering.value(attention.k).cols / head_dim,
+      .head_dim = head_dim,
       .window = attention.window,
       .max_rows = lowering.options().max_rows,
       .scale = attention.scale,

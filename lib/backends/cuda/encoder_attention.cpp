@@ -28,9 +28,10 @@ struct Inputs {
 
 AttentionShape shape_of(const Lowering& lowering, const graph::EncoderAttentionOp& op) {
   AttentionShape shape{};
-  shape.heads = shape.kv_heads = static_cast<std::int32_t>(op.n_heads);
-  shape.head_dim = shape.value_dim =
-      static_cast<std::int32_t>(lowering.value(op.q).cols / op.n_heads);
+  const std::int64_t head_dim = lowering.value(op.q).cols / op.n_heads;
+  shape.heads = static_cast<std::int32_t>(op.n_heads);
+  shape.kv_heads = static_cast<std::int32_t>(lowering.value(op.k).cols / head_dim);
+  shape.head_dim = shape.value_dim = static_cast<std::int32_t>(head_dim);
   shape.window = static_cast<std::int32_t>(op.window);
   shape.causal = op.causal ? 1 : 0;
   shape.scale = op.scale;

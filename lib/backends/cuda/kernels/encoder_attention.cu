@@ -45,14 +45,14 @@ struct ValueReader {
   }
 };
 
-/// One head of the rows of one sequence; positions count from its first row.
+/// One head of keys and values of the rows of one sequence; positions count from its first row.
 struct RowsView {
   static constexpr KvType kType = KvType::kF32;
   const EncoderAttentionArgs& args;
   int first_row, length, head;
 
   QUERN_DEVICE_MEMBER long long stride() const {
-    return static_cast<long long>(args.shape.heads) * args.shape.head_dim;
+    return static_cast<long long>(args.shape.kv_heads) * args.shape.head_dim;
   }
   QUERN_DEVICE_MEMBER const float* at(const float* rows, int row) const {
     return rows + row * stride() + head * args.shape.head_dim;
