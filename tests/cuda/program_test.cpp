@@ -118,10 +118,17 @@ TEST_CASE(
   const auto model = handbook_quern();
   if (!model || !quern::backends::cuda::Emulator::is_present()) return;
   const Words run{"run", *model, "--raw", "-p", "The mill", "--ctx", "64", "--greedy", "-n"};
+  std::vector<Words> commands{run};
+  std::vector<std::string> models{*model};
+  for (const char* name : {"mixtral", "granitemoehybrid", "lfm2", "t5"}) {
+    if (const auto golden = reference(std::string("models/") + name)) models.push_back(*golden);
+  }
   // Two rounds, the one that is not counted included.
-  const Words bench{"bench", *model, "-p", "0", "-r", "1", "-n"};
-  for (const Words& command : {run, bench}) {
-    CAPTURE(command.front());
+  for (const std::string& path : models)
+    commands.push_back({"bench", path, "-p", "0", "-r", "1", "-n"});
+  for (const Words& command : commands) {
+    CAPTURE(command[0]);
+    CAPTURE(command[1]);
     const auto of = [&command](const char* tokens) {
       Words its = command;
       its.push_back(tokens);
