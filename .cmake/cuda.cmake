@@ -48,7 +48,7 @@ endif()
 
 # Code of every architecture, and the first one's PTX for devices that are newer than all of them.
 set(QUERN_NVCC_FLAGS --fatbin -std=c++20 -O3 -fmad=false -prec-div=true -prec-sqrt=true -ftz=false
-                     --expt-relaxed-constexpr --Werror all-warnings -Xfatbin -compress-all
+                     --expt-relaxed-constexpr --Werror all-warnings -Xfatbin -compress-all -Xptxas -v
                      -ccbin ${CMAKE_CXX_COMPILER})
 set(first_code ",compute_")
 foreach(architecture ${architectures})
@@ -62,7 +62,8 @@ foreach(architecture ${architectures})
 endforeach()
 
 # quern_cuda_modules(TARGET FUNCTION file.cu…): compiles each file to a fatbin and adds to the target a source
-# that holds them and defines quern::backends::cuda::FUNCTION(), the list of them.
+# that holds them and defines quern::backends::cuda::FUNCTION(), the list of them. Beside each fatbin lies what
+# ptxas says of the registers, stacks and spills of its kernels.
 function(quern_cuda_modules target function)
   set(folder ${CMAKE_CURRENT_BINARY_DIR}/${target}_modules)
   file(MAKE_DIRECTORY ${folder})
@@ -73,8 +74,9 @@ function(quern_cuda_modules target function)
     get_filename_component(name ${source} NAME_WE)
     set(fatbin ${folder}/${name}.fatbin)
     add_custom_command(
-      OUTPUT ${fatbin}
-      COMMAND ${QUERN_NVCC} ${QUERN_NVCC_FLAGS}
+      OUTPUT ${fatbin} ${fatbin}.resources
+      COMMAND sh -c "\"$@\" 2> \"$0\" || { cat \"$0\" >&2; exit 1; }" ${fatbin}.resources
+              ${QUERN_NVCC} ${QUERN_NVCC_FLAGS}
               -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/lib -I${CMAKE_SOURCE_DIR}
               -MD -MF ${fatbin}.d -o ${fatbin} ${source}
       DEPENDS ${source} DEPFILE ${fatbin}.d VERBATIM COMMENT "nvcc ${name}.cu")

@@ -22,7 +22,7 @@ namespace {
 using backends::cuda::Device;
 using backends::cuda::Stream;
 
-constexpr int kRepeats = 5, kRounds = 4096, kWarps = 8, kSums = 8;
+constexpr int kRepeats = 5, kRounds = 4096, kWarps = 8, kSums = 8, kLaunches = 1000;
 constexpr double kProductsOfOne = 16.0 * 8.0 * 32.0;  ///< Multiply-adds of one mma_s8.
 
 /// The shortest of some runs, in seconds; the first, which warms up, does not count.
@@ -37,6 +37,19 @@ Result<double> shortest(Stream& stream, Work work) {
     if (i > 0) best = std::min(best, spent.count());
   }
   return best;
+}
+
+/// Seconds of a launch in a recording, each of which waits for the one before.
+Result<double> launch_seconds(Device& device, Stream& stream, std::int32_t* out) {
+  QUERN_TRY(nothing, device.kernel("bench_nothing"));
+  QUERN_CHECK(stream.begin_capture());
+  Status issued;
+  for (int i = 0; i < kLaunches && issued.ok(); ++i)
+    issued = stream.launch(nothing, {1, 1, 1}, {32, 1, 1}, 0, NothingArgs{out});
+  QUERN_TRY(recording, stream.end_capture());
+  QUERN_CHECK(std::move(issued));
+  QUERN_TRY(seconds, shortest(stream, [&] { return stream.run(recording); }));
+  return seconds / kLaunches;
 }
 
 Status measure(std::uint64_t read_bytes) {
@@ -61,12 +74,13 @@ Status measure(std::uint64_t read_bytes) {
   QUERN_TRY(read_seconds, shortest(stream, [&] {
               return stream.launch(read, {blocks, 1, 1}, {256, 1, 1}, 0, args);
             }));
+  QUERN_TRY(one_launch, launch_seconds(*device, stream, words));
   const double products = kProductsOfOne * kSums * kRounds * kWarps * blocks;
   std::printf(
       "{\"device\": \"%s\", \"compute_capability\": %d, \"int8_gmacs\": %.0f, "
-      "\"read_gb_per_s\": %.1f}\n",
+      "\"read_gb_per_s\": %.1f, \"launch_us\": %.3f}\n",
       device->name().c_str(), device->compute_capability(), products / product_seconds * 1e-9,
-      static_cast<double>(read_bytes) / read_seconds * 1e-9);
+      static_cast<double>(read_bytes) / read_seconds * 1e-9, one_launch * 1e6);
   return {};
 }
 

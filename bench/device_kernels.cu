@@ -19,6 +19,11 @@ QUERN_KERNEL_BOUNDS(bench_int8_peak, PeakArgs, 256) {
   if (sum == 123456789) args.out[blockIdx.x] = sum;
 }
 
+/// Takes the time of a launch alone.
+QUERN_KERNEL_BOUNDS(bench_nothing, NothingArgs, 32) {
+  if (threadIdx.x >= 32) args.out[0] = 0;
+}
+
 /// Reads every word once, neighbours by neighbours.
 QUERN_KERNEL_BOUNDS(bench_read, ReadArgs, 256) {
   const long long step = static_cast<long long>(gridDim.x) * blockDim.x * 4;

@@ -11,6 +11,10 @@ struct PeakArgs {
   std::int32_t rounds;
 };
 
+struct NothingArgs {
+  std::int32_t* out;
+};
+
 struct ReadArgs {
   const std::uint32_t* from;
   std::int32_t* out;

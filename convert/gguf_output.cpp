@@ -174,6 +174,8 @@ Result<GgufWriter> prepare_gguf(const GgufSections& sections, const ModelPlan& p
   if (sections.tokenizer) {
     QUERN_TRY(name, sections.metadata.string(kFirst));
     QUERN_CHECK(write_gguf_tokenizer(*sections.tokenizer, writer, name));
+  } else {
+    QUERN_CHECK(writer.add_string("tokenizer.ggml.model", "none"));  // llama.cpp wants a word.
   }
   if (!sections.chat_template.empty()) {
     QUERN_CHECK(writer.add_string("tokenizer.chat_template", sections.chat_template));

@@ -74,33 +74,54 @@ Result<double> source_rate(Session& session, std::span<const TokenId> tokens) {
   return static_cast<double>(tokens.size()) / seconds_since(start);
 }
 
-/// One repeat: `tokens` after the first `depth`, in one call or one by one.
-Result<double> one_rate(Session& session, std::span<const TokenId> tokens, std::int64_t depth,
-                        bool one_by_one) {
+/// One repeat of a prefill: `tokens` after the first `depth`, in one call.
+Result<double> prefill_rate(Session& session, std::span<const TokenId> tokens, std::int64_t depth) {
   QUERN_CHECK(go_to_depth(session, tokens, depth));
   const auto rest = tokens.subspan(static_cast<std::size_t>(depth));
-  const std::size_t rows = one_by_one ? 1 : rest.size();
   const auto start = Clock::now();
-  for (std::size_t at = 0; at < rest.size(); at += rows) {
-    if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
-    QUERN_CHECK(session.step(rest.subspan(at, rows)));
-  }
+  QUERN_CHECK(session.step(rest));
   return static_cast<double>(rest.size()) / seconds_since(start);
+}
+
+/// One repeat of a decode, which is a reply's: every step is chosen from the logits of the one
+/// before. Of these a device keeps all but those that the choice looks at.
+Result<double> decode_rate(Session& session, std::span<const TokenId> prompt, std::int64_t count) {
+  GenerateOptions generation;
+  generation.sampling.temperature = 0;
+  generation.max_tokens = count + 1;  // The last one is chosen and not evaluated.
+  generation.ignore_end_tokens = true;
+  generation.speculate = false;
+  generation.cancel = &InterruptScope::flag();
+  QUERN_TRY(reply, session.generate(prompt, generation));
+  if (reply.reason == FinishReason::kCancelled) return Error(ErrorCode::kCancelled, "interrupted");
+  return static_cast<double>(reply.stats.generated_tokens - 1) * 1000.0 / reply.stats.decode_ms;
+}
+
+/// One repeat of a test.
+Result<double> rate_of(Session& session, bool decodes, std::int64_t count,
+                       const BenchOptions& options) {
+  const std::int64_t depth = options.depth;
+  const auto tokens = some_tokens(depth + count, session.model().vocab_size());
+  if (decodes) {
+    const auto stands = static_cast<std::size_t>(std::max<std::int64_t>(depth, 1));
+    return decode_rate(session, std::span(tokens).first(stands), count);
+  }
+  if (!session.model().is_encoder_decoder()) return prefill_rate(session, tokens, depth);
+  return source_rate(session, some_tokens(count, session.model().source_vocab_size()));
 }
 
 Result<Rates> measure(Session& session, const char* test, std::int64_t count,
                       const BenchOptions& options, ProgressBar& bar) {
   Rates rates{test, count, {}};
-  const bool one_by_one = std::string_view(test) == "decode";
-  const bool reads = session.model().is_encoder_decoder();
-  const auto tokens = some_tokens(options.depth + count, session.model().vocab_size());
-  const auto source = some_tokens(std::max<std::int64_t>(1, options.prefill_tokens),
-                                  session.model().source_vocab_size());
-  if (reads) QUERN_CHECK(session.read_source(source));
+  const bool decodes = std::string_view(test) == "decode";
+  if (session.model().is_encoder_decoder()) {
+    const std::int64_t rows = std::max<std::int64_t>(1, options.prefill_tokens);
+    QUERN_CHECK(session.read_source(some_tokens(rows, session.model().source_vocab_size())));
+  }
   // The first run fills caches and page tables and is not counted.
   for (int repeat = -1; repeat < options.repeats; ++repeat) {
-    QUERN_TRY(rate, reads && !one_by_one ? source_rate(session, source)
-                                         : one_rate(session, tokens, options.depth, one_by_one));
+    if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
+    QUERN_TRY(rate, rate_of(session, decodes, count, options));
     if (repeat >= 0) rates.tokens_per_second.push_back(rate);
     bar.show(static_cast<std::uint64_t>(repeat + 1), static_cast<std::uint64_t>(options.repeats));
   }
@@ -110,8 +131,11 @@ Result<Rates> measure(Session& session, const char* test, std::int64_t count,
 Result<std::vector<Rates>> measure_all(const Model& model, const BenchOptions& options,
                                        KvType& kv) {
   SessionOptions session_options;
-  session_options.context =
-      options.depth + std::max<std::int64_t>({options.prefill_tokens, options.decode_tokens, 1});
+  const std::int64_t longest =
+      std::max<std::int64_t>({options.prefill_tokens, options.decode_tokens, 1});
+  // At depth 0 a reply follows a token nevertheless, where there is room for it.
+  const std::int64_t reply = std::max<std::int64_t>(options.depth, 1) + options.decode_tokens;
+  session_options.context = std::max(options.depth + longest, std::min(reply, model.max_seq_len()));
   session_options.batch_rows = options.batch_rows;
   session_options.kv = options.model.kv_type();
   session_options.trace_events = options.trace.events();

@@ -44,6 +44,7 @@ int plan(const PlanOptions& options) {
     json["kv_bytes"] = memory->kv_bytes;
     json["scratch_bytes"] = memory->scratch_bytes;
     json["total_bytes"] = total;
+    json["device_bytes"] = memory->device_bytes;
     json["context"] =
         options.context > 0 ? options.context : std::min<std::int64_t>(model->max_seq_len(), 8192);
     json["parallel"] = options.parallel;
@@ -52,7 +53,8 @@ int plan(const PlanOptions& options) {
     put(to_text(json) + "\n");
   } else {
     put(row("weights", memory->weights_bytes) + row("kv cache", memory->kv_bytes) +
-        row("scratch", memory->scratch_bytes) + row("total", total));
+        row("scratch", memory->scratch_bytes) + row("total", total) +
+        (memory->device_bytes > 0 ? row("on the GPU", memory->device_bytes) : ""));
   }
   return finish_stdout();
 }

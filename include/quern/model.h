@@ -97,6 +97,9 @@ struct MemoryPlan {
   std::uint64_t weights_bytes = 0;  ///< The mapped file's tensor data.
   std::uint64_t kv_bytes = 0;       ///< All sequences, full context.
   std::uint64_t scratch_bytes = 0;  ///< Activations and per-thread scratch.
+  /// Memory of the device that runs the model or its last layers: the weights that it uses, and its
+  /// part of caches and scratch. 0: the processor does all.
+  std::uint64_t device_bytes = 0;
 };
 
 struct SessionOptions {

@@ -199,6 +199,7 @@ void quern_session_options_init(quern_session_options* options);
 typedef struct quern_memory_plan {
   size_t size; /**< sizeof(quern_memory_plan), set by the caller. */
   uint64_t weights_bytes, kv_bytes, scratch_bytes;
+  uint64_t device_bytes; /**< Of a GPU's memory; 0: the processor does all. */
 } quern_memory_plan;
 /** What sessions would take, exact. `options` may be NULL. */
 quern_code quern_model_plan(const quern_model* model, const quern_session_options* options,

@@ -2,7 +2,9 @@
 /// What every backend offers: it compiles a graph into a program and runs steps of it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -106,10 +108,19 @@ class Program {
   virtual Result<std::unique_ptr<SequenceState>> new_sequence(const SequenceSize& size) const = 0;
 };
 
+/// What a program takes of the memory of a device that has its own.
+struct DeviceMemory {
+  std::uint64_t scratch_bytes = 0;
+  std::uint64_t sequence_bytes = 0;
+  /// Bytes of each weight, by where the file has it: programs share them.
+  std::map<const std::byte*, std::uint64_t> weights;
+};
+
 /// Exact sizes, computed without allocating.
 struct ProgramPlan {
   std::uint64_t scratch_bytes = 0;
   std::uint64_t sequence_bytes = 0;  ///< One sequence of the asked size.
+  DeviceMemory device = {};          ///< Of these, and of weights, what a device has.
 };
 
 class Backend {

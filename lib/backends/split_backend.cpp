@@ -133,8 +133,9 @@ Result<ProgramPlan> SplitBackend::plan(const graph::Graph& graph, const CompileO
   part.kv = choose_kv(options.kv, graph);
   QUERN_TRY(lower, host_.plan(parts.lower, part, size));
   QUERN_TRY(upper, device_.plan(parts.upper, part, size));
-  return ProgramPlan{lower.scratch_bytes + upper.scratch_bytes,
-                     lower.sequence_bytes + upper.sequence_bytes};
+  upper.scratch_bytes += lower.scratch_bytes;
+  upper.sequence_bytes += lower.sequence_bytes;
+  return upper;
 }
 
 }  // namespace quern::backends

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/kernel_table.h"
+#include "kernels/kv_blocks.h"
 #include "kernels/packed_rows.h"
 #include "quern/kv_type.h"
 
@@ -44,7 +45,7 @@ inline constexpr std::int64_t value_row_bytes(std::int64_t vd) {
 
 /// Keys and values of block b of a head.
 inline std::int64_t bytes_before_block(const KvHead& head, std::int64_t b) {
-  return b / kSpanBlocks * head.span_bytes + b % kSpanBlocks * head.block_bytes;
+  return bytes_before_block(b, head.block_bytes, head.span_bytes);
 }
 inline std::byte* key_block(const KvHead& head, std::int64_t b) {
   return head.k + bytes_before_block(head, b);

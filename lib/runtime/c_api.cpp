@@ -173,6 +173,7 @@ quern_code quern_model_plan(const quern_model* model, const quern_session_option
     values.weights_bytes = memory.weights_bytes;
     values.kv_bytes = memory.kv_bytes;
     values.scratch_bytes = memory.scratch_bytes;
+    values.device_bytes = memory.device_bytes;
     return quern::runtime::write_struct(values, "plan", plan);
   });
 }

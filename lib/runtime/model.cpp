@@ -104,12 +104,18 @@ Result<MemoryPlan> Model::plan(const SessionOptions& options, int sequences) con
                 state_->backend->plan(*state_->source_graph,
                                       runtime::source_options(*state_, resolved, resolved.kv), {}));
       program.scratch_bytes += source.scratch_bytes;
+      program.device.scratch_bytes += source.device.scratch_bytes;
+      program.device.weights.merge(source.device.weights);
     }
     const auto kv_bytes =
         checked_mul(program.sequence_bytes, static_cast<std::uint64_t>(sequences));
     if (!kv_bytes)
       return Error(ErrorCode::kOutOfRange, "the caches exceed the address space").of("sequences");
-    return MemoryPlan{state_->weights_bytes, *kv_bytes, program.scratch_bytes};
+    std::uint64_t device_bytes =
+        program.device.scratch_bytes +
+        program.device.sequence_bytes * static_cast<std::uint64_t>(sequences);
+    for (const auto& [address, bytes] : program.device.weights) device_bytes += bytes;
+    return MemoryPlan{state_->weights_bytes, *kv_bytes, program.scratch_bytes, device_bytes};
   });
 }
 

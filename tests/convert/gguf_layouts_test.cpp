@@ -346,6 +346,8 @@ TEST_CASE("GGUF files have the names, shapes and keys that llama.cpp looks for")
     // The factors of LongRoPE are all in its lists; another would divide the positions.
     CHECK(!file->config().has("phi3.rope.scaling.factor"));
     CHECK(file->config().has("phi3.rope.scaling.attn_factor"));
+    // A file without a tokenizer has to say so.
+    CHECK(must(file->config().string("tokenizer.ggml.model")) == "none");
   }
   if (const auto file = written("seed_oss")) {
     CHECK(file->find_tensor("blk.0.post_attention_norm.weight") != nullptr);

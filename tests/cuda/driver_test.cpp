@@ -75,6 +75,25 @@ TEST_CASE("a driver without a device is an error of its own") {
   check_error(driver.error(), ErrorCode::kMissing, {"no CUDA device"});
 }
 
+TEST_CASE("a driver that does not start says what it does not fit") {
+  if (!is_emulated()) return;
+  struct Case {
+    CUresult result;
+    ErrorCode code;
+    std::vector<std::string> words;
+  };
+  const std::vector<Case> cases = {
+      {CUDA_ERROR_STUB_LIBRARY, ErrorCode::kMissing, {"stub", "CUDA_ERROR_STUB_LIBRARY"}},
+      {CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, ErrorCode::kUnsupported, {"does not fit", "MISMATCH"}},
+      {CUDA_ERROR_SYSTEM_NOT_READY, ErrorCode::kIo, {"did not start", "802"}}};
+  for (const Case& refused : cases) {
+    const Emulator emulator({{"start_result", refused.result}});
+    const Result<Driver> driver = Driver::load("libcuda.so.1");
+    REQUIRE(!driver.ok());
+    check_error(driver.error(), refused.code, refused.words);
+  }
+}
+
 TEST_CASE("an ordinal that the machine does not have is refused") {
   if (!is_emulated()) return;
   for (const int ordinal : {-1, 1, 1000}) {
@@ -109,7 +128,8 @@ TEST_CASE("kernels that the device cannot run are refused when they are loaded")
     const std::vector<std::uint64_t> no_image(8);
     const Status status = test->device->add_module({"rubbish", no_image.data()});
     REQUIRE(!status.ok());
-    check_error(status.error(), ErrorCode::kInternal, {"module rubbish", "INVALID_IMAGE"});
+    check_error(status.error(), ErrorCode::kUnsupported,
+                {"cannot run the kernels", "module rubbish", "INVALID_IMAGE"});
   }
   check_nothing_left();
 }
@@ -138,6 +158,7 @@ TEST_CASE("a launch that the kernel does not allow names the kernel and does not
         Case{{1}, {16, 17}, 0, {"1 to 256 threads", "16 x 17 x 1"}},
         Case{{1}, {0}, 0, {"no thread"}}, Case{{0}, {32}, 0, {"no block", "0 x 1 x 1"}},
         Case{{1, 1, 0}, {32}, 0, {"no block"}},
+        Case{{1, 65536, 1}, {32}, 0, {"too many blocks", "1 x 65536 x 1"}},
         Case{{1}, {32}, 101377, {"101376 bytes at most", "101377"}}}) {
     const Status status =
         test->stream.launch(kernel, wrong.grid, wrong.block, wrong.shared_bytes, args);
@@ -242,6 +263,26 @@ TEST_CASE("a device that is lost between two launches is told at the next wait")
     check_error(status.error(), ErrorCode::kIo, {"lost", "CUDA_ERROR_ECC_UNCORRECTABLE"});
   }
   check_nothing_left();
+}
+
+TEST_CASE("threads that use the same memory and have not met are found out") {
+  if (!is_emulated()) return;
+  const Emulator emulator({{"watches", 1}});
+  struct Case {
+    std::int32_t kind;
+    std::uint32_t blocks;
+    bool races;
+  };
+  for (const Case& one : {Case{4, 1, true}, Case{5, 1, true}, Case{6, 1, false}, Case{6, 2, false},
+                          Case{7, 2, true}}) {
+    CAPTURE(one.kind);
+    const std::unique_ptr<TestDevice> test = TestDevice::open();
+    const DeviceBuffer buffer = test->allocate(2 * 64 * sizeof(float));
+    const Kernel kernel = test->kernel("quern_test_misbehave");
+    test->succeed(
+        test->stream.launch(kernel, {one.blocks}, {64}, 0, misbehaviour(buffer, one.kind, 0)));
+    CHECK(test->stream.synchronize().ok() == !one.races);
+  }
 }
 
 TEST_CASE("an address of host memory among a kernel's arguments is found out") {

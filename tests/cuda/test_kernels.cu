@@ -128,6 +128,13 @@ QUERN_KERNEL(quern_test_misbehave, MisbehaveArgs) {
   if (args.kind == 2 && threadIdx.x == 1) __syncthreads();
   if (args.kind == 3 && threadIdx.x == 0) __syncwarp(3);
   if (args.kind == 3 && threadIdx.x == 1) args.data[0] = __shfl_sync(3, 1.0F, 0);
+  if (args.kind < 4) return;
+  __shared__ float numbers[64];
+  const unsigned other = threadIdx.x ^ (args.kind == 4 ? 32u : 1u);
+  numbers[threadIdx.x] = 1.0F;
+  if (args.kind == 6) __syncwarp();
+  args.data[64 * blockIdx.x + threadIdx.x] = numbers[other];
+  if (args.kind == 7) args.data[0] = 1.0F;
 }
 
 }  // namespace quern::backends::cuda

@@ -52,7 +52,9 @@ struct CountArgs {
 struct MisbehaveArgs {
   float* data;
   std::int64_t offset;  ///< Of what is written, in bytes.
-  std::int32_t kind;    ///< 0 a float, 1 a float4, 2 a deadlock, 3 different operations.
+  /// 0 a float, 1 a float4, 2 a deadlock, 3 different operations; races: 4 with another warp, 5
+  /// with the same one, 7 with another block. 6 is none, because the warp meets.
+  std::int32_t kind;
 };
 
 }  // namespace quern::backends::cuda

@@ -53,8 +53,10 @@ Result<ProgramPlan> CudaBackend::plan(const graph::Graph& graph, const CompileOp
   const KvType kv = choose_kv(options.kv, graph);
   QUERN_TRY(lowered, Lowering::lower(graph, options, kv));
   const SequenceLayout layout(graph, kv, size);
-  return ProgramPlan{CudaProgram::memory_bytes(lowered, options),
-                     layout.bytes() + layout.source_bytes()};
+  ProgramPlan plan{CudaProgram::memory_bytes(lowered, options),
+                   layout.bytes() + layout.source_bytes()};
+  plan.device = {plan.scratch_bytes, plan.sequence_bytes, used_weights(graph, lowered.uses_weight)};
+  return plan;
 }
 
 }  // namespace quern::backends::cuda

@@ -1,6 +1,6 @@
 #include "backends/cuda/device_weights.h"
 
-#include <map>
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -41,6 +41,16 @@ std::uint64_t weight_bytes(const quant::TensorView& view) noexcept {
   const auto one = tensor_bytes(*info, view.layout, static_cast<std::uint64_t>(view.rows),
                                 static_cast<std::uint64_t>(view.cols));
   return static_cast<std::uint64_t>(view.batch) * one.value_or(0);
+}
+
+std::map<const std::byte*, std::uint64_t> used_weights(const graph::Graph& graph,
+                                                       const std::vector<bool>& used) {
+  std::map<const std::byte*, std::uint64_t> bytes;
+  for (std::size_t i = 0; i < graph.weights.size(); ++i) {
+    const quant::TensorView& view = graph.weights[i].view;
+    if (used[i]) bytes[view.data] = std::max(bytes[view.data], weight_bytes(view));
+  }
+  return bytes;
 }
 
 Result<std::vector<DeviceWeight>> upload_weights(Device& device, const graph::Graph& graph,

@@ -2,6 +2,9 @@
 /// Weights on a device: each is there once, however many programs read it.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -16,6 +19,10 @@ using DeviceWeight = std::shared_ptr<const DeviceBuffer>;
 
 /// Bytes of a weight as it lies in the file, which is how it lies on the device too.
 std::uint64_t weight_bytes(const quant::TensorView& view) noexcept;
+
+/// Bytes of those weights of a graph that are used, by address.
+std::map<const std::byte*, std::uint64_t> used_weights(const graph::Graph& graph,
+                                                       const std::vector<bool>& used);
 
 /// Those weights of a graph that are used, by WeightId (nullptr: not used). A weight that stands on
 /// the device already is found by its address, which stays its own as long as a program holds it:

@@ -19,11 +19,15 @@ std::string version_text(int version) {
   return "CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-/// The kernels were built for other devices or for newer drivers.
+/// The kernels were built for other devices or for newer drivers, which may know no more of their
+/// image than that it is none.
 bool is_unsuitable(CUresult result) {
-  constexpr std::array kResults = {
-      CUDA_ERROR_NO_BINARY_FOR_GPU, CUDA_ERROR_INVALID_PTX, CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
-      CUDA_ERROR_JIT_COMPILER_NOT_FOUND, CUDA_ERROR_JIT_COMPILATION_DISABLED};
+  constexpr std::array kResults = {CUDA_ERROR_INVALID_IMAGE,
+                                   CUDA_ERROR_NO_BINARY_FOR_GPU,
+                                   CUDA_ERROR_INVALID_PTX,
+                                   CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+                                   CUDA_ERROR_JIT_COMPILER_NOT_FOUND,
+                                   CUDA_ERROR_JIT_COMPILATION_DISABLED};
   return std::find(kResults.begin(), kResults.end(), result) != kResults.end();
 }
 
@@ -44,11 +48,11 @@ bool Driver::is_lost(CUresult result) noexcept {
                                    CUDA_ERROR_INVALID_PC,
                                    CUDA_ERROR_LAUNCH_FAILED,
                                    CUDA_ERROR_UNKNOWN};
-  // Two more end the context that older headers have no names for: a contained error (226) and
-  // leaked tensor memory (721).
-  const int number = static_cast<int>(result);
-  return std::find(kResults.begin(), kResults.end(), result) != kResults.end() || number == 226 ||
-         number == 721;
+  // What else ends the context, and older headers have no names for: a contained error, leaked
+  // tensor memory, a terminated client of MPS, an error of an external device.
+  constexpr std::array kNumbers = {226, 721, 810, 911};
+  return std::find(kResults.begin(), kResults.end(), result) != kResults.end() ||
+         std::find(kNumbers.begin(), kNumbers.end(), static_cast<int>(result)) != kNumbers.end();
 }
 
 Status Driver::status_of(CUresult result, const char* what) const {
@@ -108,9 +112,18 @@ Status Driver::find_devices() {
   if (started == CUDA_SUCCESS) return {};
   const char* name = nullptr;
   const bool is_named = cuGetErrorName_(started, &name) == CUDA_SUCCESS && name != nullptr;
-  return Error(ErrorCode::kIo, "the CUDA driver did not start")
-      .of("cuInit")
-      .got(is_named ? name : std::to_string(static_cast<int>(started)));
+  const std::string found = is_named ? name : std::to_string(static_cast<int>(started));
+  if (started == CUDA_ERROR_STUB_LIBRARY)
+    return Error(ErrorCode::kMissing, "the CUDA driver is not installed: its library is a stub")
+        .of("cuInit")
+        .got(found);
+  if (started == CUDA_ERROR_SYSTEM_DRIVER_MISMATCH ||
+      started == CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE)
+    return Error(ErrorCode::kUnsupported, "the CUDA driver's library does not fit the system")
+        .of("cuInit")
+        .want("the library that came with the driver in the kernel")
+        .got(found);
+  return Error(ErrorCode::kIo, "the CUDA driver did not start").of("cuInit").got(found);
 }
 
 Result<Driver> Driver::load(const char* file) {

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <string>
 
 #include "backends/cuda/best.h"
 #include "backends/cuda/sequence_cache.h"
+#include "base/log.h"
 
 namespace quern::backends::cuda {
 namespace {
@@ -21,6 +23,11 @@ std::uint64_t table_bytes(const Lowered& lowered) noexcept {
   std::uint64_t bytes = 0;
   for (const TableData& table : lowered.tables) bytes += aligned(table.size());
   return bytes;
+}
+
+void tell_launches(std::int64_t rows, std::int64_t launches) {
+  base::log("dispatch", "cuda: a step of " + std::to_string(rows) + " rows is a recording of " +
+                            std::to_string(launches) + " launches");
 }
 
 /// Steps that differ only in how far they see are issued alike up to the next power of two.
@@ -147,7 +154,9 @@ Status CudaProgram::replay(const LaunchContext& context) {
   if (known == recordings_.end()) {
     if (recordings_.size() >= kMaxRecordings) recordings_.clear();
     QUERN_CHECK(stream_.begin_capture());
+    const std::int64_t before = stream_.launches();
     Status issued = issue(context);
+    tell_launches(context.rows, stream_.launches() - before);
     auto recorded = stream_.end_capture();  // Also after a failure: the stream must leave the mode.
     QUERN_CHECK(std::move(issued));
     if (!recorded.ok()) return std::move(recorded).error();
@@ -171,8 +180,11 @@ Status CudaProgram::run(const StepBinding& step) {
     context.best = std::min(step.best, lowered_.best.most);
   if (recorder_) recorder_->begin(context.rows, 1);
   const bool replays = few && !first_ && recorder_ == nullptr;
-  QUERN_CHECK(replays ? replay(context) : issue(context));
-  QUERN_CHECK(stream_.synchronize());
+  Status issued = replays ? replay(context) : issue(context);
+  // Also after a failure: what was issued before it reads the arrays that the next step writes.
+  Status done = stream_.synchronize();
+  QUERN_CHECK(std::move(issued));
+  QUERN_CHECK(std::move(done));
   note_outputs(context);
   if (recorder_) recorder_->end();
   first_ = false;

@@ -5,6 +5,9 @@
 namespace quern::backends::cuda {
 namespace {
 
+/// Of a grid, along x and along y and z ("Compute Capabilities" in CUDA's programming guide).
+constexpr std::uint32_t kMostBlocks = 2147483647, kMostBlocksAcross = 65535;
+
 std::string text_of(Dim3 size) {
   return std::to_string(size.x) + " x " + std::to_string(size.y) + " x " + std::to_string(size.z);
 }
@@ -76,6 +79,11 @@ Status Stream::launch_with(const Kernel& kernel, Dim3 grid, Dim3 block, std::uin
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) {
     return refused(kernel, "the grid has no block").want("1 or more each way").got(text_of(grid));
   }
+  if (grid.x > kMostBlocks || grid.y > kMostBlocksAcross || grid.z > kMostBlocksAcross) {
+    return refused(kernel, "the grid has too many blocks")
+        .want("2147483647 x 65535 x 65535 at most")
+        .got(text_of(grid));
+  }
   if (shared_bytes > kernel.max_shared_bytes()) {
     return refused(kernel, "the block asks for too much shared memory")
         .want(std::to_string(kernel.max_shared_bytes()) + " bytes at most")
@@ -93,6 +101,7 @@ Status Stream::launch_with(const Kernel& kernel, Dim3 grid, Dim3 block, std::uin
                                             nullptr);
   });
   if (!status.ok()) return std::move(status).error().of("launch of " + kernel.name());
+  ++launches_;
   return {};
 }
 

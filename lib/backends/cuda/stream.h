@@ -46,10 +46,13 @@ class Stream {
  public:
   Stream() = default;
   Stream(Stream&& other) noexcept
-      : device_(std::move(other.device_)), stream_(std::exchange(other.stream_, nullptr)) {}
+      : device_(std::move(other.device_)),
+        stream_(std::exchange(other.stream_, nullptr)),
+        launches_(other.launches_) {}
   Stream& operator=(Stream&& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(stream_, other.stream_);
+    std::swap(launches_, other.launches_);
     return *this;
   }
   /// Lets given work finish.
@@ -64,8 +67,8 @@ class Stream {
   Status zero(std::uint64_t destination, std::uint64_t bytes);
 
   /// `args` is the struct that the kernel was declared with; it is copied before the call returns.
-  /// kInvalidArgument where a dimension is 0 or the block has more threads or shared memory than
-  /// the kernel allows.
+  /// kInvalidArgument where a dimension is 0, the grid has more blocks than a device counts, or the
+  /// block more threads or shared memory than the kernel allows.
   template <class Args>
   Status launch(const Kernel& kernel, Dim3 grid, Dim3 block, std::uint32_t shared_bytes,
                 const Args& args) {
@@ -80,6 +83,9 @@ class Stream {
   Status launch_with(const Kernel& kernel, Dim3 grid, Dim3 block, std::uint32_t shared_bytes,
                      const void* args, std::size_t args_bytes);
 
+  /// Kernels launched so far, recorded ones included.
+  std::int64_t launches() const noexcept { return launches_; }
+
   /// Waits until everything given so far is done.
   Status synchronize();
 
@@ -93,6 +99,7 @@ class Stream {
   friend class Device;
   std::shared_ptr<Device> device_;
   CUstream stream_ = nullptr;
+  std::int64_t launches_ = 0;
 };
 
 }  // namespace quern::backends::cuda

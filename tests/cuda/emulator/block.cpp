@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/cuda/emulator/access.h"
 #include "tests/cuda/emulator/fiber.h"
 #include "tests/cuda/emulator/grid.h"
 
@@ -58,6 +59,7 @@ struct Warp {
   unsigned living = 0;
   unsigned ready = 0;  ///< Have started, and what they waited for has come.
   unsigned at_barrier = 0;
+  unsigned meetings = 0;  ///< Of all lanes, for nothing else.
   std::deque<Group> groups;
 
   Group& group(unsigned mask) {
@@ -94,6 +96,16 @@ Block block;
 /// Every fiber's body: starts threads as long as there are any, then waits to be reused.
 void start_threads();
 
+Warp& running_warp() { return block.warps[block.running / kLanes]; }
+
+/// Tells what watches where the running thread stands.
+void note_standing() {
+  standing.thread = block.running;
+  standing.barrier = block.barrier_generation;
+  standing.meeting = running_warp().meetings;
+  standing.stack = block.threads[block.running].fiber->stack();
+}
+
 void go_to(Fiber& next, Fiber& from) {
   block.fiber = &next;
   from.leave_to(next);
@@ -108,8 +120,6 @@ Fiber& take_idle_fiber() {
   block.idle.pop_back();
   return *fiber;
 }
-
-Warp& running_warp() { return block.warps[block.running / kLanes]; }
 
 /// The bit of `mask` that comes after bit `from`, or before it where the order is reversed.
 unsigned next_bit(unsigned mask, unsigned from) {
@@ -134,6 +144,7 @@ void choose_ready() {
   if (chosen.ready == 0) block.ready_warps &= ~(1U << warp);
   block.running = warp * kLanes + lane;
   threadIdx = block.threads[block.running].index;
+  note_standing();
 }
 
 /// Leaves the running fiber for whatever can go on; comes back when its thread is ready.
@@ -157,6 +168,15 @@ void complete_barrier() {
   }
   block.n_at_barrier = 0;
   ++block.barrier_generation;
+  note_standing();
+}
+
+/// All lanes of a group have come. \return the ones that wait.
+unsigned complete(Warp& warp, Group& group) {
+  const bool is_whole = (warp.living & ~group.mask) == 0;
+  if (group.kind == Collective::kSync && is_whole) ++warp.meetings;
+  note_standing();
+  return group.complete();
 }
 
 /// The running thread has returned from the kernel; those that waited for it alone can go on.
@@ -166,7 +186,7 @@ void end_thread() {
   warp.living &= ~(1U << lane_of_thread());
   for (Group& group : warp.groups) {
     const bool is_whole = (group.mask & warp.living & ~group.arrived) == 0;
-    if (group.arrived != 0 && is_whole) make_ready(block.running / kLanes, group.complete());
+    if (group.arrived != 0 && is_whole) make_ready(block.running / kLanes, complete(warp, group));
   }
   if (block.n_at_barrier != 0 && block.n_at_barrier == block.n_living) complete_barrier();
 }
@@ -181,6 +201,7 @@ void start_threads() {
       Thread& thread = block.threads[block.running];
       thread.fiber = me;
       threadIdx = thread.index;
+      note_standing();
       block.grid.kernel->run(block.grid.args);
       end_thread();
     }
@@ -274,6 +295,7 @@ void run_block(unsigned long long index) {
   const dim3 size = block.grid.blocks;
   blockIdx = {static_cast<unsigned>(index % size.x), static_cast<unsigned>(index / size.x % size.y),
               static_cast<unsigned>(index / size.x / size.y)};
+  standing.block = static_cast<std::uint32_t>(index);
   prepare_block();
   Fiber& first = take_idle_fiber();
   block.fiber = &first;
@@ -293,6 +315,8 @@ void fail_launch(const char* why) {
   give_up(Outcome::kLaunchFailed);
 }
 
+void fail_misaligned() { give_up(Outcome::kMisalignedAddress); }
+
 const Payload* exchange(unsigned mask, Collective kind, const unsigned* mine, unsigned n_words) {
   const unsigned lane = lane_of_thread();
   if ((mask >> lane & 1U) == 0) fail_launch("a lane is not in the mask that it waits with");
@@ -304,7 +328,7 @@ const Payload* exchange(unsigned mask, Collective kind, const unsigned* mine, un
   for (unsigned i = 0; i < n_words; ++i) payloads[lane].words[i] = mine[i];
   group.arrived |= 1U << lane;
   if ((mask & warp.living & ~group.arrived) == 0) {
-    make_ready(block.running / kLanes, group.complete() & ~(1U << lane));
+    make_ready(block.running / kLanes, complete(warp, group) & ~(1U << lane));
   } else {
     leave();
   }
@@ -331,9 +355,11 @@ Outcome run_grid(const Grid& grid) {
   prepare_grid();
   const unsigned long long n_blocks = 1ULL * grid.blocks.x * grid.blocks.y * grid.blocks.z;
   const FaultGuard guard;
+  begin_watch(grid.watches, block.shared.size());
   for (unsigned long long i = 0; i < n_blocks && block.outcome == Outcome::kDone; ++i) {
     run_block(grid.is_reversed ? n_blocks - 1 - i : i);
   }
+  end_watch();
   if (block.outcome != Outcome::kDone) {
     // What the threads held is lost with their stacks.
     block.idle.clear();

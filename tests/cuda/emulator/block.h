@@ -26,6 +26,9 @@ unsigned living_lanes(unsigned mask);
 /// Ends the launch with CUDA_ERROR_LAUNCH_FAILED; `why` goes to stderr.
 [[noreturn]] void fail_launch(const char* why);
 
+/// Ends the launch with CUDA_ERROR_MISALIGNED_ADDRESS.
+[[noreturn]] void fail_misaligned();
+
 /// Waits for every thread of the block that has not ended.
 /// \return how many of those that came brought `vote`.
 unsigned block_barrier(bool vote);

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "tests/cuda/emulator/access.h"
 #include "tests/cuda/emulator/block.h"
 #include "tests/cuda/emulator/vector_types.h"
 
@@ -163,7 +164,8 @@ inline float max(float a, float b) { return fmaxf(a, b); }
 namespace quern::cuda_emulator {
 
 template <class T, class Change>
-T read_then(T* address, Change&& change) {
+__attribute__((noinline, no_sanitize("thread"))) T read_then(T* address, Change&& change) {
+  note_atomic(address, sizeof(T));
   const T before = *address;
   *address = change(before);
   return before;

@@ -37,6 +37,9 @@ constexpr ErrorText kErrors[] = {
     QUERN_EMULATED_ERROR(CUDA_SUCCESS, "no error"),
     QUERN_EMULATED_ERROR(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
     QUERN_EMULATED_ERROR(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
+    QUERN_EMULATED_ERROR(CUDA_ERROR_STUB_LIBRARY, "CUDA driver is a stub library"),
+    QUERN_EMULATED_ERROR(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH,
+                         "system has unsupported display driver / cuda driver combination"),
     QUERN_EMULATED_ERROR(CUDA_ERROR_NOT_INITIALIZED, "initialization error"),
     QUERN_EMULATED_ERROR(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected"),
     QUERN_EMULATED_ERROR(CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal"),
@@ -97,6 +100,8 @@ CUresult CUDAAPI cuDriverGetVersion(int* version) {
 CUresult CUDAAPI cuInit(unsigned flags) {
   const std::lock_guard lock(machine().mutex);
   if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
+  const long long refusal = machine().control("start_result");
+  if (refusal != CUDA_SUCCESS) return static_cast<CUresult>(refusal);
   if (machine().control("n_devices") == 0) return CUDA_ERROR_NO_DEVICE;
   machine().is_initialised = true;
   return CUDA_SUCCESS;
@@ -170,7 +175,7 @@ CUresult CUDAAPI cuDevicePrimaryCtxRelease(CUdevice device) {
     const auto n_left = std::erase_if(machine().streams, is_its) +
                         std::erase_if(machine().modules, is_its) + released.memories.size() +
                         released.pinned.size();
-    if (released.lost == CUDA_SUCCESS) machine().n_leaked += static_cast<long long>(n_left);
+    if (released.lost == CUDA_SUCCESS) machine().counts.leaks += static_cast<long long>(n_left);
     released.memories.clear();
     released.pinned.clear();
     released.used_bytes = 0;

@@ -99,7 +99,7 @@ struct Launch {
   CUresult run() const {
     long long& n_left = *machine().controls.find("lose_after_launches");
     if (n_left >= 0 && n_left-- == 0) return CUDA_ERROR_ECC_UNCORRECTABLE;
-    ++machine().n_launches;
+    ++machine().counts.launches;
     const auto* words = reinterpret_cast<const unsigned char*>(args.data());
     for (std::size_t i = 0; i + 8 <= grid.kernel->args_bytes; i += 8) {
       std::uint64_t word = 0;
@@ -115,6 +115,7 @@ struct Launch {
     Grid now = grid;
     now.args = args.data();
     now.is_reversed = machine().control("is_reversed") != 0;
+    now.watches = machine().control("watches") != 0;
     const Outcome outcome = run_grid(now);
     if (outcome == Outcome::kIllegalAddress || outcome == Outcome::kMisalignedAddress) {
       std::fprintf(stderr,
@@ -266,6 +267,7 @@ CUresult CUDAAPI cuStreamSynchronize(CUstream handle) {
     stream->is_spoiled = true;
     return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
   }
+  ++machine().counts.synchronizations;
   return drain(*stream);
 }
 
@@ -304,6 +306,7 @@ CUresult CUDAAPI cuGraphLaunch(CUgraphExec handle, CUstream stream) {
   QUERN_EMULATED_ENTER();
   const auto graph = machine().executables.find(handle);
   if (graph == machine().executables.end()) return CUDA_ERROR_INVALID_HANDLE;
+  ++machine().counts.recordings;
   for (const Operation& operation : graph->second->operations) {
     if (const CUresult result = enqueue(stream, operation); result != CUDA_SUCCESS) return result;
   }

@@ -1,6 +1,7 @@
 // The driver's functions for memory.
 #include <cuda.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "tests/cuda/emulator/machine.h"
@@ -41,6 +42,7 @@ CUresult copy(Place to, Place from, size_t bytes, CUstream stream) {
       return CUDA_ERROR_ILLEGAL_ADDRESS;
     }
     std::memmove(to.start, from.start, bytes);
+    if (to.side == Side::kHost) machine().counts.bytes_to_host += static_cast<long long>(bytes);
     return CUDA_SUCCESS;
   });
   const bool is_done_now = !to.is_deferred(bytes) || !from.is_deferred(bytes);
@@ -83,6 +85,8 @@ CUresult CUDAAPI cuMemAlloc(CUdeviceptr* address, size_t bytes) {
   void* start = nullptr;
   const CUresult result = allocate(device.memories, bytes, &start);
   if (result == CUDA_SUCCESS) device.used_bytes += bytes;
+  long long& peak = machine().counts.peak_bytes;
+  peak = std::max(peak, static_cast<long long>(device.used_bytes));
   *address = reinterpret_cast<CUdeviceptr>(start);
   return result;
 }

@@ -8,7 +8,10 @@
 namespace quern::cuda_emulator {
 namespace {
 
-std::size_t page_bytes() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
+std::size_t page_bytes() {
+  static const auto bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
 
 }  // namespace
 
@@ -27,6 +30,8 @@ Fiber::Fiber(void (*body)()) {
 }
 
 Fiber::~Fiber() { ::munmap(memory_, kStackBytes + 2 * page_bytes()); }
+
+const std::byte* Fiber::stack() const { return memory_ + page_bytes(); }
 
 // A jump must not stand in the function that its place was taken in.
 __attribute__((noinline)) void go_on_at(Place& place) { __builtin_longjmp(place.registers, 1); }

@@ -32,10 +32,12 @@ class Fiber {
   void leave_to(Fiber& other) { other.enter(place_); }
   void leave_to(Place& place);
 
+  static constexpr std::size_t kStackBytes = 64 * 1024;
+  const std::byte* stack() const;
+
  private:
   void go_on();
 
-  static constexpr std::size_t kStackBytes = 64 * 1024;
   Place place_ = {};
   ucontext_t start_ = {};
   bool is_started_ = false;

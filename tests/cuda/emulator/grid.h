@@ -17,6 +17,7 @@ struct Grid {
   std::size_t shared_bytes = 0;
   const void* args = nullptr;
   bool is_reversed = false;  ///< The last thread of a block starts first, and likewise blocks.
+  bool watches = false;      ///< Races end the launch.
 };
 
 enum class Outcome { kDone, kLaunchFailed, kIllegalAddress, kMisalignedAddress };

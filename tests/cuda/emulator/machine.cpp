@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -14,9 +15,16 @@
 namespace quern::cuda_emulator {
 
 Controls::Controls() {
-  values = {{"driver_version", 12040},   {"n_devices", 1},         {"compute_capability", 90},
-            {"memory_bytes", 8LL << 30}, {"shared_bytes", 101376}, {"lose_after_launches", -1},
-            {"is_reversed", 0}};
+  values = {{"driver_version", 12040},
+            {"n_devices", 1},
+            {"compute_capability", 90},
+            {"memory_bytes", 8LL << 30},
+            {"shared_bytes", 101376},
+            {"lose_after_launches", -1},
+            {"is_reversed", 0},
+            {"start_result", 0},
+            {"reports", 0},
+            {"watches", 0}};
   for (auto& [name, value] : values) {
     std::string variable = "QUERN_EMULATOR_" + name;
     std::transform(variable.begin(), variable.end(), variable.begin(),
@@ -57,6 +65,15 @@ bool GuardedMemory::holds(const void* start, std::size_t bytes) const {
   const auto first = reinterpret_cast<std::uintptr_t>(start);
   const auto own = reinterpret_cast<std::uintptr_t>(data_);
   return first >= own && first - own <= bytes_ && bytes <= bytes_ - (first - own);
+}
+
+Machine::~Machine() {
+  if (control("reports") == 0) return;
+  std::fprintf(stderr,
+               "emulated device: launches %lld, recordings %lld, synchronizations %lld, "
+               "bytes_to_host %lld, peak_bytes %lld\n",
+               counts.launches, counts.recordings, counts.synchronizations, counts.bytes_to_host,
+               counts.peak_bytes);
 }
 
 Machine& machine() {
@@ -147,8 +164,12 @@ long long quern_emulator_get(const char* name) {
     contexts += device.n_retained > 0 ? 1 : 0;
   }
   const std::map<std::string, long long> counted = {
-      {"launches", m.n_launches},
-      {"leaks", m.n_leaked},
+      {"launches", m.counts.launches},
+      {"recordings", m.counts.recordings},
+      {"synchronizations", m.counts.synchronizations},
+      {"bytes_to_host", m.counts.bytes_to_host},
+      {"peak_bytes", m.counts.peak_bytes},
+      {"leaks", m.counts.leaks},
       {"allocated_bytes", used},
       {"allocations", allocations},
       {"contexts", contexts},

@@ -80,7 +80,19 @@ struct Device {
   Memories pinned;
 };
 
+/// What was asked of the machine since the start.
+struct Counts {
+  long long launches = 0;    ///< Kernels that ran, in a recording or not.
+  long long recordings = 0;  ///< Recordings that were started.
+  long long synchronizations = 0;
+  long long bytes_to_host = 0;
+  long long peak_bytes = 0;  ///< Most device memory that was allocated at a time.
+  long long leaks = 0;       ///< What was still there when a context ended that had not been lost.
+};
+
 struct Machine {
+  ~Machine();  ///< Prints the counts where the control `reports` says so.
+
   std::mutex mutex;  ///< Held by every driver function.
   Controls controls;
   std::array<Device, 2> devices;
@@ -88,8 +100,7 @@ struct Machine {
   std::map<CUmodule, std::unique_ptr<Module>> modules;
   std::map<CUgraph, std::unique_ptr<Graph>> graphs;
   std::map<CUgraphExec, std::unique_ptr<Graph>> executables;
-  long long n_launches = 0;
-  long long n_leaked = 0;
+  Counts counts;
   bool is_initialised = false;
 
   long long control(const char* name) { return *controls.find(name); }

@@ -166,19 +166,19 @@ QUERN_DEVICE void attend(const AttentionArgs& args) {
 
 }  // namespace
 
-QUERN_KERNEL_BOUNDS(quern_attention_f32, AttentionArgs, kAttentionThreads) {
+QUERN_KERNEL_RESIDENT(quern_attention_f32, AttentionArgs, kAttentionThreads, 2) {
   attend<KvType::kF32>(args);
 }
-QUERN_KERNEL_BOUNDS(quern_attention_f16, AttentionArgs, kAttentionThreads) {
+QUERN_KERNEL_RESIDENT(quern_attention_f16, AttentionArgs, kAttentionThreads, 2) {
   attend<KvType::kF16>(args);
 }
-QUERN_KERNEL_BOUNDS(quern_attention_bf16, AttentionArgs, kAttentionThreads) {
+QUERN_KERNEL_RESIDENT(quern_attention_bf16, AttentionArgs, kAttentionThreads, 2) {
   attend<KvType::kBF16>(args);
 }
-QUERN_KERNEL_BOUNDS(quern_attention_q8, AttentionArgs, kAttentionThreads) {
+QUERN_KERNEL_RESIDENT(quern_attention_q8, AttentionArgs, kAttentionThreads, 2) {
   attend<KvType::kQ8>(args);
 }
-QUERN_KERNEL_BOUNDS(quern_attention_q4, AttentionArgs, kAttentionThreads) {
+QUERN_KERNEL_RESIDENT(quern_attention_q4, AttentionArgs, kAttentionThreads, 2) {
   attend<KvType::kQ4>(args);
 }
 

@@ -146,7 +146,9 @@ struct Attend {
         mma_s8(sums[j], keys, words);
       }
     }
+    QUERN_UNROLL
     for (int j = 0; j < kTiles; ++j) {
+      QUERN_UNROLL
       for (int r = 0; r < 4; ++r) {
         const int i = 8 * j + lane.result_column(r), of = lane.result_row(r);
         if (i >= queries || p + of < tile.begin[i] || p + of >= tile.end[i]) continue;
@@ -359,6 +361,7 @@ struct Attend {
         if (p + kBlockPositions <= begin || p >= end) continue;
         int sums[4] = {};
         sum_codes(p, b, first, column, sums);
+        QUERN_UNROLL
         for (int r = 0; r < 4; ++r) {
           const int i = first + lane.result_column(r);
           if (i >= queries || !Visible(tile, i, p).any()) continue;
@@ -367,6 +370,7 @@ struct Attend {
           acc[r] = __fmaf_rn(acc[r], factors.keep, o * factors.add);
         }
       }
+      QUERN_UNROLL
       for (int r = 0; r < 4; ++r) {
         const int i = first + lane.result_column(r), d = column + lane.result_row(r);
         if (i < queries && d < shape.value_dim) visit(i, d, acc[r]);

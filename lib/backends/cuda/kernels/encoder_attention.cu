@@ -5,6 +5,18 @@
 namespace quern::backends::cuda {
 namespace {
 
+/// The tree of kernels::KernelTable over 2·w lanes.
+template <int w>
+QUERN_DEVICE float folded(float (&lanes)[16]) {
+  QUERN_UNROLL
+  for (int i = 0; i < w; ++i) lanes[i] = lanes[i] + lanes[i + w];
+  if constexpr (w == 1) {
+    return lanes[0];
+  } else {
+    return folded<w / 2>(lanes);
+  }
+}
+
 /// Σ a·b by 16 virtual lanes and the tree.
 QUERN_DEVICE float lane_dot(const float* a, const float* b, int n) {
   float lanes[16] = {};
@@ -14,12 +26,7 @@ QUERN_DEVICE float lane_dot(const float* a, const float* b, int n) {
       if (first + i < n) lanes[i] = __fmaf_rn(a[first + i], b[first + i], lanes[i]);
     }
   }
-  QUERN_UNROLL
-  for (int w = 8; w >= 1; w /= 2) {
-    QUERN_UNROLL
-    for (int i = 0; i < w; ++i) lanes[i] = lanes[i] + lanes[i + w];
-  }
-  return lanes[0];
+  return folded<8>(lanes);
 }
 
 /// Element d of n neighbouring keys; beyond the sequence its last one again.

@@ -41,8 +41,9 @@ QUERN_DEVICE void gather_group(const GatherArgs& args) {
   if (k >= args.w.k) return;
   const Panel panel(args.w, at / 16);
   const int row = static_cast<int>(at % 16), place = static_cast<int>(k % 32);
-  const GroupScale scale = C::scale(panel, k / 32, row, C::kHalves == 2 ? place / 16 : 0);
-  const float v = code_in(C::word(panel, k / 32, row, place / 4), place) * scale.dw;
+  const int block = static_cast<int>(k / 32);
+  const GroupScale scale = C::scale(panel, block, row, C::kHalves == 2 ? place / 16 : 0);
+  const float v = code_in(C::word(panel, block, row, place / 4), place) * scale.dw;
   put(args, blockIdx.x, k, C::kMin ? v + scale.mw : v);
 }
 
@@ -50,7 +51,8 @@ QUERN_DEVICE void gather_group(const GatherArgs& args) {
 template <Encoding E>
 QUERN_DEVICE void gather_rotated(const GatherArgs& args) {
   if (threadIdx.x >= 32) return;
-  const long long at = table_row(args, blockIdx.x), block = 2ll * blockIdx.y;
+  const long long at = table_row(args, blockIdx.x);
+  const int block = static_cast<int>(2 * blockIdx.y);
   const Panel panel(args.w, at / 16);
   const int row = static_cast<int>(at % 16), lane = static_cast<int>(threadIdx.x);
   const float scale = Rotated<E>::scale(panel, row);

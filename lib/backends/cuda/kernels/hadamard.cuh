@@ -33,9 +33,15 @@ QUERN_DEVICE void rotated_block(const float* x, int n, int b, int lane, float (&
   }
   if (rest >= 32) v[0] = butterflies(v[0], 16, lane) * 0.17677670f;
   if (rest % 32 < 16) return;
-  float& last = v[rest / 32];
-  const float rotated = butterflies(last, 8, lane) * 0.25f;
-  if (lane < 16) last = rotated;
+  // Not v[rest / 32]: what is indexed by a number that comes late lies in memory.
+  const bool upper = rest >= 32;
+  const float rotated = butterflies(upper ? v[1] : v[0], 8, lane) * 0.25f;
+  if (lane >= 16) return;
+  if (upper) {
+    v[1] = rotated;
+  } else {
+    v[0] = rotated;
+  }
 }
 
 }  // namespace quern::backends::cuda

@@ -5,12 +5,13 @@
 #include "backends/cuda/kernels/code_rule.cuh"
 #include "backends/cuda/kernels/numbers.cuh"
 #include "backends/cuda/kernels/state_args.h"
+#include "kernels/kv_blocks.h"
 #include "quern/kv_type.h"
 
 namespace quern::backends::cuda {
 
-inline constexpr int kBlockPositions = 64;
-inline constexpr int kSpanBlocks = 4;  ///< Of a span, and what lies together in memory.
+inline constexpr int kBlockPositions = kernels::kKvBlock;
+inline constexpr int kSpanBlocks = kernels::kSpanBlocks;
 inline constexpr int kSpanPositions = kSpanBlocks * kBlockPositions;
 
 template <KvType type>
@@ -33,7 +34,7 @@ struct HeadBlocks {
   QUERN_DEVICE_MEMBER std::byte* key_block(int b) const { return k + bytes_before(b); }
   QUERN_DEVICE_MEMBER std::byte* value_block(int b) const { return v + bytes_before(b); }
   QUERN_DEVICE_MEMBER long long bytes_before(int b) const {
-    return b / kSpanBlocks * span_bytes + b % kSpanBlocks * block_bytes;
+    return kernels::bytes_before_block(b, block_bytes, span_bytes);
   }
 };
 

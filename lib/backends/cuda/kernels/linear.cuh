@@ -8,14 +8,14 @@
 
 namespace quern::backends::cuda {
 
-/// The rows of one matrix: all of them, or of several matrices those of number blockIdx.z.
+/// The rows of one matrix: all of them, or of several matrices those of number blockIdx.z. Numbers
+/// of rows, tiles and panels are kept in 32 bits: registers bound what a warp multiplies at a time.
 struct Segment {
-  long long rows, first_row, first_tile;
+  int rows, first_row, first_tile;
   WeightArgs w;
-  const float* bias;
 
-  QUERN_DEVICE_MEMBER explicit Segment(const LinearArgs& args) : w(args.w), bias(args.bias) {
-    rows = args.rows;
+  QUERN_DEVICE_MEMBER explicit Segment(const LinearArgs& args) : w(args.w) {
+    rows = static_cast<int>(args.rows);
     first_row = first_tile = 0;
     if (args.segment_row == nullptr) return;
     const int s = static_cast<int>(blockIdx.z);
@@ -23,27 +23,26 @@ struct Segment {
     rows = args.segment_row[s + 1] - first_row;
     first_tile = args.segment_tile[s];
     w.data += s * w.matrix_bytes;
-    if (bias != nullptr) bias += s * w.n;
   }
 
   /// Writes the result of row t of the segment and output n, where there is one.
-  QUERN_DEVICE_MEMBER void finish(const LinearArgs& args, long long t, long long n,
-                                  float acc) const {
+  QUERN_DEVICE_MEMBER void finish(const LinearArgs& args, int t, int n, float acc) const {
     if (t >= rows || n >= w.n) return;
-    const float r = bias == nullptr ? acc : acc + bias[n];
-    const long long at = (first_row + t) * w.n + n;
+    const long long matrix = args.segment_row == nullptr ? 0 : blockIdx.z;
+    const float r = args.bias == nullptr ? acc : acc + args.bias[matrix * w.n + n];
+    const long long at = static_cast<long long>(first_row + t) * w.n + n;
     args.y[at] = args.residual == nullptr ? r : args.residual[at] + r;
   }
-  QUERN_DEVICE_MEMBER long long panels() const { return (w.n + 15) / 16; }
-  QUERN_DEVICE_MEMBER long long tiles() const { return (rows + kTileRows - 1) / kTileRows; }
-  QUERN_DEVICE_MEMBER const std::byte* tile(const LinearArgs& args, long long number) const {
+  QUERN_DEVICE_MEMBER int panels() const { return static_cast<int>((w.n + 15) / 16); }
+  QUERN_DEVICE_MEMBER int tiles() const { return (rows + kTileRows - 1) / kTileRows; }
+  QUERN_DEVICE_MEMBER const std::byte* tile(const LinearArgs& args, int number) const {
     return args.x + (first_tile + number) * args.tile_bytes;
   }
 };
 
 /// 16 rows and 32 of k of the weights as a fragment; C is Codes<E> or Rotated<E>.
 template <class C>
-QUERN_DEVICE void load_weights(const Panel& p, long long block, const Place& at, unsigned (&a)[4]) {
+QUERN_DEVICE void load_weights(const Panel& p, int block, const Place& at, unsigned (&a)[4]) {
   a[0] = C::word(p, block, at.row, at.four);
   a[1] = C::word(p, block, at.row + 8, at.four);
   a[2] = C::word(p, block, at.row, at.four + 4);
@@ -68,23 +67,27 @@ static_assert(kManyTiles == kWarpTiles * (kWarps / kWarpsDown));
 /// The panels and tiles of the calling warp where rows are many.
 struct WarpTile {
   const Segment& segment;
-  long long panel, tile;    ///< The first ones.
-  long long panels, tiles;  ///< How many there are; below 1: none.
+  int panel, tile;    ///< The first ones.
+  int panels, tiles;  ///< How many there are; below 1: none.
 
   QUERN_DEVICE_MEMBER explicit WarpTile(const Segment& its_segment) : segment(its_segment) {
     const int warp = static_cast<int>(threadIdx.x) >> 5;
-    panel = static_cast<long long>(blockIdx.x) * kManyPanels + warp % kWarpsDown * kWarpPanels;
-    tile = static_cast<long long>(blockIdx.y) * kManyTiles + warp / kWarpsDown * kWarpTiles;
-    panels = min(static_cast<long long>(kWarpPanels), segment.panels() - panel);
-    tiles = min(static_cast<long long>(kWarpTiles), segment.tiles() - tile);
+    panel = static_cast<int>(blockIdx.x) * kManyPanels + warp % kWarpsDown * kWarpPanels;
+    tile = static_cast<int>(blockIdx.y) * kManyTiles + warp / kWarpsDown * kWarpTiles;
+    panels = min(kWarpPanels, segment.panels() - panel);
+    tiles = min(kWarpTiles, segment.tiles() - tile);
   }
   QUERN_DEVICE_MEMBER bool is_empty() const { return panels <= 0 || tiles <= 0; }
   // Where there are fewer the last one is taken again and its products dropped: no lane branches.
   QUERN_DEVICE_MEMBER Panel panel_at(int i) const {
-    return Panel(segment.w, panel + min(static_cast<long long>(i), panels - 1));
+    return Panel(segment.w, panel + min(i, panels - 1));
   }
-  QUERN_DEVICE_MEMBER const std::byte* tile_at(const LinearArgs& args, int j) const {
-    return segment.tile(args, tile + min(static_cast<long long>(j), tiles - 1));
+  QUERN_DEVICE_MEMBER const std::byte* first_tile(const LinearArgs& args) const {
+    return segment.tile(args, tile);
+  }
+  /// Bytes from the first tile to another.
+  QUERN_DEVICE_MEMBER int to_tile(const LinearArgs& args, int j) const {
+    return min(j, tiles - 1) * static_cast<int>(args.tile_bytes);
   }
   /// Finishes the products; \param value makes number r of the thread's part of those of panel i
   /// and tile j.

@@ -8,14 +8,15 @@ namespace {
 template <Encoding E, int tokens>
 QUERN_DEVICE void multiply(const LinearArgs& args) {
   const Segment segment(args);
-  const long long panel = 8ll * blockIdx.y + threadIdx.x / 16;
+  const int panel = static_cast<int>(8 * blockIdx.y + threadIdx.x / 16);
   const int row = static_cast<int>(threadIdx.x) % 16;
-  const long long first = static_cast<long long>(blockIdx.x) * tokens;
+  const int first = static_cast<int>(blockIdx.x) * tokens;
   if (panel >= segment.panels() || first >= segment.rows) return;
   const auto* weights =
       reinterpret_cast<const unsigned char*>(segment.w.data) + panel * segment.w.panel_bytes;
   const long long k_end = segment.w.k;
-  const float* x = reinterpret_cast<const float*>(args.x) + (segment.first_row + first) * k_end;
+  const float* x = reinterpret_cast<const float*>(args.x) +
+                   static_cast<long long>(segment.first_row + first) * k_end;
   float acc[tokens] = {};
   for (long long k = 0; k < k_end; ++k) {
     const float w = float_weight<E>(weights, 16 * k + row);

@@ -107,7 +107,7 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
   constexpr int kBlocks = kWarps * kDepth<E>;  // Of a round.
   __shared__ Arrived<E> rounds[2][kBlocks];
   const Segment segment(args);
-  const long long tile_number = blockIdx.y;
+  const int tile_number = static_cast<int>(blockIdx.y);
   if (tile_number >= segment.tiles()) return;
   const std::byte* tile = segment.tile(args, tile_number);
   const Panel panel(segment.w, blockIdx.x);
@@ -144,26 +144,47 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
       for (int b = 0; first + b < blocks; ++b) acc = arrived[b].add(row, token, acc);
     }
   }
-  if (adds) segment.finish(args, tile_number * kTileRows + token, 16ll * blockIdx.x + row, acc);
+  if (adds)
+    segment.finish(args, tile_number * kTileRows + token, 16 * static_cast<int>(blockIdx.x) + row,
+                   acc);
+}
+
+/// a + b, each half modulo 2^16.
+QUERN_DEVICE unsigned plus_halves(unsigned a, unsigned b) {
+  const unsigned high = 0x80008000u;
+  return ((a & ~high) + (b & ~high)) ^ ((a ^ b) & high);
 }
 
 /// What a thread reads of a tile's record: codes for its fragment, and of the two tokens of its
-/// results scales and sums of codes.
+/// results scales and sums of codes, a pair of these to a word.
 template <class C>
 struct Tokens {
-  unsigned codes[2];
-  float2 scale, sums[C::kHalves];
+  unsigned codes[2], sums[C::kHalves];
+  float2 scale;
 
   QUERN_DEVICE_MEMBER void load(const std::byte* record, const Place& at) {
     const RecordScales scales(record);
     const int first = at.result_column(0);
     load_activations(record, at, codes);
     scale = *reinterpret_cast<const float2*>(scales.scale + first);
+    const auto* pairs = reinterpret_cast<const unsigned*>(scales.half_sums + first);
+    for (int h = 0; h < C::kHalves; ++h) sums[h] = C::kMin ? pairs[4 * h] : 0;
+    if (C::kMin && C::kHalves == 1) sums[0] = plus_halves(sums[0], pairs[4]);
+  }
+  /// The sum of the codes of token r % 2.
+  QUERN_DEVICE_MEMBER float sum(int h, int r) const {
+    return static_cast<float>(static_cast<short>(r % 2 == 0 ? sums[h] : sums[h] >> 16));
+  }
+  /// Adds a block of 32 of k to the thread's four results of a tile.
+  QUERN_DEVICE_MEMBER void add(const unsigned (&weights)[4], const GroupScale (&w)[C::kHalves][2],
+                               float (&acc)[4]) const {
+    int d[C::kHalves][4];
+    group_sums<C>(weights, codes, d);
     for (int h = 0; h < C::kHalves; ++h) {
-      sums[h] = {0.0f, 0.0f};
-      if (!C::kMin) continue;
-      sums[h] = {scales.template sum<C::kHalves>(first, h),
-                 scales.template sum<C::kHalves>(first + 1, h)};
+      QUERN_UNROLL
+      for (int r = 0; r < 4; ++r)
+        acc[r] =
+            add_group<C>(d[h][r], w[h][r >> 1], r % 2 == 0 ? scale.x : scale.y, sum(h, r), acc[r]);
     }
   }
 };
@@ -177,18 +198,13 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   const Place at;
   if (mine.is_empty()) return;
   const int blocks = static_cast<int>((segment.w.k + 31) / 32);
-  const std::byte* records[kWarpTiles];
-  for (int j = 0; j < kWarpTiles; ++j) records[j] = mine.tile_at(args, j);
+  const std::byte* record = mine.first_tile(args);
+  int offsets[kWarpTiles];
+  for (int j = 0; j < kWarpTiles; ++j) offsets[j] = mine.to_tile(args, j);
   float acc[kWarpPanels][kWarpTiles][4] = {};
-  for (int b = 0; b < blocks; ++b) {
+  for (int b = 0; b < blocks; ++b, record += kGroupRecord) {
     unsigned weights[kWarpPanels][4];
     GroupScale scale[kWarpPanels][C::kHalves][2];
-    Tokens<C> tokens[kWarpTiles];
-    QUERN_UNROLL
-    for (int j = 0; j < kWarpTiles; ++j) {
-      tokens[j].load(records[j], at);
-      records[j] += kGroupRecord;
-    }
     QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i) {
       const Panel panel = mine.panel_at(i);
@@ -197,34 +213,35 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
         for (int r = 0; r < 2; ++r) scale[i][h][r] = C::scale(panel, b, at.row + 8 * r, h);
       }
     }
+    Tokens<C> tokens[kWarpTiles];
     QUERN_UNROLL
-    for (int i = 0; i < kWarpPanels; ++i) {
+    for (int j = 0; j < kWarpTiles; ++j) tokens[j].load(record + offsets[j], at);
+    QUERN_UNROLL
+    for (int j = 0; j < kWarpTiles; ++j) {
       QUERN_UNROLL
-      for (int j = 0; j < kWarpTiles; ++j) {
-        int d[C::kHalves][4];
-        group_sums<C>(weights[i], tokens[j].codes, d);
-        for (int h = 0; h < C::kHalves; ++h) {
-          const float2 dx = tokens[j].scale, sums = tokens[j].sums[h];
-          QUERN_UNROLL
-          for (int r = 0; r < 4; ++r) {
-            acc[i][j][r] = add_group<C>(d[h][r], scale[i][h][r >> 1], (r & 1) == 0 ? dx.x : dx.y,
-                                        (r & 1) == 0 ? sums.x : sums.y, acc[i][j][r]);
-          }
-        }
-      }
+      for (int i = 0; i < kWarpPanels; ++i) tokens[j].add(weights[i], scale[i], acc[i][j]);
     }
   }
   mine.finish(args, at, [&](int i, int j, int r) { return acc[i][j][r]; });
 }
 
+/// How many blocks of multiply_many a multiprocessor is to hold, for which registers are given up:
+/// two, but where that would push scales and minima out into memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+constexpr int resident_blocks(Encoding e) { return e == Encoding::kQ2_K ? 1 : 2; }
+#else
+constexpr int resident_blocks(Encoding) { return 2; }
+#endif
+
 }  // namespace
 
-#define QUERN_GROUP(name, encoding)                                             \
-  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {       \
-    multiply_few<Encoding::encoding>(args);                                     \
-  }                                                                             \
-  QUERN_KERNEL_RESIDENT(quern_linear_many_##name, LinearArgs, 32 * kWarps, 2) { \
-    multiply_many<Encoding::encoding>(args);                                    \
+#define QUERN_GROUP(name, encoding)                                            \
+  QUERN_KERNEL_RESIDENT(quern_linear_few_##name, LinearArgs, 32 * kWarps, 4) { \
+    multiply_few<Encoding::encoding>(args);                                    \
+  }                                                                            \
+  QUERN_KERNEL_RESIDENT(quern_linear_many_##name, LinearArgs, 32 * kWarps,     \
+                        resident_blocks(Encoding::encoding)) {                 \
+    multiply_many<Encoding::encoding>(args);                                   \
   }
 QUERN_GROUP(q4_0, kQ4_0)
 QUERN_GROUP(q4_1, kQ4_1)

@@ -6,8 +6,8 @@ namespace quern::backends::cuda {
 namespace {
 
 /// Where the scales of a tile's rows lie, behind its codes.
-QUERN_DEVICE const float* row_scales(const std::byte* tile, long long blocks) {
-  return reinterpret_cast<const float*>(tile + blocks * kCodeRecord);
+QUERN_DEVICE const float* row_scales(const std::byte* tile, int blocks) {
+  return reinterpret_cast<const float*>(tile + static_cast<long long>(blocks) * kCodeRecord);
 }
 
 /// At most a tile of rows: a block has one panel, its warps divide k.
@@ -15,18 +15,18 @@ template <Encoding E>
 QUERN_DEVICE void multiply_few(const LinearArgs& args) {
   __shared__ int sums[kWarps][128];
   const Segment segment(args);
-  const long long tile_number = blockIdx.y;
+  const int tile_number = static_cast<int>(blockIdx.y);
   if (tile_number >= segment.tiles()) return;
   const std::byte* tile = segment.tile(args, tile_number);
   const Panel panel(segment.w, blockIdx.x);
   const Place at;
-  const long long blocks = (segment.w.k + 63) / 64 * 2;
+  const int blocks = static_cast<int>((segment.w.k + 63) / 64 * 2);
   const int warp = static_cast<int>(threadIdx.x) >> 5;
   int d[4] = {};
-  for (long long b = warp; b < blocks; b += kWarps) {
+  for (int b = warp; b < blocks; b += kWarps) {
     unsigned weights[4], codes[2];
     load_weights<Rotated<E>>(panel, b, at, weights);
-    load_activations(tile + b * kCodeRecord, at, codes);
+    load_activations(tile + static_cast<long long>(b) * kCodeRecord, at, codes);
     mma_s8(d, weights, codes);
   }
   for (int i = 0; i < 4; ++i) sums[warp][16 * at.result_column(i) + at.result_row(i)] = d[i];
@@ -37,7 +37,7 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
   for (int w = 0; w < kWarps; ++w) sum += sums[w][mine];
   const int row = mine % 16, token = mine / 16;
   const float scale = Rotated<E>::scale(panel, row) * row_scales(tile, blocks)[token];
-  segment.finish(args, tile_number * kTileRows + token, 16ll * blockIdx.x + row,
+  segment.finish(args, tile_number * kTileRows + token, 16 * static_cast<int>(blockIdx.x) + row,
                  static_cast<float>(sum) * scale);
 }
 
@@ -46,18 +46,16 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
   const Segment segment(args);
   const WarpTile mine(segment);
   const Place at;
-  const long long blocks = (segment.w.k + 63) / 64 * 2;
+  const int blocks = static_cast<int>((segment.w.k + 63) / 64 * 2);
   if (mine.is_empty()) return;
-  const std::byte* records[kWarpTiles];
-  for (int j = 0; j < kWarpTiles; ++j) records[j] = mine.tile_at(args, j);
+  const std::byte* record = mine.first_tile(args);
+  int offsets[kWarpTiles];
+  for (int j = 0; j < kWarpTiles; ++j) offsets[j] = mine.to_tile(args, j);
   int d[kWarpPanels][kWarpTiles][4] = {};
-  for (long long b = 0; b < blocks; ++b) {
+  for (int b = 0; b < blocks; ++b, record += kCodeRecord) {
     unsigned codes[kWarpTiles][2], weights[kWarpPanels][4];
     QUERN_UNROLL
-    for (int j = 0; j < kWarpTiles; ++j) {
-      load_activations(records[j], at, codes[j]);
-      records[j] += kCodeRecord;
-    }
+    for (int j = 0; j < kWarpTiles; ++j) load_activations(record + offsets[j], at, codes[j]);
     QUERN_UNROLL
     for (int i = 0; i < kWarpPanels; ++i)
       load_weights<Rotated<E>>(mine.panel_at(i), b, at, weights[i]);
@@ -68,7 +66,7 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
     }
   }
   mine.finish(args, at, [&](int i, int j, int r) {
-    const float* scales = row_scales(mine.tile_at(args, j), blocks);
+    const float* scales = row_scales(mine.first_tile(args) + mine.to_tile(args, j), blocks);
     return static_cast<float>(d[i][j][r]) *
            (Rotated<E>::scale(mine.panel_at(i), at.result_row(r)) * scales[at.result_column(r)]);
   });
