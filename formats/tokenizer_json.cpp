@@ -37,7 +37,7 @@ Result<AddedToken> read_added_token(const JsonFields& fields) {
 }
 
 /// Gives an added token its row. A special one is taken from the model, so that no plain text can
-/// become it.
+/// become it; text that may hold control tokens is read as the library reads all text.
 Status place_added(const JsonFields& root, const AddedToken& token, TokenizerSpec& spec) {
   const auto id = static_cast<std::size_t>(token.id);
   if (id >= kMaxVocabRows) {
@@ -50,7 +50,10 @@ Status place_added(const JsonFields& root, const AddedToken& token, TokenizerSpe
   if (row.type != TokenType::kUnknown) {
     row.type = token.special ? TokenType::kControl : TokenType::kUserDefined;
   }
-  if (token.special) row.in_model = false;
+  if (token.special) {
+    row.in_trusted_model = row.in_trusted_model || row.in_model;
+    row.in_model = false;
+  }
   return {};
 }
 

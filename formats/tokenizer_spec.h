@@ -132,7 +132,8 @@ struct AddedToken {
 struct TokenRow {
   std::string text;
   TokenType type = TokenType::kNone;
-  bool in_model = false;  ///< The model may produce it from text.
+  bool in_model = false;          ///< The model may produce it from text…
+  bool in_trusted_model = false;  ///< …or, a control token, from text that may hold such.
 };
 
 /// A merge. Ids are -1 where a part or the result is not in the vocabulary; the texts then keep

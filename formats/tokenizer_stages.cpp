@@ -273,7 +273,10 @@ Status read_pre_tokenizer(const JsonFields& fields, Steps& out) {
 }
 
 Status read_decoder(const JsonFields& fields, Steps& out) {
-  return read_tokenizer_stage(fields, kDecoders, "decoders", out);
+  QUERN_CHECK(read_tokenizer_stage(fields, kDecoders, "decoders", out));
+  // A sequence of nothing still joins the tokens without spaces, unlike no decoder.
+  if (out.empty()) QUERN_CHECK(plain<StepKind::kDecodeFuse>(fields, out));
+  return {};
 }
 
 }  // namespace quern::formats

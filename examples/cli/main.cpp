@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,7 +61,12 @@ int run_program(int argc, char** argv) {
   try {
     app.parse(reversed);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    if (error.get_exit_code() == 0) {  // --help, --version
+      std::ostringstream shown;
+      app.exit(error, shown);
+      put(shown.str());
+      return finish_stdout();
+    }
     std::string sentence = error.what();
     while (!sentence.empty() && sentence.back() == '\n') sentence.pop_back();
     return usage(sentence + "; see quern --help");

@@ -404,6 +404,17 @@ TEST_CASE("output that cannot be written is status 1, a reader that leaves is qu
   CHECK(left.err.empty());
 }
 
+TEST_CASE("help and version that cannot be written are status 1") {
+  for (const char* asked : {" --version", " --help", " run --help"}) {
+    for (const char* where : {" >/dev/full", " >&-"}) {
+      const Outcome outcome =
+          run_program("/bin/sh", {"-c", std::string(QUERN_PROGRAM) + asked + where});
+      CHECK_MESSAGE(outcome.status == 1, asked << where);
+      CHECK(outcome.err.find("standard output") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("the small programs that embed the library chat") {
   const auto model = handbook_quern();
   if (!model) return;

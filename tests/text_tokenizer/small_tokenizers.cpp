@@ -21,15 +21,15 @@ const Json& pipeline_fixture() {
   return fixture;
 }
 
-Json model_json(const std::string& model, const Json& pre_tokenizer) {
-  const Json& fixture = pipeline_fixture();
+namespace {
+
+Json with_added_tokens(const std::string& model, const Json& added) {
   Json out = Json::object();
   out["version"] = "1.0";
-  out["model"] = fixture["models"][model];
-  if (!pre_tokenizer.is_null()) out["pre_tokenizer"] = pre_tokenizer;
+  out["model"] = pipeline_fixture()["models"][model];
   out["added_tokens"] = Json::array();
   std::size_t id = out["model"]["vocab"].size();
-  for (const Json& token : fixture["added_tokens"]) {
+  for (const Json& token : added) {
     Json row = token;
     row["id"] = id++;
     out["added_tokens"].push_back(std::move(row));
@@ -37,9 +37,19 @@ Json model_json(const std::string& model, const Json& pre_tokenizer) {
   return out;
 }
 
+}  // namespace
+
+Json model_json(const std::string& model, const Json& pre_tokenizer) {
+  Json out = with_added_tokens(model, pipeline_fixture()["added_tokens"]);
+  if (!pre_tokenizer.is_null()) out["pre_tokenizer"] = pre_tokenizer;
+  return out;
+}
+
 Json pipeline_json(std::size_t i) {
   const Json& pipeline = pipeline_fixture()["pipelines"][i];
-  Json out = model_json(pipeline["model"].string(), Json());
+  const Json* own = pipeline.find("added_tokens");
+  Json out = with_added_tokens(pipeline["model"].string(),
+                               own != nullptr ? *own : pipeline_fixture()["added_tokens"]);
   for (const char* key : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
     if (pipeline.contains(key)) out[key] = pipeline[key];
   }

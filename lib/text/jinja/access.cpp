@@ -12,8 +12,8 @@ namespace {
 
 /// Attributes that Python's types have and this interpreter lacks: errors rather than undefined.
 bool is_missing_attribute(const Value& object, std::string_view name) {
-  static constexpr std::string_view kText[] = {"encode", "translate", "maketrans", "format_map",
-                                               "isidentifier"};
+  static constexpr std::string_view kText[] = {"encode",     "translate",    "maketrans",
+                                               "format_map", "isidentifier", "casefold"};
   static constexpr std::string_view kInt[] = {
       "real",      "imag",      "numerator", "denominator", "bit_length",
       "bit_count", "conjugate", "to_bytes",  "from_bytes",  "as_integer_ratio"};
@@ -218,7 +218,7 @@ Result<std::vector<Value>> iterate(Interp& interp, const Value& value) {
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t end = at + sequence_length(text.bytes(), at);
       QUERN_TRY(character, byte_range(interp, value, at, end));
-      items.push_back(std::move(character));
+      items.push_back(std::move(character).mark_markup(false));  // As Python's own iterator.
       at = end;
     }
     return items;

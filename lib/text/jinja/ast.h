@@ -100,7 +100,6 @@ enum class StmtKind : std::uint8_t {
   kScope,
   kBreak,
   kContinue,
-  kDo,
 };
 
 struct Stmt;

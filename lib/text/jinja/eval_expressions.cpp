@@ -75,6 +75,7 @@ Result<Value> Interp::eval_kind(const Expr& expr, const ScopeRef& scope) {
 
 Result<Value> Interp::eval_name(const Expr& expr, const ScopeRef& scope) {
   if (const Value* value = scope->find(expr.name); value != nullptr) return *value;
+  if (expr.name == "self") return Error(ErrorCode::kUnsupported, "'self' is not supported");
   return Value::undefined("'" + expr.name + "' is undefined");
 }
 

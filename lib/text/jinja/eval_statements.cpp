@@ -135,9 +135,6 @@ Result<Interp::Flow> Interp::exec_one(const Stmt& stmt, const ScopeRef& scope, T
       return Flow::kBreak;
     case StmtKind::kContinue:
       return Flow::kContinue;
-    case StmtKind::kDo:
-      QUERN_CHECK(eval(*stmt.expr, scope));
-      break;
   }
   if (!status.ok()) return std::move(status).error();
   return Flow::kNext;
@@ -173,24 +170,23 @@ Status Interp::run_loop(const Stmt& stmt, const Value& iterable, const ScopeRef&
   QUERN_TRY(loop_value, make_object<Loop>(heap_, *this, stmt, std::move(items), scope, depth));
   auto* loop = static_cast<Loop*>(&loop_value.object());
   const Finisher finisher{*loop};
-  bool any = false;
+  bool any = false;  // `else` runs also where every iteration that began was left early.
   while (true) {
     QUERN_TRY(item, loop->advance());
     if (item == nullptr) break;
-    any = true;
-    QUERN_TRY(goes_on, exec_iteration(stmt, *item, loop_value, scope, out));
-    if (!goes_on) break;
+    QUERN_TRY(flow, exec_iteration(stmt, *item, loop_value, scope, out));
+    any = any || flow == Flow::kNext;
+    if (flow == Flow::kBreak) break;
   }
   return any || stmt.else_body.empty() ? Status() : exec_scoped(stmt.else_body, scope, out);
 }
 
-Result<bool> Interp::exec_iteration(const Stmt& stmt, const Value& item, const Value& loop,
-                                    const ScopeRef& scope, TextBuilder& out) {
+Result<Interp::Flow> Interp::exec_iteration(const Stmt& stmt, const Value& item, const Value& loop,
+                                            const ScopeRef& scope, TextBuilder& out) {
   QUERN_TRY(inner, new_scope(scope));
   inner->set("loop", loop);
   QUERN_CHECK(assign(stmt.target, item, inner));
-  QUERN_TRY(flow, exec(stmt.body, inner, out));
-  return flow != Flow::kBreak;
+  return exec(stmt.body, inner, out);
 }
 
 Status Interp::exec_set_block(const Stmt& stmt, const ScopeRef& scope) {

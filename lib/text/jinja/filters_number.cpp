@@ -218,9 +218,14 @@ Result<Value> filter_round(Call& call) {
   if (!std::isfinite(self.as_double()))
     return language_error("cannot round an infinity or NaN to an integer");
   const double unit = std::pow(10.0, static_cast<double>(precision));
+  if (self.is_integral() && precision >= 0) {
+    return Value(self.as_double()).mark_user(self.from_user());
+  }
   const double scaled = self.as_double() * unit;
-  return Value((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / unit)
-      .mark_user(self.from_user());
+  if (!std::isfinite(scaled)) return language_error("cannot round an infinity to an integer");
+  // Python goes through an integer, which has no negative zero.
+  const double whole = (method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) + 0.0;
+  return Value(whole / unit).mark_user(self.from_user());
 }
 
 constexpr Builtin kFilters[] = {

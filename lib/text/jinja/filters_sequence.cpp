@@ -32,10 +32,13 @@ Result<Value> key_of(Call& call, const Value& item, std::size_t attribute, bool 
   return fold_case(call.interp, std::move(key), case_sensitive);
 }
 
-Status sort_keyed(Interp& interp, std::vector<Keyed>& items, bool reverse) {
+Status sort_keyed(Interp& interp, std::vector<Keyed>& items, bool reverse,
+                  bool undefined_is_equal = false) {
   if (reverse) std::reverse(items.begin(), items.end());
-  QUERN_CHECK(stable_sort(
-      items, [&interp](const Keyed& a, const Keyed& b) { return less(interp, a.key, b.key); }));
+  QUERN_CHECK(stable_sort(items, [&](const Keyed& a, const Keyed& b) -> Result<bool> {
+    if (undefined_is_equal && a.key.is_undefined() && b.key.is_undefined()) return false;
+    return less(interp, a.key, b.key);
+  }));
   if (reverse) std::reverse(items.begin(), items.end());
   return {};
 }
@@ -58,7 +61,10 @@ Result<Value> filter_length(Call& call) {
 
 Result<Value> filter_first(Call& call) {
   const Value& self = call.self;
-  if (self.is_string() && self.text().size() > 0) return substring(call.interp, self, 0, 1);
+  if (self.is_string() && self.text().size() > 0) {
+    QUERN_TRY(character, substring(call.interp, self, 0, 1));
+    return std::move(character).mark_markup(false);
+  }
   if (self.is_sequence()) {
     const Sequence& sequence = self.sequence();
     if (sequence.cursor < sequence.items.size()) {
@@ -175,7 +181,8 @@ Result<Value> filter_sort(Call& call) {
     QUERN_TRY(key, sort_key(call, item, call.flag(1, false)));
     keyed.push_back({std::move(key), std::move(item)});
   }
-  QUERN_CHECK(sort_keyed(call.interp, keyed, call.flag(0, false)));
+  // Its keys are lists to Python, which asks whether their items are equal before it orders them.
+  QUERN_CHECK(sort_keyed(call.interp, keyed, call.flag(0, false), true));
   return make_sequence(call.heap(), Flavor::kList, items_of(std::move(keyed)),
                        call.self.from_user());
 }

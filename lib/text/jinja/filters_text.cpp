@@ -131,6 +131,7 @@ Result<Value> filter_truncate(Call& call) {
   QUERN_TRY(leeway, call.has(3) ? call.integer(3, 5) : Result<std::int64_t>(5));
   QUERN_TRY(dots, make_string(call.heap(), "...", true));
   const Value end = call.args[2].has_value() ? call[2] : dots;
+  if (call.self.is_undefined()) return call.self;  // It has no length to be cut.
   if (!call.self.is_string() || !end.is_string()) return language_error("'truncate' needs strings");
   const auto end_length = static_cast<std::int64_t>(end.text().length());
   if (length < end_length || leeway < 0)

@@ -35,7 +35,8 @@ class PercentFormatter {
     out_.append(text_, plain, text_.size());
     const bool sequence = operand_.is_sequence() && operand_.sequence().is_tuple();
     const bool unused = sequence ? next_ < operand_.sequence().items.size()
-                                 : next_ == 0 && !operand_.is_map() && !operand_.is_sequence();
+                                 : next_ == 0 && !operand_.is_map() && !operand_.is_sequence() &&
+                                       !operand_.is_undefined();
     if (unused) return language_error("not all arguments converted during string formatting");
     QUERN_TRY(result, make_string(out_));
     return std::move(result).mark_markup(format_.is_markup());

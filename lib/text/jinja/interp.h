@@ -68,8 +68,8 @@ class Interp {
   Status exec_with(const Stmt& stmt, const ScopeRef& scope, TextBuilder& out);
   /// Runs a body in a scope of its own.
   Status exec_scoped(const Body& body, const ScopeRef& parent, TextBuilder& out);
-  /// Runs one iteration. \return whether the loop goes on.
-  Result<bool> exec_iteration(const Stmt& stmt, const Value& item, const Value& loop,
+  /// Runs one iteration. \return how it ended.
+  Result<Flow> exec_iteration(const Stmt& stmt, const Value& item, const Value& loop,
                               const ScopeRef& scope, TextBuilder& out);
   Result<ScopeRef> new_scope(const ScopeRef& parent);
 

@@ -43,7 +43,7 @@ std::string escape_of(char32_t c, bool ensure_ascii) {
     default:
       break;
   }
-  if (c < 0x20u || (ensure_ascii && c > 0x7Fu)) return unicode_escape(c);
+  if (c < 0x20u || (ensure_ascii && c > 0x7Eu)) return unicode_escape(c);
   return "";
 }
 

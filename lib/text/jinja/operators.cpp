@@ -44,11 +44,36 @@ double float_modulo(double a, double b) {
 }
 
 double float_floor_divide(double a, double b) {
-  const double rest = float_modulo(a, b);
-  const double quotient = (a - rest) / b;
+  const double rest = std::fmod(a, b);
+  double quotient = (a - rest) / b;
+  if (rest != 0.0 && (b < 0) != (rest < 0)) quotient -= 1.0;
   if (quotient == 0.0) return std::copysign(0.0, a / b);
   const double floored = std::floor(quotient);
   return quotient - floored > 0.5 ? floored + 1.0 : floored;
+}
+
+std::uint64_t magnitude(std::int64_t a) {
+  return a < 0 ? std::uint64_t{0} - static_cast<std::uint64_t>(a) : static_cast<std::uint64_t>(a);
+}
+
+/// The quotient, rounded once. \pre b is not 0
+double true_divide(std::int64_t a, std::int64_t b) {
+  constexpr std::uint64_t kExact = std::uint64_t{1} << 53;  // Doubles hold all integers up to it.
+  std::uint64_t rest = magnitude(a);
+  const std::uint64_t divisor = magnitude(b);
+  if (rest <= kExact && divisor <= kExact) return static_cast<double>(a) / static_cast<double>(b);
+  // Binary digits of the quotient until there are 62, then whether anything is left.
+  std::uint64_t quotient = rest / divisor;
+  rest %= divisor;
+  int digits = 0;
+  while (quotient < (std::uint64_t{1} << 61) && digits < 128) {
+    const bool carry = rest >= divisor - rest;  // 2 rest >= divisor; rest < divisor.
+    rest = carry ? rest - (divisor - rest) : rest + rest;
+    quotient = quotient * 2 + (carry ? 1 : 0);
+    ++digits;
+  }
+  const double rounded = std::ldexp(static_cast<double>(quotient | (rest != 0 ? 1 : 0)), -digits);
+  return (a < 0) != (b < 0) ? -rounded : rounded;
 }
 
 Result<Value> integer_power(std::int64_t base, std::int64_t exponent) {
@@ -81,7 +106,7 @@ Result<Value> integer_arithmetic(Operator op, std::int64_t a, std::int64_t b) {
       if (__builtin_mul_overflow(a, b, &result)) return overflow();
       break;
     case Operator::kDivide:
-      return Value(static_cast<double>(a) / static_cast<double>(b));
+      return Value(true_divide(a, b));
     case Operator::kFloorDivide:
       if (b == -1)
         return __builtin_sub_overflow(std::int64_t{0}, a, &result) ? Result<Value>(overflow())

@@ -53,10 +53,6 @@ Status Parser::parse_statement(Body& body) {
     stmt->kind = word == "break" ? StmtKind::kBreak : StmtKind::kContinue;
     if (loops_ == 0)
       status = locate(Error(ErrorCode::kMalformed, "'" + word + "' outside a loop"), token.at);
-  } else if (word == "do") {
-    stmt->kind = StmtKind::kDo;
-    QUERN_TRY(expr, parse_tuple(/*with_condition=*/true, /*in_parentheses=*/false));
-    stmt->expr = std::move(expr);
   } else {
     status = locate(Error(ErrorCode::kMalformed, "unknown tag '" + word + "'"), token.at);
   }

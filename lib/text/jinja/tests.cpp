@@ -35,7 +35,8 @@ Result<Value> test_sequence(Call& call) {
 }
 
 Result<Value> test_callable(Call& call) {
-  return answer(call.self.is_object() && call.self.object().callable());
+  return answer(call.self.is_undefined() ||  // Which raises when it is called.
+                (call.self.is_object() && call.self.object().callable()));
 }
 
 template <Operator kOperator>

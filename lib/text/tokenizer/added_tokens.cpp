@@ -58,7 +58,7 @@ bool AddedMatcher::accept(const AddedView& token, std::string_view text, std::si
       if (!is_space(decode_char(text, last).code)) break;
       begin = last;
     }
-    range.begin = std::max(begin, std::min(done, range.begin));
+    range.begin = std::max(begin, done);
   }
   if ((token.flags & image::kRstrip) != 0) {
     while (range.end < text.size()) {

@@ -42,6 +42,7 @@ class AddedMatcher {
       if (token.id < 0 || (special && !may_be_special(match.range))) continue;
       ByteRange range = match.range;
       if (!accept(token, text, done, range)) continue;
+      if (range.begin >= range.end) continue;  // The token before has taken it all.
       if (done < range.begin) out.push_back({{done, range.begin}, -1});
       out.push_back({range, token.id});
       done = range.end;

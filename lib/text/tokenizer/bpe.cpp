@@ -109,7 +109,7 @@ class SymbolMaker {
  private:
   Status character(std::string_view text, std::size_t at, std::size_t bytes) {
     ++scratch_.work.lookups;
-    if (const TokenId id = image_.find(text, image::kInModel); id >= 0) {
+    if (const TokenId id = image_.find(text, scratch_.reach); id >= 0) {
       flush_unknown();
       push_symbol(scratch_, id, at, bytes, true);
       return {};
@@ -157,7 +157,7 @@ bool is_whole_token(const ImageView& image, std::string_view piece, ModelScratch
                     std::vector<TokenId>& out) {
   if (!image.has_flag(flag::kIgnoreMerges)) return false;
   ++scratch.work.lookups;
-  const TokenId id = image.find(piece, image::kInModel);
+  const TokenId id = image.find(piece, scratch.reach);
   if (id >= 0) out.push_back(id);
   return id >= 0;
 }
@@ -182,12 +182,12 @@ Status encode_bpe_merges(const ImageView& image, std::string_view piece, ModelSc
   QUERN_CHECK(check_length(piece));
   if (is_whole_token(image, piece, scratch, out)) return {};
   QUERN_CHECK(SymbolMaker(image, piece, scratch).run());
-  merge_all(scratch, [&image](const MergeSymbol& a, const MergeSymbol& b, Candidate& found) {
+  merge_all(scratch, [&](const MergeSymbol& a, const MergeSymbol& b, Candidate& found) {
     const std::uint32_t rank = image.find_merge(a.id, b.id);
     if (rank == image::kNoId) return false;
     found.order = rank;
     found.result = static_cast<TokenId>(image.merge(rank).result);
-    return true;
+    return (image.token_flags(found.result) & scratch.reach) != 0;
   });
   take_ids(scratch, out);
   return {};

@@ -183,7 +183,11 @@ struct DecodeStages {
   static void replace(DecodeChain& chain, std::size_t i, std::string_view token, std::string& out) {
     const Step& step = *at(chain, i).step;
     if (!step.regex.has_value()) {
-      pass(chain, i, replace_literal(token, step.view.text, step.view.content), out);
+      if (!token.empty()) {  // Nothing is never replaced, not even by a pattern of nothing.
+        pass(chain, i, replace_literal(token, step.view.text, step.view.content), out);
+      } else {
+        pass(chain, i, token, out);
+      }
       return;
     }
     auto replaced = replace_regex(*step.regex, token, step.view.content);
@@ -196,11 +200,9 @@ struct DecodeStages {
     if (stage.started && stage.held == token) return;
     stage.held = token;
     stage.started = true;
-    std::string text =
-        view.text.empty() ? std::string(token) : replace_literal(token, view.text, "");
+    std::string text = replace_literal(token, view.text, "");
     if ((view.flags & flag::kCleanup) != 0) {
-      text = clean_up(std::move(text));
-      if (!view.content.empty()) text = replace_literal(text, view.content, " ");
+      text = replace_literal(clean_up(std::move(text)), view.content, " ");
     }
     if (!text.empty()) pass(chain, i, text, out);
   }
@@ -255,6 +257,7 @@ void DecodeChain::give(std::size_t i, std::string_view token, std::string& out) 
   const DecodeStages::Row& row = DecodeStages::row_of(stage.step->view.kind);
   if (stage.fused_input && !row.takes_parts) {
     stage.held += token;  // It must see the whole.
+    stage.given = true;
   } else {
     row.take(*this, i, token, out);
   }
@@ -264,14 +267,14 @@ void DecodeChain::finish(std::string& out) {
   for (std::size_t i = 0; i < stages_.size(); ++i) {
     Stage& stage = stages_[i];
     const DecodeStages::Row& row = DecodeStages::row_of(stage.step->view.kind);
-    if (stage.fused_input && !row.takes_parts) {
+    if (stage.fused_input && !row.takes_parts && stage.given) {
       const std::string whole = std::move(stage.held);
       stage.held.clear();
       row.take(*this, i, whole, out);
     }
     row.end(*this, i, out);
     stage.held.clear();
-    stage.started = false;
+    stage.started = stage.given = false;
     stage.stripped = 0;
   }
   any_ = false;

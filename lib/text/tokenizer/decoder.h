@@ -27,6 +27,7 @@ class DecodeChain {
     bool fused_input = false;  ///< Its input is one token that comes in parts.
     bool is_last = false;
     bool started = false;  ///< A token has come.
+    bool given = false;    ///< Part of the one token has come.
     std::uint32_t stripped = 0;
     std::string held;
   };

@@ -37,14 +37,10 @@ class Encoding {
 
   Result<std::vector<TokenId>> run(bool add_special) {
     const auto items = impl_.image.post_template();
-    if (!add_special) {
-      QUERN_CHECK(encode_text());
-      return std::move(ids_);
-    }
     for (std::size_t i = 0; i < items.size(); ++i) {
       const TokenId id = items.at(i, -1);
       if (id >= 0) {
-        ids_.push_back(id);
+        if (add_special) ids_.push_back(id);
       } else {
         QUERN_CHECK(encode_text());
       }
@@ -77,6 +73,7 @@ class Encoding {
     QUERN_CHECK(run_normalizers(impl_.normalizers, text, at_origin));
     // Normalized text no longer says who wrote which part of it.
     const bool trusted = trust_.covers(range);
+    scratch_.reach = image::kInModel | (trusted ? image::kInTrustedModel : std::uint8_t{0});
     std::vector<AddedCut> cuts;
     impl_.normal_added.cut(
         text, [trusted](const ByteRange&) { return trusted; }, cuts, scratch_.work);

@@ -55,7 +55,7 @@ std::string_view ImageView::token(TokenId id) const noexcept {
   return {reinterpret_cast<const char*>(bytes.data()) + begin, end - begin};
 }
 
-TokenId ImageView::find(std::string_view bytes, std::uint8_t required) const noexcept {
+TokenId ImageView::find(std::string_view bytes, std::uint8_t wanted) const noexcept {
   if (vocab_slots_.size() == 0 || bytes.size() > max_token_bytes_) return -1;
   const std::size_t mask = vocab_slots_.size() - 1;
   std::size_t slot = image::hash_bytes(bytes) & mask;
@@ -63,7 +63,7 @@ TokenId ImageView::find(std::string_view bytes, std::uint8_t required) const noe
     const std::uint32_t stored = vocab_slots_.at(slot, 0);
     if (stored == 0 || stored > n_tokens_) return -1;
     const auto id = static_cast<TokenId>(stored - 1);
-    if (token(id) == bytes && (token_flags(id) & required) == required) return id;
+    if (token(id) == bytes && (wanted == 0 || (token_flags(id) & wanted) != 0)) return id;
     slot = (slot + 1) & mask;
   }
   return -1;

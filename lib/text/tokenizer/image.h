@@ -82,6 +82,8 @@ inline constexpr std::uint32_t kNoId = 0xffffffffu;
 
 // Flags of kTokenFlags.
 inline constexpr std::uint8_t kTypeMask = 0x0f, kInModel = 0x10, kSpecial = 0x20, kIsAdded = 0x40;
+/// In the model, but only for text that may hold control tokens.
+inline constexpr std::uint8_t kInTrustedModel = 0x80;
 // Flags of an added token.
 inline constexpr std::uint32_t kSingleWord = 1, kLstrip = 2, kRstrip = 4, kNormalized = 8,
                                kAddedSpecial = 16;
@@ -191,8 +193,8 @@ class ImageView {
   double score(TokenId id) const noexcept {
     return id < 0 ? 0 : scores_.at(static_cast<std::size_t>(id), 0);
   }
-  /// \return a token with these bytes whose flags include `required`, or -1.
-  TokenId find(std::string_view bytes, std::uint8_t required) const noexcept;
+  /// \return a token with these bytes that has any of the flags `wanted` (0: any token), or -1.
+  TokenId find(std::string_view bytes, std::uint8_t wanted) const noexcept;
   TokenId byte_id(unsigned char byte) const noexcept;
 
   std::uint32_t n_merges() const noexcept { return n_merges_; }

@@ -16,6 +16,9 @@ namespace {
 using formats::TokenizerSpec;
 using formats::TokenType;
 
+/// What the model may produce from some text.
+constexpr std::uint8_t kReach = image::kInModel | image::kInTrustedModel;
+
 template <class T>
 void put_le(std::byte* at, T value) {
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -120,7 +123,9 @@ class Builder {
       put(image::kTokenOffsets, static_cast<std::uint32_t>(bytes.size()));
       bytes += row.text;
       flags[i] = static_cast<std::uint8_t>(row.type);
-      if (row.in_model && row.type != TokenType::kNone) flags[i] |= image::kInModel;
+      if (row.type == TokenType::kNone) continue;
+      if (row.in_model) flags[i] |= image::kInModel;
+      if (row.in_trusted_model) flags[i] |= image::kInTrustedModel;
     }
     put(image::kTokenOffsets, static_cast<std::uint32_t>(bytes.size()));
     if (bytes.size() > 0xffffffffu) return Error(ErrorCode::kLimit, "the vocabulary is too large");
@@ -145,10 +150,10 @@ class Builder {
     std::unordered_map<std::string_view, std::size_t> last;
     last.reserve(spec_.tokens.size());
     for (std::size_t i = 0; i < spec_.tokens.size(); ++i) {
-      if ((flags_[i] & image::kInModel) == 0) continue;
+      if ((flags_[i] & kReach) == 0) continue;
       const auto [it, is_new] = last.emplace(spec_.tokens[i].text, i);
       if (is_new) continue;
-      flags_[it->second] &= static_cast<std::uint8_t>(~image::kInModel);
+      flags_[it->second] &= static_cast<std::uint8_t>(~kReach);
       it->second = i;
     }
     std::size_t entries = 0;
@@ -161,7 +166,7 @@ class Builder {
       const formats::TokenRow& row = spec_.tokens[i];
       if (row.type == TokenType::kNone) continue;
       // Many equal texts (rows that fill a matrix) would make one long probe.
-      const bool wanted = (flags_[i] & (image::kInModel | image::kIsAdded)) != 0;
+      const bool wanted = (flags_[i] & (kReach | image::kIsAdded)) != 0;
       if (wanted || ++repeats[row.text] == 1) {
         table.add(image::hash_bytes(row.text), static_cast<std::uint32_t>(i + 1));
       }
@@ -176,7 +181,7 @@ class Builder {
 
   void merges() {
     SlotTable table(spec_.merges.size());
-    // Of equal pairs the last one counts; no merge may make a control token out of plain text.
+    // Of equal pairs the last one counts.
     std::unordered_map<std::uint64_t, std::uint32_t> ranks;
     ranks.reserve(spec_.merges.size());
     for (std::size_t i = 0; i < spec_.merges.size(); ++i) {
@@ -190,7 +195,7 @@ class Builder {
       if (!resolved) {
         put(image::kUnresolved, static_cast<std::uint32_t>(i));
         put_string(image::kUnresolved, merge.unresolved);
-      } else if ((flags_[static_cast<std::size_t>(merge.result)] & image::kInModel) != 0) {
+      } else if ((flags_[static_cast<std::size_t>(merge.result)] & kReach) != 0) {
         ranks[(std::uint64_t{left} << 32) | right] = static_cast<std::uint32_t>(i);
       }
     }
@@ -224,7 +229,11 @@ class Builder {
       put_string(image::kAdded, token.content);
       put_string(image::kAdded, normalized);
       const std::string& key = token.normalized ? normalized : token.content;
-      if (key.empty()) continue;
+      if (key.empty()) {
+        return Error(ErrorCode::kUnsupported, "an added token is nothing after normalization")
+            .of("added_tokens[" + std::to_string(i) + "]")
+            .got(token.content);
+      }
       if (key.size() > image::kMaxTokenBytes)
         return Error(ErrorCode::kLimit, "a token is too long");
       QUERN_CHECK((token.normalized ? normal : raw).add(key, static_cast<std::int32_t>(i)));
@@ -258,7 +267,7 @@ class Builder {
       const formats::TokenRow& row = spec_.tokens[i];
       if (row.type == TokenType::kNone || i >= spec_.scores.size()) continue;
       lowest = std::min(lowest, spec_.scores[i]);
-      const bool in_model = (flags_[i] & image::kInModel) != 0;
+      const bool in_model = (flags_[i] & kReach) != 0;
       if (in_model && !row.text.empty())
         QUERN_CHECK(trie.add(row.text, static_cast<std::int32_t>(i)));
     }

@@ -25,6 +25,7 @@ void read_tokens(const ImageView& image, TokenizerSpec& spec) {
     row.text = image.token(id);
     row.type = type <= 6 ? static_cast<formats::TokenType>(type) : formats::TokenType::kNone;
     row.in_model = (flags & image::kInModel) != 0;
+    row.in_trusted_model = (flags & image::kInTrustedModel) != 0;
     if (image.has_scores()) spec.scores.push_back(image.score(id));
   }
 }

@@ -44,6 +44,8 @@ struct ModelScratch {
   std::vector<TokenId> best_id;
   std::string text;
   EncodeWork work;
+  /// The flags of which a token needs one to come out of the text.
+  std::uint8_t reach = image::kInModel;
 };
 
 using EncodePieceFn = Status (*)(const ImageView& image, std::string_view piece,

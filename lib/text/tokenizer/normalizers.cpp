@@ -68,6 +68,7 @@ void keep_origin(std::string_view text, const std::vector<ByteRange>& ranges, st
 }
 
 Status replace(const Step& step, std::string& text, bool& at_origin) {
+  if (text.empty()) return {};  // Even where the pattern matches nothing.
   std::vector<ByteRange> ranges;
   if (step.regex.has_value()) {
     QUERN_CHECK(step.regex->find_all(text, ranges));

@@ -1,6 +1,9 @@
 // The pre-tokenizers, one row of the table each.
+#include <algorithm>
+
 #include "text/tokenizer/split.h"
 #include "text/tokenizer/unicode.h"
+#include "text/tokenizer/unicode_delta.h"
 #include "text/tokenizer/utf8.h"
 
 namespace quern::text {
@@ -139,6 +142,17 @@ Status metaspace(const Step& step, PieceText& text) {
                       });
 }
 
+/// \return where the first character of a run is that has its script to the library.
+std::size_t scripted_begin(std::string_view piece, const ByteRange& run) {
+  std::size_t at = run.begin;
+  while (at < run.end) {
+    const Char c = decode_char(piece, at);
+    if (!is_without_library_script(c.code)) break;
+    at += c.bytes;
+  }
+  return std::min(at, run.end);
+}
+
 /// Cuts where the script changes. A space belongs to what is before it; leading characters without
 /// a script are lost, as the library loses them.
 Status unicode_scripts(const Step& step, PieceText& text) {
@@ -151,9 +165,10 @@ Status unicode_scripts(const Step& step, PieceText& text) {
     std::size_t open = 0;
     bool is_open = false;
     for (const Regex::Marked& run : runs) {
-      if (is_open && run.mark == last) continue;
-      if (is_open) pieces.push_back({piece.begin + open, piece.begin + run.range.begin});
-      open = run.range.begin;
+      const std::size_t begin = scripted_begin(text.piece(piece), run.range);
+      if (begin == run.range.end || (is_open && run.mark == last)) continue;
+      if (is_open) pieces.push_back({piece.begin + open, piece.begin + begin});
+      open = begin;
       is_open = true;
       last = run.mark;
     }

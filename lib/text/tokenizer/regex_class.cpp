@@ -8,6 +8,9 @@
 #include "text/tokenizer/regex_translate.h"
 #include "text/tokenizer/utf8.h"
 
+/// With the marks that became alphabetic after PCRE2 10.42.
+#define QUERN_ALPHA_MEMBERS \
+  "\\p{Alphabetic}\\x{363}-\\x{36f}\\x{f82}\\x{f83}\\x{1dd3}-\\x{1de6}\\x{11080}\\x{11081}"
 #define QUERN_WORD_MEMBERS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 
 namespace quern::text {
@@ -22,6 +25,13 @@ Error regex_error(const char* message, std::string_view pattern) {
   return Error(ErrorCode::kMalformed, message)
       .of("pattern")
       .got(std::string(pattern.substr(0, 120)));
+}
+
+Error foreign_escape(std::string_view pattern, std::size_t at) {
+  return Error(ErrorCode::kUnsupported, "an escape of a pattern is not implemented")
+      .of("pattern")
+      .at(at)
+      .got(std::string(pattern.substr(at, 2)));
 }
 
 namespace {
@@ -59,12 +69,13 @@ constexpr struct {
     {"currencysymbol", "\\p{Sc}"},
     {"control", "\\p{Cc}"},
     {"cntrl", "\\p{Cc}"},
-    {"alpha", "\\p{Alphabetic}"},
-    {"alphabetic", "\\p{Alphabetic}"},
-    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"alpha", QUERN_ALPHA_MEMBERS},
+    {"alphabetic", QUERN_ALPHA_MEMBERS},
+    {"alnum", QUERN_ALPHA_MEMBERS "\\p{Nd}"},
     {"digit", "\\p{Nd}"},
     {"upper", "\\p{Uppercase}"},
-    {"lower", "\\p{Lowercase}"},
+    {"lower", "\\p{Lowercase}\\x{10fc}"},
+    {"blank", "\\x{9}\\p{Zs}"},
     {"space", nullptr},
     {"whitespace", nullptr},
     {"xdigit", kHexClass},
@@ -83,28 +94,26 @@ std::string plain_name(std::string_view name) {
 }
 
 /// `\p{…}`, `\P{…}`, `\p{^…}`.
-RegexEscape read_property(std::string_view in, std::size_t at) {
+RegexEscape read_property(std::string_view in, std::size_t at, const char* word) {
   RegexEscape out;
   out.negated = in[at + 1] == 'P';
-  std::string_view name;
-  if (at + 2 < in.size() && in[at + 2] == '{') {
-    const std::size_t end = in.find('}', at);
-    if (end == std::string_view::npos) {  // PCRE2 says what is wrong with it.
-      out.bytes = in.size() - at;
-      out.verbatim = in.substr(at);
-      return out;
-    }
-    name = in.substr(at + 3, end - at - 3);
-    out.bytes = end + 1 - at;
-  } else {
-    name = in.substr(at + 2, 1);
-    out.bytes = 2 + name.size();
+  const std::size_t end = in.find('}', at);
+  if (end == std::string_view::npos) {  // PCRE2 says what is wrong with it.
+    out.bytes = in.size() - at;
+    out.verbatim = in.substr(at);
+    return out;
   }
+  std::string_view name = in.substr(at + 3, end - at - 3);
+  out.bytes = end + 1 - at;
   if (!name.empty() && name[0] == '^') {
     out.negated = !out.negated;
     name.remove_prefix(1);
   }
   const std::string plain = plain_name(name);
+  if (plain == "word") {
+    out.members = word;
+    return out;
+  }
   for (const auto& row : kProperties) {
     if (plain == row.name) {
       out.members = row.members != nullptr ? row.members : kSpaceClass;
@@ -129,14 +138,42 @@ RegexEscape with_members(const char* members, bool negated) {
   return out;
 }
 
-/// `\uHHHH`.
-RegexEscape read_code(std::string_view in, std::size_t at) {
+bool is_hex(char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; }
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/// \return the end of at most `most` characters from `at` on that `is` accepts.
+std::size_t run_end(std::string_view in, std::size_t at, std::size_t most, bool (*is)(char)) {
+  std::size_t end = at;
+  while (end < in.size() && end < at + most && is(in[end])) ++end;
+  return end;
+}
+
+/// What both call the same, up to `end`.
+RegexEscape as_written(std::string_view in, std::size_t at, std::size_t end) {
   RegexEscape out;
-  std::size_t end = at + 2;
-  while (end < in.size() && end < at + 6 && std::isxdigit(static_cast<unsigned char>(in[end])))
-    ++end;
   out.bytes = end - at;
-  out.verbatim = "\\x{" + std::string(in.substr(at + 2, end - at - 2)) + "}";
+  out.verbatim = in.substr(at, out.bytes);
+  return out;
+}
+
+/// A letter that Oniguruma does not know as an escape stands for itself.
+RegexEscape letter(std::string_view in, std::size_t at) {
+  RegexEscape out = as_written(in, at, at + 2);
+  out.verbatim.erase(0, 1);
+  return out;
+}
+
+/// `\uHHHH`, `\xHH`, `\x{H…}`, `\o{…}`: one character.
+RegexEscape read_code(std::string_view in, std::size_t at) {
+  if (at + 2 < in.size() && in[at + 2] == '{' && in[at + 1] != 'u') {
+    const std::size_t end = in.find('}', at);
+    return as_written(in, at, end == std::string_view::npos ? in.size() : end + 1);
+  }
+  const std::size_t end = run_end(in, at + 2, in[at + 1] == 'u' ? 4 : 2, is_hex);
+  if (end == at + 2 && in[at + 1] != 'x') return letter(in, at);
+  RegexEscape out;
+  out.bytes = end - at;
+  out.verbatim = "\\x{0" + std::string(in.substr(at + 2, end - at - 2)) + "}";
   return out;
 }
 
@@ -163,14 +200,25 @@ RegexEscape read_regex_escape(std::string_view in, std::size_t at, bool in_class
       return with_members(kHexClass, true);
     case 'p':
     case 'P':
-      return read_property(in, at);
+      return at + 2 < in.size() && in[at + 2] == '{' ? read_property(in, at, word) : letter(in, at);
     case 'u':
+    case 'x':
+    case 'o':
       return read_code(in, at);
+    case 'Q':
+    case 'E':
+      return letter(in, at);
     default:
       break;
   }
+  if (is_digit(in[at + 1])) return as_written(in, at, run_end(in, at + 1, 3, is_digit));
   RegexEscape out;
-  if (in[at + 1] == 'b' || in[at + 1] == 'B') {
+  if (in[at + 1] == 'X') {
+    out.bytes = 2;
+    out.is_foreign = true;
+  } else if (in[at + 1] == 'c') {
+    out = as_written(in, at, std::min(at + 3, in.size()));
+  } else if (in[at + 1] == 'b' || in[at + 1] == 'B') {
     out.bytes = 2;
     out.word_boundary = true;
     out.negated = in[at + 1] == 'B';
@@ -278,6 +326,7 @@ class ClassReader {
   Status escape() {
     if (at_ + 1 >= in_.size()) return regex_error("a lone backslash ends the pattern", in_);
     RegexEscape found = read_regex_escape(in_, at_, true);
+    if (found.is_foreign) return foreign_escape(in_, at_);
     at_ += found.bytes;
     if (found.word_boundary) {  // Inside a class \b is a backspace.
       current_.members += "\\x{8}";

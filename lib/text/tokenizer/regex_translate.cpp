@@ -18,6 +18,9 @@ class Translator {
   Result<std::string> run() {
     while (at_ < in_.size()) QUERN_CHECK(step());
     if (!groups_.empty()) return regex_error("a group does not close", in_);
+    out_.append(options_, ')');
+    if (has_line_break_) out_.insert(0, "(*NO_AUTO_POSSESS)");
+    if (has_alternatives_first_) out_.insert(0, "(*NO_START_OPT)");
     return std::move(out_);
   }
 
@@ -42,6 +45,7 @@ class Translator {
       case '|':
         atom_ = kNoAtom;
         out_ += in_[at_++];
+        if (!groups_.empty()) groups_.back().has_alternatives = true;
         return {};
       default:
         literal();
@@ -60,6 +64,8 @@ class Translator {
     if (at_ + 1 >= in_.size()) return regex_error("a lone backslash ends the pattern", in_);
     atom_ = out_.size();
     const RegexEscape found = read_regex_escape(in_, at_, false);
+    if (found.is_foreign) return foreign_escape(in_, at_);
+    has_line_break_ = has_line_break_ || found.verbatim == "\\R";
     at_ += found.bytes;
     if (!found.members.empty()) {
       out_ += found.negated ? "[^" : "[";
@@ -88,8 +94,7 @@ class Translator {
     const std::size_t start = out_.size();
     out_ += in_[at_++];
     if (at_ >= in_.size() || in_[at_] != '?') {
-      groups_.push_back(start);
-      atom_ = kNoAtom;
+      enter_group(start);
       return {};
     }
     if (in_.substr(at_, 2) == "?#") {
@@ -109,21 +114,43 @@ class Translator {
       out_ += c == 'm' ? 's' : c;
       ++at_;
     }
-    atom_ = kNoAtom;
     if (is_flags && at_ < in_.size() && in_[at_] == ')') {
-      out_ += in_[at_++];
+      // To the end of the group that it is in, whose alternatives from here on become one part.
+      atom_ = kNoAtom;
+      out_ += ':';
+      ++at_;
+      ++options_;
       return {};
     }
-    groups_.push_back(start);
+    enter_group(start);
     return {};
+  }
+
+  void enter_group(std::size_t start) {
+    groups_.push_back({start, options_, false});
+    options_ = 0;
+    atom_ = kNoAtom;
   }
 
   Status close_group() {
     if (groups_.empty()) return regex_error("a group closes that never opened", in_);
-    atom_ = groups_.back();
+    out_.append(options_, ')');
+    atom_ = groups_.back().start;
+    options_ = groups_.back().options;
+    const bool has_alternatives = groups_.back().has_alternatives;
     groups_.pop_back();
     out_ += in_[at_++];
+    if (has_alternatives) {
+      if (!groups_.empty()) groups_.back().has_alternatives = true;
+      has_alternatives_first_ = has_alternatives_first_ || something_follows();
+    }
     return {};
+  }
+
+  /// Whether the group that just closed is followed by more than a quantifier.
+  bool something_follows() const {
+    const std::size_t next = in_.find_first_not_of("*+?{}0123456789,", at_);
+    return next != std::string_view::npos && in_[next] != '|' && in_[next] != ')';
   }
 
   void quantifier() {
@@ -162,8 +189,17 @@ class Translator {
   std::string_view in_;
   std::size_t at_ = 0;
   std::string out_;
-  std::vector<std::size_t> groups_;
+  struct Group {
+    std::size_t start = 0;
+    std::size_t options = 0;  // Of the group around it.
+    bool has_alternatives = false;
+  };
+  std::vector<Group> groups_;
+  std::size_t options_ = 0;  // Settings of options that are open in the innermost group.
   std::size_t atom_ = kNoAtom;
+  // What PCRE2 10.42 gets wrong: its JIT skips matches of a repeated character behind a group of
+  // alternatives, and it takes \R for something that `.` never matches.
+  bool has_alternatives_first_ = false, has_line_break_ = false;
 };
 
 }  // namespace

@@ -179,6 +179,7 @@ std::string replace_literal(std::string_view text, std::string_view what, std::s
 
 Result<std::string> replace_regex(const Regex& regex, std::string_view text,
                                   std::string_view with) {
+  if (text.empty()) return std::string();  // Even where the pattern matches nothing.
   std::vector<ByteRange> ranges;
   QUERN_CHECK(regex.find_all(text, ranges));
   return replace_ranges(text, ranges, with);

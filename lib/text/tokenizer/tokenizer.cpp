@@ -84,12 +84,19 @@ std::optional<std::string_view> Tokenizer::Impl::shown(TokenId id, std::string& 
   return std::string_view(buffer);
 }
 
+bool Tokenizer::Impl::is_skipped(TokenId id, std::string_view shown_text) const noexcept {
+  const std::uint8_t flags = image.token_flags(id);
+  if ((flags & image::kIsAdded) == 0) return (flags & image::kSpecial) != 0;
+  return image.find(shown_text, image::kSpecial) >= 0;
+}
+
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
   DecodeChain chain(impl_->decoders);
   std::string bytes, buffer;
   for (const TokenId id : ids) {
-    if (skip_special && is_special(id)) continue;
-    if (const auto text = impl_->shown(id, buffer)) chain.push(*text, bytes);
+    const auto text = impl_->shown(id, buffer);
+    if (!text.has_value() || (skip_special && impl_->is_skipped(id, *text))) continue;
+    chain.push(*text, bytes);
   }
   chain.finish(bytes);
   if (find_invalid(bytes) == std::string_view::npos) return bytes;
@@ -114,9 +121,9 @@ StreamDecoder::~StreamDecoder() = default;
 
 std::string StreamDecoder::push(TokenId id) {
   std::string out;
-  if (impl_->skip_special && impl_->tokenizer->is_special(id)) return out;
-  const auto text = impl_->tokenizer->impl_->shown(id, impl_->buffer);
-  if (!text.has_value()) return out;
+  const Tokenizer::Impl& tokenizer = *impl_->tokenizer->impl_;
+  const auto text = tokenizer.shown(id, impl_->buffer);
+  if (!text.has_value() || (impl_->skip_special && tokenizer.is_skipped(id, *text))) return out;
   std::string bytes;
   impl_->chain.push(*text, bytes);
   impl_->gate.push(bytes, out);

@@ -21,6 +21,9 @@ struct Tokenizer::Impl {
   /// What a token is as text for the decoders; an empty optional for what is no token.
   /// `buffer` may hold the text.
   std::optional<std::string_view> shown(TokenId id, std::string& buffer) const;
+  /// Whether decoding leaves the token out with special tokens: the library asks for its text,
+  /// and that of a normalized token need not be the written one.
+  bool is_skipped(TokenId id, std::string_view shown_text) const noexcept;
 };
 
 }  // namespace quern::text

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "text/tokenizer/unicode_delta.h"
@@ -96,6 +97,7 @@ void append_lowercase(std::string& out, char32_t c) {
 namespace {
 
 std::uint8_t combining_class(std::int32_t c) noexcept {
+  if (is_library_starter(static_cast<char32_t>(c))) return 0;
   return static_cast<std::uint8_t>(utf8proc_get_property(c)->combining_class);
 }
 
@@ -137,6 +139,18 @@ void order_marks(std::vector<std::int32_t>& codes) {
   }
 }
 
+/// Composes in place where asked.
+void append_composed(std::span<std::int32_t> codes, bool composes, std::string& out) {
+  auto n = static_cast<utf8proc_ssize_t>(codes.size());
+  if (composes) {
+    const auto options = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    n = utf8proc_normalize_utf32(codes.data(), n, options);
+  }
+  for (utf8proc_ssize_t i = 0; i < n; ++i) {
+    append_char(out, static_cast<char32_t>(codes[static_cast<std::size_t>(i)]));
+  }
+}
+
 /// Normalizes a stretch that no ASCII character follows within a composition.
 void normalize_stretch(std::string_view text, NormalForm form, std::vector<std::int32_t>& codes,
                        std::string& out) {
@@ -148,13 +162,14 @@ void normalize_stretch(std::string_view text, NormalForm form, std::vector<std::
     at += c.bytes;
   }
   order_marks(codes);
-  auto n = static_cast<utf8proc_ssize_t>(codes.size());
-  if (form == NormalForm::kNfc || form == NormalForm::kNfkc) {
-    const auto options = static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
-    n = utf8proc_normalize_utf32(codes.data(), n, options);
-  }
-  for (utf8proc_ssize_t i = 0; i < n; ++i) {
-    append_char(out, static_cast<char32_t>(codes[static_cast<std::size_t>(i)]));
+  const bool composes = form == NormalForm::kNfc || form == NormalForm::kNfkc;
+  // Nothing composes across, or with, a starter that only the library takes for one.
+  for (std::size_t begin = 0; begin < codes.size();) {
+    std::size_t end = begin;
+    while (end < codes.size() && !is_library_starter(static_cast<char32_t>(codes[end]))) ++end;
+    append_composed({codes.data() + begin, end - begin}, composes, out);
+    if (end < codes.size()) append_char(out, static_cast<char32_t>(codes[end]));
+    begin = end + 1;
   }
 }
 

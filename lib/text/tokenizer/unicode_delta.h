@@ -16,6 +16,10 @@ bool is_library_number(char32_t c) noexcept;
 bool is_library_word(char32_t c) noexcept;
 /// Characters that its normalization forms leave as they are.
 bool is_kept_by_library(char32_t c) noexcept;
+/// Characters of combining class 0 that compose with nothing there, whatever utf8proc says.
+bool is_library_starter(char32_t c) noexcept;
+/// Characters that never end a run of one script.
+bool is_without_library_script(char32_t c) noexcept;
 /// \return the mapping, or 0 where utf8proc's is right.
 char32_t library_lowercase(char32_t c) noexcept;
 

@@ -22,7 +22,7 @@ class Lattice {
   Status forward() {
     for (std::size_t begin = 0; begin < piece_.size();) {
       const std::size_t bytes = decode_char(piece_, begin).bytes;
-      if (!pieces_from(begin, bytes)) {
+      if (!pieces_from(begin, bytes) && is_better(begin + bytes, begin, image_.unk_score())) {
         QUERN_TRY(unknown, unknown_of(image_));
         reach(begin + bytes, begin, unknown, image_.unk_score());
       }
@@ -61,10 +61,14 @@ class Lattice {
     TokenId id;
   };
 
+  bool is_better(std::size_t end, std::size_t begin, double score) const {
+    return scratch_.best_begin[end] == kUnreached ||
+           scratch_.best_score[begin] + score > scratch_.best_score[end];
+  }
+
   void reach(std::size_t end, std::size_t begin, TokenId id, double score) {
-    const double sum = scratch_.best_score[begin] + score;
-    if (scratch_.best_begin[end] != kUnreached && sum <= scratch_.best_score[end]) return;
-    scratch_.best_score[end] = sum;
+    if (!is_better(end, begin, score)) return;
+    scratch_.best_score[end] = scratch_.best_score[begin] + score;
     scratch_.best_begin[end] = static_cast<std::uint32_t>(begin);
     scratch_.best_id[end] = id;
   }
@@ -80,6 +84,7 @@ class Lattice {
       if (node == 0) break;
       const TokenId id = trie_.value(node);
       if (id < 0 || static_cast<std::uint32_t>(id) >= image_.n_tokens()) continue;
+      if ((image_.token_flags(id) & scratch_.reach) == 0) continue;
       // A hostile trie could end a piece within a character; nothing begins there.
       const std::size_t end = at + 1;
       if (end < piece_.size() && (static_cast<unsigned char>(piece_[end]) & 0xC0) == 0x80) continue;
@@ -97,7 +102,7 @@ class Lattice {
 
   void unknown_stretch(std::string_view text, TokenId unknown, std::vector<TokenId>& out) {
     ++scratch_.work.lookups;
-    if (const TokenId id = image_.find(text, image::kInModel); id >= 0) {
+    if (const TokenId id = image_.find(text, scratch_.reach); id >= 0) {
       out.push_back(numbered(id));
     } else if (!image_.has_flag(formats::model_flag::kByteFallback) ||
                !append_byte_ids(image_, text, out)) {

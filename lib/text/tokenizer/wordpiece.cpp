@@ -25,7 +25,7 @@ TokenId longest_match(const ImageView& image, std::string_view word, std::size_t
   while (end > start) {
     ++scratch.work.lookups;
     const TokenId id = image.find(
-        std::string_view(scratch.text).substr(0, prefix.size() + end - start), image::kInModel);
+        std::string_view(scratch.text).substr(0, prefix.size() + end - start), scratch.reach);
     if (id >= 0) return id;
     do {
       --end;
@@ -64,7 +64,7 @@ Status encode_wordpiece(const ImageView& image, std::string_view piece, ModelScr
 Status encode_wordlevel(const ImageView& image, std::string_view piece, ModelScratch& scratch,
                         std::vector<TokenId>& out) {
   ++scratch.work.lookups;
-  if (const TokenId id = image.find(piece, image::kInModel); id >= 0) {
+  if (const TokenId id = image.find(piece, scratch.reach); id >= 0) {
     out.push_back(id);
     return {};
   }
