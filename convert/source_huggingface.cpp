@@ -120,6 +120,7 @@ class HuggingFaceSource final : public SourceModel {
           .of("architectures");
     }
     if (architecture_ == nullptr) return unknown_architecture(path_, name);
+    drop_absent_head(name);
     auto config = architecture_->read_config(directory_.config, models::SourceKind::kHuggingFace);
     if (!config.ok()) {
       return std::move(config).error().in_file(directory_.path + "/config.json");
@@ -131,6 +132,23 @@ class HuggingFaceSource final : public SourceModel {
     QUERN_TRY(modules, read_sentence_settings(directory_, config_));
     modules_ = std::move(modules);
     return modules_.empty() ? Status() : list_tensors();
+  }
+
+  /// What sentence-transformers saves keeps the class that the transformer was trained as, without
+  /// the head for words that embeddings have no use for.
+  void drop_absent_head(const std::string& name) {
+    constexpr std::string_view kHead = "ForMaskedLM", kRule = "head.masked_lm";
+    if (!name.ends_with(kHead) || !formats::is_regular_file(directory_.path + "/modules.json"))
+      return;
+    for (const models::TensorRule& rule : architecture_->tensors()) {
+      for (const std::string& hf : rule.hf)
+        if (rule.when.starts_with(kRule) && find(hf) != nullptr) return;
+    }
+    const std::string base = name.substr(0, name.size() - kHead.size()) + "Model";
+    const models::Architecture* found = models::find_by_hf_class(base);
+    if (found == nullptr) return;
+    architecture_ = found;
+    directory_.config.set("architectures", base);
   }
 
   /// A checkpoint may hold more than its architecture here, which takes text.

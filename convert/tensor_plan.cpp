@@ -330,13 +330,13 @@ class Planner {
   /// A checkpoint may hold a tensor under several of its names.
   void ignore_copies(const ExpectedTensor& expected, const SourceTensor& taken) {
     for (const SourceTensor* other : other_spellings(source_, expected, taken)) {
-      if (same_bits(*other, taken)) used_.insert(other);
+      if (same_bits(*other, taken)) copies_.insert(other);
     }
   }
 
   void list_unused() {
     if (source_.architecture() == nullptr) return;
-    UnusedTensors unused = find_unused(source_, used_);
+    UnusedTensors unused = find_unused(source_, used_, copies_);
     auto& warnings = plan_.shown.warnings;
     warnings.insert(warnings.end(), unused.left_out.begin(), unused.left_out.end());
     plan_.strays = std::move(unused.strays);
@@ -346,7 +346,7 @@ class Planner {
   OutputFormat output_;
   const EncodingPolicy& policy_;
   ModelPlan plan_;
-  std::set<const SourceTensor*> used_;
+  TensorSet used_, copies_;
   std::map<Encoding, std::uint64_t> weight_of_;  ///< Elements by encoding, embeddings aside.
   std::uint64_t bytes_ = 0;
   double elements_ = 0;

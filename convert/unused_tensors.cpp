@@ -115,8 +115,8 @@ bool starts_part(std::string_view name, std::string_view beginning) {
 
 class Sorter {
  public:
-  Sorter(const SourceModel& source, const std::set<const SourceTensor*>& used)
-      : source_(source), used_(used) {
+  Sorter(const SourceModel& source, const TensorSet& used, const TensorSet& copies)
+      : source_(source), used_(used), copies_(copies) {
     architecture_ = source.architecture() == nullptr ? "" : source.architecture()->name;
     encoder_ = source.config().has("head.sequence");
   }
@@ -125,7 +125,7 @@ class Sorter {
     UnusedTensors unused;
     std::map<std::string_view, std::vector<std::string>> parts;
     for (const SourceTensor& tensor : source_.tensors()) {
-      if (used_.count(&tensor) != 0 || is_buffer(tensor)) continue;
+      if (used_.count(&tensor) != 0 || copies_.count(&tensor) != 0 || is_buffer(tensor)) continue;
       const std::string_view part = part_of(tensor.name);
       (part.empty() ? unused.strays : parts[part]).push_back(tensor.name);
     }
@@ -212,15 +212,16 @@ class Sorter {
   }
 
   const SourceModel& source_;
-  const std::set<const SourceTensor*>& used_;
+  const TensorSet &used_, &copies_;
   std::string_view architecture_;
   bool encoder_;
 };
 
 }  // namespace
 
-UnusedTensors find_unused(const SourceModel& source, const std::set<const SourceTensor*>& used) {
-  return Sorter(source, used).sort();
+UnusedTensors find_unused(const SourceModel& source, const TensorSet& used,
+                          const TensorSet& copies) {
+  return Sorter(source, used, copies).sort();
 }
 
 std::string describe_strays(const std::vector<std::string>& strays) {

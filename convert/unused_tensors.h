@@ -20,9 +20,12 @@ struct UnusedTensors {
   std::vector<std::string> strays;
 };
 
-/// Sorts what is not in `used`. Buffers, whose values stand in the configuration, are in neither
-/// list.
-UnusedTensors find_unused(const SourceModel& source, const std::set<const SourceTensor*>& used);
+using TensorSet = std::set<const SourceTensor*>;
+
+/// Sorts what is neither in `used` nor in `copies` of those. Buffers, whose values stand in the
+/// configuration, are in neither list.
+UnusedTensors find_unused(const SourceModel& source, const TensorSet& used,
+                          const TensorSet& copies);
 
 /// "1 tensor of the source is not used: …", with the first names. \pre there is one
 std::string describe_strays(const std::vector<std::string>& strays);

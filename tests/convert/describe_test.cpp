@@ -44,7 +44,8 @@ TEST_CASE("the dry run tells what the conversion does, and writes nothing") {
   }
 }
 
-TEST_CASE("tensors that nobody asked for are named in a warning") {
+TEST_CASE(
+    "tensors that nobody asked for are refused, or named in a warning where that is asked for") {
   const auto path = golden("gemma3_text");
   if (!path) return;
   const auto planned = plan(*path, "out.quern", plain_options("q8"));
@@ -64,7 +65,12 @@ TEST_CASE("tensors that nobody asked for are named in a warning") {
   REQUIRE(types != std::string::npos);
   config.replace(types, 41, "\"full_attention\"");
   write_bytes(folder.file("m/config.json"), config);
-  const auto shorter = plan(folder.file("m"), folder.file("o.quern"), plain_options());
+  ConvertOptions options = plain_options();
+  const auto refused = plan(folder.file("m"), folder.file("o.quern"), options);
+  REQUIRE_FALSE(refused.ok());
+  CHECK(refused.error().message.find("model.layers.3.") != std::string::npos);
+  options.ignore_unused = true;
+  const auto shorter = plan(folder.file("m"), folder.file("o.quern"), options);
   REQUIRE_MESSAGE(shorter.ok(), (shorter.ok() ? "" : shorter.error().describe()));
   bool named = false;
   for (const auto& warning : shorter->warnings) {

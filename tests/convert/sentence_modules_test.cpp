@@ -91,6 +91,19 @@ TEST_CASE("every order of modules gives sentence-transformers' embeddings") {
   }
 }
 
+TEST_CASE("a transformer of a class with a head for words is one without where its file has none") {
+  const Checkpoint checkpoint("dense");
+  if (!checkpoint.there) return;
+  checkpoint.change("config.json", "\"BertModel\"", "\"BertForMaskedLM\"");
+  const Model model = must(open_any(checkpoint.folder.path()));
+  CHECK(largest_difference(embeddings_of(model), golden_of("dense")) < kTolerance);
+  // Without modules around it the checkpoint is incomplete.
+  std::filesystem::remove(checkpoint.folder.file("modules.json"));
+  const Error refused = checkpoint.refusal();
+  CHECK(refused.code == ErrorCode::kMissing);
+  CHECK(refused.field == "head.dense");
+}
+
 TEST_CASE("layers around the pooling give a text the same bits alone and with any threads") {
   for (const char* name : {"two_dense", "rows", "joined_dense"}) {
     CAPTURE(name);

@@ -230,6 +230,19 @@ TEST_CASE("buffers and copies are accepted in silence, whole parts with a warnin
   }
 }
 
+TEST_CASE(
+    "the encoder of a whole T5 is read without its decoder, copies of the embedding included") {
+  const std::string base = fixture("../encoder_decoders/t5_encoder");
+  const Extended source(base, {{"decoder.embed_tokens.weight", {}, "shared.weight"},
+                               {"decoder.block.0.layer.0.SelfAttention.q.weight"},
+                               {"decoder.final_layer_norm.weight"},
+                               {"lm_head.weight"}});
+  const auto made = must(plan(source.path(), "x.quern", plain_options()));
+  CHECK(tellings(made, "2 tensors of the source are not used: \"decoder.") == 1);
+  CHECK(tellings(made, "1 tensor of the source is not used: \"lm_head.weight\"") == 1);
+  CHECK(tellings(made, "embed_tokens") == 0);
+}
+
 TEST_CASE("what looks like a buffer, a copy or a part, and may be a weight, is refused") {
   const std::vector<std::pair<std::string, Extra>> cases = {
       {"gpt2", {"h.0.attn.bias", {64}}},                           // No mask: one row.
