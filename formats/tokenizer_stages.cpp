@@ -48,6 +48,10 @@ Status prepend(const JsonFields& fields, Steps& out) {
   TokenizerStep step;
   step.kind = StepKind::kPrepend;
   QUERN_TRY(text, fields.text("prepend"));
+  if (text.empty()) {  // The library then repeats characters under a ByteLevel pre-tokenizer.
+    return fields.error(ErrorCode::kUnsupported, "prepend", "nothing is prepended")
+        .want("at least one character");
+  }
   step.text = std::move(text);
   out.push_back(std::move(step));
   return {};

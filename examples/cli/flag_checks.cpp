@@ -1,6 +1,8 @@
 #include "flag_checks.h"
 
+#include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <string>
 
 namespace quern::cli {
@@ -27,6 +29,15 @@ CLI::Validator from_zero() {
     return finite_number(text) >= 0 ? std::string() : "'" + text + "' is no number from 0 on";
   };
   return CLI::Validator(check, "NONNEGATIVE");
+}
+
+CLI::Validator within_64_bits() {
+  const auto check = [](const std::string& text) {
+    errno = 0;
+    std::strtoull(text.c_str(), nullptr, 0);  // What is no number, CLI11 refuses itself.
+    return errno != ERANGE ? std::string() : "'" + text + "' does not fit 64 bits";
+  };
+  return CLI::Validator(check, "64 BITS");
 }
 
 }  // namespace quern::cli

@@ -10,5 +10,7 @@ namespace quern::cli {
 CLI::Validator above_zero();
 /// A finite number from zero on.
 CLI::Validator from_zero();
+/// A whole number that 64 bits hold; CLI11 takes the largest one for all that lie above.
+CLI::Validator within_64_bits();
 
 }  // namespace quern::cli

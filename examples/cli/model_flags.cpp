@@ -117,7 +117,8 @@ void GenerationFlags::add_to(CLI::App& command) {
   command.add_option("--repeat-penalty", repeat_penalty, "Divides logits of recent tokens; 1: off")
       ->check(CLI::Range(1e-6, 1e6));
   command.add_option("--seed", seed, "Same seed, same text, on every machine")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(within_64_bits());
   command.add_flag("--greedy", greedy, "Always the most likely token");
   command
       .add_option("--stop", stop,

@@ -48,6 +48,7 @@ TEST_CASE("a wrong command line is status 2 with one sentence on stderr") {
            {"run", "model", "-p", "x", "--temp", "-1"},
            {"run", "model", "-p", "x", "--kv", "f64"},
            {"run", "model", "-p", "x", "--threads", "-1"},
+           {"run", "model", "-p", "x", "--seed", "18446744073709551616"},
            {"run", "model", "-p", "x", "--raw", "--system", "y"},
            {"convert", "model"},
            {"convert", "adapter", "--base", "m", "-o", "o", "--encoding", "q8"},

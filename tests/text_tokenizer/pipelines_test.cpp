@@ -70,6 +70,37 @@ TEST_CASE("a component that is unknown is refused by name") {
   }
 }
 
+TEST_CASE("what the library makes nonsense of is refused") {
+  const auto refuses = [](const Json& json, const std::string& field) {
+    const auto spec = formats::read_tokenizer_json(json, "small");
+    Error found;
+    if (!spec.ok()) {
+      found = spec.error();
+    } else {
+      const auto image = text::build_tokenizer_image(*spec);
+      REQUIRE(!image.ok());
+      found = image.error();
+    }
+    CHECK(found.code == ErrorCode::kUnsupported);
+    CHECK(found.field == field);
+  };
+  Json json = testing::pipeline_json(0);
+  json["normalizer"] = Json{{"type", "Prepend"}, {"prepend", ""}};
+  refuses(json, "normalizer.prepend");
+  json = testing::model_json("bpe", Json{{"type", "Split"},
+                                         {"pattern", {{"Regex", "\\X"}}},
+                                         {"behavior", "Isolated"},
+                                         {"invert", false}});
+  refuses(json, "pattern");
+  json = testing::pipeline_json(0);
+  json["normalizer"] = Json{{"type", "Strip"}, {"strip_left", true}, {"strip_right", true}};
+  Json token = *json["added_tokens"].begin();
+  token["content"] = "  ";
+  token["normalized"] = true;
+  json["added_tokens"].push_back(token);
+  refuses(json, "added_tokens[" + std::to_string(json["added_tokens"].size() - 1) + "]");
+}
+
 /// The values that hold no others; of a long list or object only some.
 std::vector<Json*> leaves(Json& json) {
   std::vector<Json*> found;

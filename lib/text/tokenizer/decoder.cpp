@@ -135,7 +135,12 @@ struct DecodeStages {
   }
 
   static void fuse(DecodeChain& chain, std::size_t i, std::string_view token, std::string& out) {
+    at(chain, i).started = true;
     pass(chain, i, token, out);
+  }
+  /// Of no token it makes one, of nothing.
+  static void fuse_end(DecodeChain& chain, std::size_t i, std::string& out) {
+    if (!at(chain, i).started) pass(chain, i, "", out);
   }
 
   /// Number of bytes to leave away in front: at most `most` times the content.
@@ -177,7 +182,7 @@ struct DecodeStages {
     const std::size_t waits = back(stage.held, view.text, view.number2);
     const std::string ready = stage.held.substr(0, stage.held.size() - waits);
     stage.held.erase(0, ready.size());
-    if (!ready.empty()) pass(chain, i, ready, out);
+    pass(chain, i, ready, out);
   }
 
   static void replace(DecodeChain& chain, std::size_t i, std::string_view token, std::string& out) {
@@ -225,7 +230,7 @@ struct DecodeStages {
         {StepKind::kDecodeReplaceLiteral, replace, nothing, false, false},
         {StepKind::kDecodeReplaceRegex, replace, nothing, false, false},
         {StepKind::kDecodeCtc, ctc, nothing, false, false},
-        {StepKind::kDecodeFuse, fuse, nothing, true, true},
+        {StepKind::kDecodeFuse, fuse, fuse_end, true, true},
     };
     for (const Row& row : kRows) {
       if (row.kind == kind) return row;
