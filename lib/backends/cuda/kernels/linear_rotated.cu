@@ -10,6 +10,12 @@ QUERN_DEVICE const float* row_scales(const std::byte* tile, int blocks) {
   return reinterpret_cast<const float*>(tile + static_cast<long long>(blocks) * kCodeRecord);
 }
 
+/// Blocks of 32 of k that a warp has under way where rows are few: what it waits for is memory, and
+/// a block is but 256 bytes of 4-bit codes. Codes in three streams need more registers each. That
+/// two blocks of threads are enough is said to ptxas, which would wait for each load otherwise.
+template <Encoding E>
+inline constexpr int kDepth = E == Encoding::kQR3 || E == Encoding::kQR5 ? 6 : 8;
+
 /// At most a tile of rows: a block has one panel, its warps divide k.
 template <Encoding E>
 QUERN_DEVICE void multiply_few(const LinearArgs& args) {
@@ -23,11 +29,18 @@ QUERN_DEVICE void multiply_few(const LinearArgs& args) {
   const int blocks = static_cast<int>((segment.w.k + 63) / 64 * 2);
   const int warp = static_cast<int>(threadIdx.x) >> 5;
   int d[4] = {};
-  for (int b = warp; b < blocks; b += kWarps) {
-    unsigned weights[4], codes[2];
-    load_weights<Rotated<E>>(panel, b, at, weights);
-    load_activations(tile + static_cast<long long>(b) * kCodeRecord, at, codes);
-    mma_s8(d, weights, codes);
+  for (int first = warp; first < blocks; first += kWarps * kDepth<E>) {
+    unsigned weights[kDepth<E>][4], codes[kDepth<E>][2];
+    QUERN_UNROLL
+    for (int i = 0; i < kDepth<E>; ++i) {
+      // Beyond the end the last block comes again, times zeros: no load waits for a branch.
+      const int b = min(first + i * kWarps, blocks - 1);
+      load_weights<Rotated<E>>(panel, b, at, weights[i]);
+      load_activations(tile + static_cast<long long>(b) * kCodeRecord, at, codes[i]);
+      if (first + i * kWarps >= blocks) codes[i][0] = codes[i][1] = 0;
+    }
+    QUERN_UNROLL
+    for (int i = 0; i < kDepth<E>; ++i) mma_s8(d, weights[i], codes[i]);
   }
   for (int i = 0; i < 4; ++i) sums[warp][16 * at.result_column(i) + at.result_row(i)] = d[i];
   __syncthreads();
@@ -75,7 +88,7 @@ QUERN_DEVICE void multiply_many(const LinearArgs& args) {
 }  // namespace
 
 #define QUERN_ROTATED(name, encoding)                                           \
-  QUERN_KERNEL_BOUNDS(quern_linear_few_##name, LinearArgs, 32 * kWarps) {       \
+  QUERN_KERNEL_RESIDENT(quern_linear_few_##name, LinearArgs, 32 * kWarps, 2) {  \
     multiply_few<Encoding::encoding>(args);                                     \
   }                                                                             \
   QUERN_KERNEL_RESIDENT(quern_linear_many_##name, LinearArgs, 32 * kWarps, 2) { \
