@@ -138,11 +138,11 @@ struct GroupLinear {
   /// Multiplies one panel with all rows; `full` makes a part for full subtiles, `few` for the
   /// others.
   template <class MakeFull, class MakeFew>
-  static QUERN_INLINE void sweep(const LinearArgs& args, std::int64_t panel, MakeFull full,
-                                 MakeFew few) {
+  static QUERN_INLINE void sweep(const LinearArgs& args, const PanelGeometry& geometry,
+                                 std::int64_t panel, MakeFull full, MakeFew few) {
     const std::int64_t row_bytes = group_row_bytes(args.k);
     NextPanel next;
-    next.follow(args, panel + 1, 1, panel_geometry(E, args.k));
+    next.follow(args, panel + 1, 1, geometry);
     for_tiles<Isa>(args.rows, [&](auto p, auto width, auto packed, int part, std::int64_t r0,
                                   int column) QUERN_INLINE_LAMBDA {
       constexpr int P = p.value, W = width.value, S = packed.value;
@@ -163,7 +163,7 @@ struct GroupLinear {
       const std::byte* base = args.weights + panel * geometry.panel_bytes;
       const auto own = [&](int part) QUERN_INLINE_LAMBDA { return Direct(base, geometry, part); };
       if (Direct::kReady || args.rows < kExpandGroupFromRows) {
-        sweep(args, panel, own, own);
+        sweep(args, geometry, panel, own, own);
         continue;
       }
       if constexpr (!Direct::kReady) {
@@ -171,8 +171,8 @@ struct GroupLinear {
           expand(own(part), part, (args.k + 31) / 32, args.scratch);
         }
         sweep(
-            args, panel, [&](int part) QUERN_INLINE_LAMBDA { return Expanded(args.scratch, part); },
-            own);
+            args, geometry, panel,
+            [&](int part) QUERN_INLINE_LAMBDA { return Expanded(args.scratch, part); }, own);
       }
     }
   }
