@@ -1,5 +1,7 @@
 #include "kernels/install.h"
 
+#include "kernels/packed_rows.h"
+
 namespace quern::kernels {
 
 void set_linear(KernelTable& table, Encoding encoding, LinearKernel kernel) noexcept {
@@ -30,10 +32,13 @@ PanelGeometry panel_geometry(Encoding encoding, std::int64_t k) noexcept {
   PanelGeometry geometry{};
   const EncodingInfo* info = find_encoding(encoding);
   if (info == nullptr) return geometry;
-  const auto cols = static_cast<std::uint64_t>(k);
-  geometry.panel_bytes = static_cast<std::int64_t>(panel_bytes(*info, cols).value_or(0));
+  // One pass, without stream_offset()'s checks: every product of every token asks.
+  const std::int64_t padded = round_up(k, info->k_multiple);
   for (int i = 0; i < 4; ++i) {
-    geometry.stream[i] = static_cast<std::int64_t>(stream_offset(*info, cols, i).value_or(0));
+    const EncodingInfo::Stream& stream = info->streams[static_cast<std::size_t>(i)];
+    geometry.stream[i] = geometry.panel_bytes;
+    const std::int64_t cells = stream.k_step == 0 ? 1 : padded / stream.k_step;
+    geometry.panel_bytes += round_up(cells * stream.cell_bytes, 64);
   }
   return geometry;
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/harness.h"
+#include "kernels/install.h"
 #include "quant/registry.h"
 
 namespace quern::kernels::test {
@@ -216,6 +217,21 @@ TEST_CASE("the oracle's products agree with double precision on dequantized weig
     CAPTURE(std::string(c.weights.info->name));
     const double relative = std::sqrt(error / power);
     CHECK(relative < (c.weights.info->rows == RowFormat::kF32 ? 1e-6 : 0.02));
+  }
+}
+
+TEST_CASE("streams lie where the table of encodings says") {
+  for (const EncodingInfo* info = encodings_begin(); info != encodings_end(); ++info) {
+    for (const std::int64_t k : {1, 31, 64, 576, 1537}) {
+      const auto cols = static_cast<std::uint64_t>(k);
+      const PanelGeometry geometry = panel_geometry(info->id, k);
+      CAPTURE(std::string(info->name));
+      CHECK(geometry.panel_bytes == static_cast<std::int64_t>(panel_bytes(*info, cols).value()));
+      for (int i = 0; i < 4; ++i) {
+        const auto offset = stream_offset(*info, cols, i);
+        if (offset) CHECK(geometry.stream[i] == static_cast<std::int64_t>(*offset));
+      }
+    }
   }
 }
 
