@@ -5,7 +5,6 @@
 
 #include <cmath>
 
-#include "models/blocks.h"
 #include "models/config_io.h"
 #include "models/decoder_tensors.h"
 #include "models/rope_config.h"
@@ -82,30 +81,15 @@ const std::vector<TensorRule>& tensors() {
 
 Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
   QUERN_TRY(dims, DecoderDims::read(config));
-  QUERN_TRY(global, rope_angles(config, dims.head_dim));
-  QUERN_TRY(local_theta, config.number("rope.local_theta"));
   QUERN_TRY(scale, config.number("attention_scale"));
   QUERN_TRY(logit_softcap, config.number_or("logit_softcap", 0.0));
-  if (!(local_theta > 0))
-    return Error(ErrorCode::kOutOfRange, "rope theta is not positive").of("rope.local_theta");
-  const AttentionOptions attention{.scale = static_cast<float>(scale), .qk_norm = QkNorm::kHeads};
-
+  const AttentionOptions options{.scale = static_cast<float>(scale), .qk_norm = QkNorm::kHeads};
   graph::GraphBuilder g(weights, dims.vocab_size);
   const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.dim);
-  graph::ValueId x = g.embedding(embed, std::sqrt(static_cast<float>(dims.dim)));
-  const graph::ValueId global_angles = g.rope_angles(std::move(global), "angles");
-  const graph::ValueId local_angles =
-      g.rope_angles({plain_frequencies(local_theta, dims.head_dim)}, "local_angles");
-  for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
-    g.set_layer(static_cast<std::int32_t>(layer));
-    const bool local = dims.windows[static_cast<std::size_t>(layer)] > 0;
-    graph::ValueId h = norm_block(g, dims, layer, x, "attn_norm");
-    h = attention_block(g, dims, layer, h, local ? local_angles : global_angles, graph::kNone,
-                        attention);
-    x = g.add(norm_block(g, dims, layer, h, "attn_post_norm"), x, "attn_residual");
-    h = gated_mlp(g, dims, layer, norm_block(g, dims, layer, x, "ffn_norm"), graph::kNone);
-    x = g.add(norm_block(g, dims, layer, h, "ffn_post_norm"), x, "ffn_residual");
-  }
+  const auto attention = [&](std::int64_t layer, graph::ValueId h, graph::ValueId angles) {
+    return attention_block(g, dims, layer, h, angles, graph::kNone, options);
+  };
+  QUERN_TRY(x, gemma3_layers(g, config, dims, embed, attention));
   decoder_head(g, dims, embed, x, {.logit_softcap = static_cast<float>(logit_softcap)});
   return g.finish();
 }
@@ -132,6 +116,29 @@ std::vector<TensorRule> gemma3_tensors(bool head) {
   if (!head)
     std::erase_if(rules, [](const TensorRule& rule) { return rule.name.starts_with("lm_head"); });
   return rules;
+}
+
+Result<graph::ValueId> gemma3_layers(graph::GraphBuilder& g, const Config& config,
+                                     const DecoderDims& dims, graph::WeightId embed,
+                                     const Gemma3Attention& attention) {
+  QUERN_TRY(global, rope_angles(config, dims.head_dim));
+  QUERN_TRY(theta, config.number("rope.local_theta"));
+  if (!(theta > 0))
+    return Error(ErrorCode::kOutOfRange, "rope theta is not positive").of("rope.local_theta");
+  graph::ValueId x = g.embedding(embed, std::sqrt(static_cast<float>(dims.dim)));
+  const graph::ValueId global_angles = g.rope_angles(std::move(global), "angles");
+  const graph::ValueId local_angles =
+      g.rope_angles({plain_frequencies(theta, dims.head_dim)}, "local_angles");
+  for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
+    g.set_layer(static_cast<std::int32_t>(layer));
+    const bool local = dims.windows[static_cast<std::size_t>(layer)] > 0;
+    graph::ValueId h = norm_block(g, dims, layer, x, "attn_norm");
+    h = attention(layer, h, local ? local_angles : global_angles);
+    x = g.add(norm_block(g, dims, layer, h, "attn_post_norm"), x, "attn_residual");
+    h = gated_mlp(g, dims, layer, norm_block(g, dims, layer, x, "ffn_norm"), graph::kNone);
+    x = g.add(norm_block(g, dims, layer, h, "ffn_post_norm"), x, "ffn_residual");
+  }
+  return x;
 }
 
 extern const Architecture kGemma3;

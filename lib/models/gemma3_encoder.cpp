@@ -1,12 +1,9 @@
 // Gemma 3 with attention in both directions, as EmbeddingGemma has it (Schechter Vera et al. 2025,
 // "EmbeddingGemma"): the decoder's layers over whole texts, without a cache or an output matrix.
-#include <cmath>
 #include <string>
 
-#include "models/blocks.h"
 #include "models/config_io.h"
 #include "models/gemma3.h"
-#include "models/rope_config.h"
 
 namespace quern::models {
 namespace {
@@ -70,26 +67,13 @@ graph::ValueId attention(graph::GraphBuilder& g, const DecoderDims& dims, std::i
 
 Result<graph::Graph> build(const Config& config, const WeightLookup& weights) {
   QUERN_TRY(dims, DecoderDims::read(config));
-  QUERN_TRY(global, rope_angles(config, dims.head_dim));
-  QUERN_TRY(local_theta, config.number("rope.local_theta"));
   QUERN_TRY(scale, config.number("attention_scale"));
-  if (!(local_theta > 0))
-    return Error(ErrorCode::kOutOfRange, "rope theta is not positive").of("rope.local_theta");
   graph::GraphBuilder g(weights, dims.vocab_size);
   const graph::WeightId embed = g.matrix("embed", dims.vocab_size, dims.dim);
-  graph::ValueId x = g.embedding(embed, std::sqrt(static_cast<float>(dims.dim)));
-  const graph::ValueId angles = g.rope_angles(std::move(global), "angles");
-  const graph::ValueId local_angles =
-      g.rope_angles({plain_frequencies(local_theta, dims.head_dim)}, "local_angles");
-  for (std::int64_t layer = 0; layer < dims.n_layers; ++layer) {
-    g.set_layer(static_cast<std::int32_t>(layer));
-    const bool local = dims.windows[static_cast<std::size_t>(layer)] > 0;
-    graph::ValueId h = norm_block(g, dims, layer, x, "attn_norm");
-    h = attention(g, dims, layer, h, local ? local_angles : angles, static_cast<float>(scale));
-    x = g.add(norm_block(g, dims, layer, h, "attn_post_norm"), x, "attn_residual");
-    h = gated_mlp(g, dims, layer, norm_block(g, dims, layer, x, "ffn_norm"), graph::kNone);
-    x = g.add(norm_block(g, dims, layer, h, "ffn_post_norm"), x, "ffn_residual");
-  }
+  const auto attend = [&](std::int64_t layer, graph::ValueId h, graph::ValueId angles) {
+    return attention(g, dims, layer, h, angles, static_cast<float>(scale));
+  };
+  QUERN_TRY(x, gemma3_layers(g, config, dims, embed, attend));
   g.set_layer(-1);
   g.output("last_hidden_state", norm_of(g, NormKind::kRms, dims.norm_eps, x, "norm"));
   return g.finish();
