@@ -13,7 +13,6 @@ constexpr std::size_t kNamed = 8;
 
 /// Of which sources a row speaks.
 enum class Of : std::uint8_t {
-  kAny,
   kHuggingFace,
   kGguf,
   kEncoders,  ///< Of texts: states, embeddings, classes.
@@ -138,8 +137,6 @@ class Sorter {
   bool speaks(Of of, std::string_view architecture) const {
     if (!architecture.empty() && architecture != architecture_) return false;
     switch (of) {
-      case Of::kAny:
-        return true;
       case Of::kHuggingFace:
         return source_.naming() == Naming::kHuggingFace;
       case Of::kGguf:

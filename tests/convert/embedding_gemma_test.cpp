@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstring>
 #include <span>
 
 #include "fixtures.h"
@@ -18,15 +17,6 @@ std::string checkpoint() { return fixture("../embedding_gemma/model"); }
 
 formats::SafetensorsFile golden_file() {
   return must(formats::SafetensorsFile::open(checkpoint() + "/golden.safetensors"));
-}
-
-template <class T>
-std::vector<T> values_of(const formats::SafetensorsFile& file, const std::string& name) {
-  const formats::SafeTensor* tensor = file.find(name);
-  REQUIRE(tensor != nullptr);
-  std::vector<T> values(tensor->data.size() / sizeof(T));
-  std::memcpy(values.data(), tensor->data.data(), tensor->data.size());
-  return values;
 }
 
 std::vector<std::string> texts() {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 
 #include "fixtures.h"
@@ -24,19 +23,6 @@ namespace {
 constexpr double kTolerance = 2e-4;  // Of the values' standard deviation.
 const std::filesystem::path kOwn =
     std::filesystem::path(QUERN_SOURCE_DIR) / "tests/convert/encoder_decoders";
-
-template <class Stored, class T>
-std::vector<T> values_of(const formats::SafetensorsFile& file, const char* name) {
-  std::vector<T> values;
-  const formats::SafeTensor* tensor = file.find(name);
-  REQUIRE_MESSAGE(tensor != nullptr, name);
-  for (std::size_t at = 0; at < tensor->data.size(); at += sizeof(Stored)) {
-    Stored value;
-    std::memcpy(&value, tensor->data.data() + at, sizeof value);
-    values.push_back(static_cast<T>(value));
-  }
-  return values;
-}
 
 /// One checkpoint with what transformers made of it.
 struct Reference {

@@ -2,23 +2,12 @@
 // encoder_variants/make.py made the checkpoints.
 #include <doctest/doctest.h>
 
-#include <cstring>
-
 #include "fixtures.h"
 #include "formats/safetensors_reader.h"
 #include "quern/encoder.h"
 
 namespace quern::convert::test {
 namespace {
-
-template <class T>
-std::vector<T> values_of(const formats::SafetensorsFile& file, const std::string& name) {
-  const formats::SafeTensor* tensor = file.find(name);
-  REQUIRE(tensor != nullptr);
-  std::vector<T> values(tensor->data.size() / sizeof(T));
-  std::memcpy(values.data(), tensor->data.data(), tensor->data.size());
-  return values;
-}
 
 /// The largest difference from transformers' states of both texts; they have a deviation of about
 /// one.

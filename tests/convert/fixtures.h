@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "formats/gguf_writer.h"
 #include "formats/quern_file.h"
 #include "formats/quern_writer.h"
+#include "formats/safetensors_reader.h"
 #include "quant/registry.h"
 #include "quern/encoding.h"
 #include "quern/model.h"
@@ -57,6 +59,20 @@ std::vector<std::string> golden_names();
 
 /// The path of something in tests/convert/fixtures.
 std::string fixture(const std::string& name);
+
+/// The numbers of a tensor, which the file holds as `Stored`; without it the test ends.
+template <class Stored, class T = Stored>
+std::vector<T> values_of(const formats::SafetensorsFile& file, const std::string& name) {
+  std::vector<T> values;
+  const formats::SafeTensor* tensor = file.find(name);
+  REQUIRE_MESSAGE(tensor != nullptr, name);
+  for (std::size_t at = 0; at < tensor->data.size(); at += sizeof(Stored)) {
+    Stored value;
+    std::memcpy(&value, tensor->data.data() + at, sizeof value);
+    values.push_back(static_cast<T>(value));
+  }
+  return values;
+}
 
 /// The logits of every token, `[ids, vocab_size]`.
 std::vector<float> logits_of(const Model& model, const std::vector<TokenId>& ids);
