@@ -30,5 +30,6 @@ std::vector<KernelCase> linear_cases();     ///< Products and lookups of every e
 std::vector<KernelCase> pack_cases();       ///< Activations for them.
 std::vector<KernelCase> attention_cases();  ///< Store, attention and merge of every cache type.
 std::vector<KernelCase> vector_cases();     ///< Norms, activations, softmax, rotary, sums.
+std::vector<KernelCase> recurrent_cases();  ///< Scans and causal convolutions.
 
 }  // namespace quern::bench

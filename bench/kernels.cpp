@@ -112,8 +112,9 @@ int main(int argc, char** argv) {
     return 1;
   }
   bool all_same = true;
-  for (const auto cases : {quern::bench::linear_cases, quern::bench::pack_cases,
-                           quern::bench::attention_cases, quern::bench::vector_cases})
+  for (const auto cases :
+       {quern::bench::linear_cases, quern::bench::pack_cases, quern::bench::attention_cases,
+        quern::bench::vector_cases, quern::bench::recurrent_cases})
     for (const KernelCase& one : cases())
       if (is_wanted(one, beginnings)) all_same = bench_case(one, contenders) && all_same;
   return all_same ? 0 : 1;

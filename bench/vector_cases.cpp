@@ -60,6 +60,20 @@ std::vector<KernelCase> plain_cases() {
   add("softcap", [](const KernelTable& table, Row& row) {
     table.softcap(row.x.data(), 30.0F, kCount, row.y.data());
   });
+  add("softplus", [](const KernelTable& table, Row& row) {
+    table.softplus(row.x.data(), kCount, row.y.data());
+  });
+  add("clamp", [](const KernelTable& table, Row& row) {
+    table.clamp(row.x.data(), 0.5F, kCount, row.y.data());
+  });
+  add("cutoff", [](const KernelTable& table, Row& row) {
+    table.cutoff(row.x.data(), 0.5F, kCount, row.y.data());
+  });
+  add("mix", [](const KernelTable& table, Row& row) {
+    const std::array<const float*, 2> xs{row.w.data(), row.x.data()};
+    const std::array<float, 2> factors{0.5F, -1.5F};
+    table.mix(row.x.data(), xs.data(), factors.data(), 2, kCount, row.y.data());
+  });
   add("softmax", [](const KernelTable& table, Row& row) {
     row.y = row.x;
     table.softmax(row.y.data(), kCount);

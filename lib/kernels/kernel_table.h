@@ -18,7 +18,7 @@ namespace quern::kernels {
 
 /// Counted up whenever an operation gives other bits for the same numbers: files say under which
 /// number their self-test was made. 1: before the powers of SiLU and tanh GELU were bounded.
-inline constexpr std::uint32_t kNumericsRevision = 2;
+inline constexpr std::uint32_t kNumericsRevision = 3;
 
 inline constexpr std::int64_t kPanelRows = 16;   ///< Output rows of a weight panel.
 inline constexpr std::int64_t kRowTile = 8;      ///< Activation rows packed side by side.
@@ -148,9 +148,8 @@ struct AttentionArgs {
 };
 
 /// Columns [begin, end) of a causal convolution: `rows` of one sequence, every column with its own
-/// `kernel` numbers. out[t, c] = ((0 + w[0, c]·in) + w[1, c]·in) + …, oldest input first, every
-/// product rounded; then + bias[c], then SiLU where `silu`. The past becomes the last kernel − 1
-/// inputs.
+/// `kernel` numbers. out[t, c] begins with bias[c], or 0, and becomes fma(w[k, c], in, out) for k =
+/// 0, 1, …, oldest input first; then SiLU where `silu`. The past becomes the last kernel − 1 inputs.
 struct ConvArgs {
   std::int64_t rows, cols, kernel, begin, end;
   const float* weight;  ///< `[kernel, cols]`

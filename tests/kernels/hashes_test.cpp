@@ -127,6 +127,66 @@ std::uint64_t hash_attention(KvType type) {
   return h;
 }
 
+std::uint64_t hash_convolution() {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (const bool wild : {false, true}) {
+    const std::int64_t rows = 5, cols = 19, kernel = 4;
+    const std::vector<float> x = numbers(rows * cols, 81, wild),
+                             w = numbers(kernel * cols, 82, wild);
+    std::vector<float> out(x.size()), past = numbers((kernel - 1) * cols, 83, wild);
+    for (const bool silu : {false, true}) {
+      ConvArgs args{};
+      args.rows = rows;
+      args.cols = args.end = cols;
+      args.kernel = kernel;
+      args.weight = w.data();
+      args.bias = silu ? x.data() : nullptr;
+      args.x = x.data();
+      args.out = out.data();
+      args.past = past.data();
+      args.silu = silu;
+      oracle().causal_conv(args);
+      h = hash_floats(out.data(), rows * cols, h);
+    }
+    h = hash_floats(past.data(), (kernel - 1) * cols, h);
+  }
+  return h;
+}
+
+/// Three heads of seven columns, whose states decay slowly, fast and below the least scale.
+std::uint64_t hash_scan(bool own_rates) {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  const std::int64_t rows = 9, heads = 3, columns = 21, n = 10;
+  const std::int64_t places = 2 * kScanColumns * (n + (own_rates ? 0 : 1));  // Two blocks.
+  const std::vector<float> x = numbers(rows * columns, 91, false), b = numbers(rows * n, 92, false);
+  std::vector<float> rates, step, softened(static_cast<std::size_t>(rows * heads));
+  for (std::int64_t i = 0; i < (own_rates ? places : heads); ++i)
+    rates.push_back(-0.03f * static_cast<float>(1 << (i % 3 * 5)));
+  step = numbers(rows * heads, 93, false);
+  oracle().softplus(step.data(), rows * heads, softened.data());
+  std::vector<float> out(x.size()), state(static_cast<std::size_t>(places));
+  ScanArgs args{};
+  args.rows = rows;
+  args.columns = columns;
+  args.head_dim = columns / heads;
+  args.n = n;
+  args.a = rates.data();
+  args.rates = own_rates ? n : 1;
+  args.skip = x.data();
+  args.step = softened.data();
+  args.step_stride = heads;
+  args.b = b.data();
+  args.c = x.data();
+  args.b_stride = n;
+  args.x = x.data();
+  args.out = out.data();
+  args.x_stride = columns;
+  args.state = state.data();
+  oracle().scan(args);
+  h = hash_floats(out.data(), rows * columns, h);
+  return hash_floats(state.data(), places, h);
+}
+
 std::uint64_t hash_doubles() {
   std::uint64_t h = 0xcbf29ce484222325u;
   for (int i = -2000; i <= 2000; ++i) {
@@ -183,6 +243,9 @@ std::vector<Recorded> recorded() {
       {"attention q8", attention(KvType::kQ8), 0x80eaeb08ce1817aau},
       {"attention q4", attention(KvType::kQ4), 0x437cd61920bf1bdau},
       {"rows", hash_rows, 0x35dede07430b221fu},
+      {"convolution", hash_convolution, 0x04269d1210c9199du},
+      {"scan, one rate", [] { return hash_scan(false); }, 0x40b814a19068923du},
+      {"scan, own rates", [] { return hash_scan(true); }, 0x7919af5ec582937bu},
       {"doubles", hash_doubles, 0x5c785a3f550c538du},
   };
 }

@@ -60,11 +60,10 @@ struct CausalConv {
       const std::int64_t at = t * cols + first;
       each<blocks>([&](auto i) QUERN_INLINE_LAMBDA {
         input[(taps - 1) * blocks + i] = V::load(args.x + at + i * kColumns);
-        V sum = V::all(0.0f);
+        V sum = bias[i];
         each<taps>([&](auto k) QUERN_INLINE_LAMBDA {
-          sum = sum + weight[k * blocks + i] * input[k * blocks + i];
+          sum = fma(weight[k * blocks + i], input[k * blocks + i], sum);
         });
-        if (args.bias != nullptr) sum = sum + bias[i];
         finish(sum).store(args.out + at + i * kColumns);
         each<taps - 1>([&](auto k) QUERN_INLINE_LAMBDA {
           input[k * blocks + i] = input[(k + 1) * blocks + i];
@@ -81,13 +80,12 @@ struct CausalConv {
     const ConvArgs& args = block.args;
     const std::int64_t n = args.kernel - 1;
     for (std::int64_t t = 0; t < args.rows; ++t) {
-      V sum = V::all(0.0f);
+      V sum = args.bias == nullptr ? V::all(0.0f) : block.load(args.bias, 0);
       for (std::int64_t k = 0; k <= n; ++k) {
         const std::int64_t row = t + k - n;
         const V input = row < 0 ? block.load(args.past, row + n) : block.load(args.x, row);
-        sum = sum + block.load(args.weight, k) * input;
+        sum = fma(block.load(args.weight, k), input, sum);
       }
-      if (args.bias != nullptr) sum = sum + block.load(args.bias, 0);
       block.store(finish(sum), args.out, t);
     }
     for (std::int64_t k = 0; k < n; ++k) {

@@ -100,8 +100,12 @@ struct Scan {
         first + (last ? args.rows * args.x_stride - first / kStrip * kStrip : kStrip);
     block.next_x = args.x + next;
     block.next_out = args.out + next;
-    for (std::int64_t i = 0; i < block.count; ++i)
-      block.head[i] = (args.offset + first + i) / args.head_dim;
+    std::int64_t head = (args.offset + first) / args.head_dim;
+    std::int64_t rest = (head + 1) * args.head_dim - args.offset - first;
+    for (std::int64_t i = 0; i < block.count; ++i, --rest) {
+      if (rest == 0) ++head, rest = args.head_dim;
+      block.head[i] = head;
+    }
     block.skip = spread(block, args.skip);
   }
 
@@ -109,18 +113,23 @@ struct Scan {
   static QUERN_INLINE void read(const ScanArgs& args, const Heads& heads, std::int64_t t,
                                 Block& block) {
     const V x = lanes(args.x + t * args.x_stride + block.first, block.count);
-    block.sum[t] = V::all(0.0f);
     block.u[t] = spread(block, heads.weight[t]) * x;
     block.shrinks[t] = block.one_head() ? heads.shrink[t][block.head[0]] != 1.0f : heads.shrinks[t];
   }
 
-  /// One row is over too soon for the hardware's prefetchers, which see short streams: brings what
-  /// a pass some blocks later reads into the second-level cache.
+  /// Brings states into the first cache while a pass goes through many rows: those of the next. One
+  /// row is over too soon for that, and for the hardware's prefetchers, which see short streams:
+  /// brings what a pass some blocks later reads into the second-level cache.
   template <int N>
-  static QUERN_INLINE void fetch_ahead(const Block& block, std::int64_t j, std::int64_t n) {
-    const std::int64_t distance = 2 * kColumns * (n + 1);
+  static QUERN_INLINE void fetch_ahead(const ScanArgs& args, std::int64_t j, const Block& block) {
+    const float* state = block.state + j * kColumns;
+    const std::int64_t distance = 2 * kColumns * (args.n + 1);
     each<N>([&](auto k) QUERN_INLINE_LAMBDA {
-      __builtin_prefetch(block.state + (j + k) * kColumns + distance, 0, 1);
+      if (args.rows == 1) {
+        __builtin_prefetch(state + k * kColumns + distance, 0, 1);
+      } else {
+        __builtin_prefetch(state + (N + k) * kColumns, 1, 3);
+      }
     });
   }
 
@@ -128,12 +137,12 @@ struct Scan {
   template <int N>
   static QUERN_INLINE void pass(const ScanArgs& args, const Heads& heads, std::int64_t j,
                                 Block& block) {
-    const bool starts = j % kScanSum == 0;
+    const bool starts = j % kScanSum == 0, is_first = j < kScanSum;
     const bool ends = (j + N) % kScanSum == 0 || j + N == args.n;
     V state[N];
     each<N>([&](auto k)
                 QUERN_INLINE_LAMBDA { state[k] = V::load(block.state + (j + k) * kColumns); });
-    if (args.rows == 1) fetch_ahead<N>(block, j, args.n);
+    fetch_ahead<N>(args, j, block);
     // All that the rows need in variables: what is stored could be theirs for all the compiler
     // knows.
     const std::int64_t rows = args.rows, b_stride = args.b_stride, x_stride = args.x_stride;
@@ -153,7 +162,7 @@ struct Scan {
         sum = fma(state[k], V::all(c[k]), sum);
       });
       if (ends) {
-        block.sum[t] = block.sum[t] + sum;
+        block.sum[t] = (is_first ? V::all(0.0f) : block.sum[t]) + sum;
       } else {
         block.part[t] = sum;
       }

@@ -73,14 +73,15 @@ class ScanOwnRates {
     return V::load(rows.step + t * rows.step_stride) * V::all(1.44269504f);
   }
 
-  /// Whether no decay of a block is so strong that exp2_decay would clamp it.
+  /// Whether no decay of a block is so strong that exp2_decay would clamp it. A product with log2e
+  /// keeps the order, so that the largest of all is made from the largest step.
   static bool is_in_range(const ScanArgs& args, const float* rates, const Rows& rows) {
     V most_rate = V::all(0.0f), most_step = most_rate;
     for (std::int64_t j = 0; j < args.n; ++j)
-      most_rate = larger_of(most_rate, abs_of(V::load(rates + j * kColumns)));
+      most_rate = larger_of(abs_of(V::load(rates + j * kColumns)), most_rate);
     for (std::int64_t t = 0; t < args.rows; ++t)
-      most_step = larger_of(most_step, abs_of(log_step(rows, t)));
-    return (most_step * most_rate).tree_max() <= kMostDecay;
+      most_step = larger_of(abs_of(V::load(rows.step + t * rows.step_stride)), most_step);
+    return all_less(most_step * V::all(1.44269504f) * most_rate, V::all(kMostDecay));
   }
 
   static void run_block(const ScanArgs& args, std::int64_t first, const Rows& rows) {

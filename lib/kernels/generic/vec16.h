@@ -159,6 +159,12 @@ struct Vec16 {
     each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { r.v[i] = a.v[i] < b.v[i]; });
     return r;
   }
+  /// Whether a < b in every lane.
+  friend QUERN_INLINE bool all_less(const Vec16& a, const Vec16& b) {
+    bool all = true;
+    each<kCount>([&](auto i) QUERN_INLINE_LAMBDA { all &= xsimd::all(a.v[i] < b.v[i]); });
+    return all;
+  }
   friend QUERN_INLINE Vec16 select(const Mask& m, const Vec16& a, const Vec16& b) {
     Vec16 r;
     each<kCount>([&](auto i)

@@ -143,11 +143,10 @@ void causal_conv(const ConvArgs& args) {
   for (std::int64_t t = 0; t < args.rows; ++t) {
     for (std::int64_t c = args.begin; c < args.end; ++c) {
       const float x = args.x[t * cols + c];
-      float sum = 0.0f;
+      float sum = args.bias == nullptr ? 0.0f : args.bias[c];
       for (std::int64_t j = 0; j < n; ++j)
-        sum += args.weight[j * cols + c] * args.past[j * cols + c];
-      sum += args.weight[n * cols + c] * x;
-      if (args.bias != nullptr) sum += args.bias[c];
+        sum = std::fma(args.weight[j * cols + c], args.past[j * cols + c], sum);
+      sum = std::fma(args.weight[n * cols + c], x, sum);
       args.out[t * cols + c] = args.silu ? activate<Activation::kSilu>(Lane{sum}).v : sum;
       for (std::int64_t j = 0; j < n; ++j)
         args.past[j * cols + c] = j + 1 < n ? args.past[(j + 1) * cols + c] : x;

@@ -92,9 +92,10 @@ QUERN_KERNEL_BOUNDS(quern_causal_conv, CausalConvArgs, 256) {
   if (item >= args.rows * args.cols) return;
   const Column column(args, item);
   const float* w = args.weight + column.c * args.kernel;
-  float sum = 0.0f;
-  for (int j = 0; j < args.kernel; ++j) sum = sum + w[j] * column.input(args, args.kernel - 1 - j);
-  args.out[item] = args.bias == nullptr ? sum : sum + args.bias[column.c];
+  float sum = args.bias == nullptr ? 0.0f : args.bias[column.c];
+  for (int j = 0; j < args.kernel; ++j)
+    sum = __fmaf_rn(w[j], column.input(args, args.kernel - 1 - j), sum);
+  args.out[item] = sum;
 }
 
 /// The thread of a sequence's last row moves its column on.
