@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/generic/inline.h"
 #include "kernels/kernel_table.h"
 
 namespace quern::kernels {
@@ -31,11 +32,11 @@ struct PanelGeometry {
 /// \pre the encoding is known and the matrix exists (sizes do not overflow).
 PanelGeometry panel_geometry(Encoding encoding, std::int64_t k) noexcept;
 
-void install_scalar(KernelTable& table);
-void install_avx2(KernelTable& table);
-void install_avx512(KernelTable& table);
-void install_avx512vnni(KernelTable& table);
-void install_avx512amx(KernelTable& table);
-void install_neon(KernelTable& table);
+QUERN_COLD void install_scalar(KernelTable& table);
+QUERN_COLD void install_avx2(KernelTable& table);
+QUERN_COLD void install_avx512(KernelTable& table);
+QUERN_COLD void install_avx512vnni(KernelTable& table);
+QUERN_COLD void install_avx512amx(KernelTable& table);
+QUERN_COLD void install_neon(KernelTable& table);
 
 }  // namespace quern::kernels

@@ -26,3 +26,11 @@
 #define QUERN_INLINE __attribute__((always_inline)) inline
 #define QUERN_INLINE_LAMBDA __attribute__((always_inline))
 #endif
+
+/// A function that runs once: it lies apart from those that run often, so that no page of kernels
+/// of other instruction sets is mapped because of it.
+#if defined(_MSC_VER)
+#define QUERN_COLD
+#else
+#define QUERN_COLD __attribute__((cold))
+#endif

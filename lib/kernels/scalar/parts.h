@@ -5,15 +5,16 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/generic/inline.h"
 #include "kernels/kernel_table.h"
 
 namespace quern::kernels {
 
-void install_scalar_vector(KernelTable& table);
-void install_scalar_pack(KernelTable& table);
-void install_scalar_linear(KernelTable& table);
-void install_scalar_kv(KernelTable& table);
-void install_scalar_attention(KernelTable& table);
+QUERN_COLD void install_scalar_vector(KernelTable& table);
+QUERN_COLD void install_scalar_pack(KernelTable& table);
+QUERN_COLD void install_scalar_linear(KernelTable& table);
+QUERN_COLD void install_scalar_kv(KernelTable& table);
+QUERN_COLD void install_scalar_attention(KernelTable& table);
 
 /// The fixed tree over 16 virtual lanes; the lanes are overwritten. The maximum prefers the earlier
 /// of equal lanes and passes over NaN.
