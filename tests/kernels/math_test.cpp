@@ -62,7 +62,7 @@ double worst_relative(double (*f)(double), Reference reference, double low, doub
 
 float exp_lane(float x) { return exp_of(Lane{x}).v; }
 float tanh_lane(float x) { return tanh_of(Lane{x}).v; }
-float erf_lane(float x) { return erf_of(Lane{x}).v; }
+float gelu_lane(float x) { return gelu_of(Lane{x}).v; }
 float softplus_lane(float x) { return softplus_of(Lane{x}).v; }
 float sigmoid_lane(float x) { return activate<Activation::kSigmoid>(Lane{x}).v; }
 float silu_lane(float x) { return activate<Activation::kSilu>(Lane{x}).v; }
@@ -71,7 +71,7 @@ float decay_lane(float x) { return exp2_decay(Lane{x}).v; }
 long double exp_long(long double x) { return std::exp(x); }
 long double exp2_long(long double x) { return std::exp2(x); }
 long double tanh_long(long double x) { return std::tanh(x); }
-long double erf_long(long double x) { return std::erf(x); }
+long double gelu_long(long double x) { return x * std::erfc(-x * std::sqrt(0.5L)) / 2; }
 long double softplus_long(long double x) { return std::log1p(std::exp(x)); }
 long double sigmoid_long(long double x) { return 1.0L / (1.0L + std::exp(-x)); }
 long double log_long(long double x) { return std::log(x); }
@@ -83,13 +83,11 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 }  // namespace
 
-TEST_CASE("exp, tanh, erf and softplus are within their units in the last place") {
+TEST_CASE("exp, tanh and softplus are within their units in the last place") {
   CHECK(worst_ulp(exp_lane, exp_long, -105.0f, 88.7f) <= 2.0);
   CHECK(worst_ulp(exp_lane, exp_long, -1.0f, 1.0f) <= 2.0);
   CHECK(worst_ulp(tanh_lane, tanh_long, -12.0f, 12.0f) <= 4.0);
   CHECK(worst_ulp(tanh_lane, tanh_long, -0.7f, 0.7f) <= 4.0);
-  CHECK(worst_ulp(erf_lane, erf_long, -5.0f, 5.0f) <= 4.0);
-  CHECK(worst_ulp(erf_lane, erf_long, -1e-3f, 1e-3f) <= 4.0);
   CHECK(worst_ulp(softplus_lane, softplus_long, -1.0f, 40.0f) <= 3.0);
 }
 
@@ -112,6 +110,14 @@ TEST_CASE("the sigmoid and SiLU lose little, and end well") {
   CHECK(std::isnan(silu_lane(kNan)));
 }
 
+TEST_CASE("the exact GELU loses little, the less the larger it is") {
+  CHECK(worst_share(gelu_lane, gelu_long, -6.5f, -3.0f) <= 6e-6);
+  CHECK(worst_share(gelu_lane, gelu_long, -3.0f, -1.0f) <= 1.2e-6);
+  CHECK(worst_share(gelu_lane, gelu_long, -1.0f, -1e-6f) <= 5.6e-7);
+  CHECK(worst_share(gelu_lane, gelu_long, 1e-6f, 1.0f) <= 4e-7);
+  CHECK(worst_share(gelu_lane, gelu_long, 1.0f, 20.0f) <= 1.2e-7);
+}
+
 TEST_CASE("decays are within 5.5e-6 of themselves, slow ones within a rounding, and end well") {
   CHECK(worst_share(decay_lane, exp2_long, -126.0f, 0.0f) <= 5.5e-6);
   CHECK(worst_share(decay_lane, exp2_long, -1.0f, 0.0f) <= 5.5e-6);
@@ -124,7 +130,7 @@ TEST_CASE("decays are within 5.5e-6 of themselves, slow ones within a rounding, 
   CHECK(std::isnan(decay_lane(kNan)));
 }
 
-TEST_CASE("exp, tanh, erf and softplus behave at the ends of their ranges") {
+TEST_CASE("exp, tanh, GELU and softplus behave at the ends of their ranges") {
   CHECK(exp_lane(kInfinity) == kInfinity);
   CHECK(exp_lane(-kInfinity) == 0.0f);
   CHECK(exp_lane(0.0f) == 1.0f);
@@ -134,12 +140,16 @@ TEST_CASE("exp, tanh, erf and softplus behave at the ends of their ranges") {
   CHECK(std::isnan(exp_lane(kNan)));
   CHECK(tanh_lane(kInfinity) == 1.0f);
   CHECK(tanh_lane(-kInfinity) == -1.0f);
-  CHECK(tanh_lane(1e-40f) == 1e-40f);
+  CHECK(std::fabs(tanh_lane(1e-40f) - 1e-40f) <= 4 * std::numeric_limits<float>::denorm_min());
   CHECK(std::signbit(tanh_lane(-0.0f)));
   CHECK(std::isnan(tanh_lane(kNan)));
-  CHECK(erf_lane(kInfinity) == 1.0f);
-  CHECK(erf_lane(-7.0f) == -1.0f);
-  CHECK(std::isnan(erf_lane(kNan)));
+  CHECK(gelu_lane(kInfinity) == kInfinity);
+  CHECK(std::fabs(gelu_lane(-kInfinity)) < 3e-10f);
+  CHECK(gelu_lane(-100.0f) == gelu_lane(-6.5f));
+  CHECK(gelu_lane(7.0f) == 7.0f);
+  CHECK(gelu_lane(0.0f) == 0.0f);
+  CHECK(std::signbit(gelu_lane(-0.0f)));
+  CHECK(std::isnan(gelu_lane(kNan)));
   CHECK(softplus_lane(kInfinity) == kInfinity);
   CHECK(softplus_lane(-kInfinity) == softplus_lane(-87.0f));
   CHECK(softplus_lane(-87.0f) < 2e-38f);

@@ -1,5 +1,5 @@
 /// \file
-/// exp, tanh, erf and what is made of them: one body for every vector type V, the scalar one
+/// exp, tanh, GELU and what is made of them: one body for every vector type V, the scalar one
 /// included.
 ///
 /// V has: V::all(float), + − × ÷, fma(a, b, c), larger_of(a, b), less(a, b), select(mask, a, b),
@@ -118,34 +118,42 @@ QUERN_INLINE V with_sign(V magnitude, V x) {
   return from_bits(bits(magnitude) | sign);
 }
 
-/// tanh x, at most 4 ulp.
+/// −|x|.
 template <class V>
-QUERN_INLINE V tanh_of(V x) {
-  const V a = abs_of(x);
-  const V z = x * x;
-  const V p = horner(z, -0.333333331494f, 0.133333001462f, -0.0539584616275f, 0.0217625029074f,
-                     -0.00832318705828f, 0.00226950168416f);
-  const V small = fma(a * z, p, a);
-  const V one = V::all(1.0f);
-  const V large = one - V::all(2.0f) / (exp_of(a + a) + one);
-  return with_sign(select(less(a, V::all(0.625f)), small, large), x);  // −0 stays −0.
+QUERN_INLINE V minus_abs_of(V x) {
+  return from_bits(bits(x) | V::Int::all(std::numeric_limits<std::int32_t>::min()));
 }
 
-/// erf x, at most 4 ulp: x·P(x²) near 0, 1 − e^P(|x|) beyond, 1 from 4 on.
+/// tanh x, at most 4 ulp: −E/(E + 2) of |x|, E = e^(−2|x|) − 1 = s·(2^r − 1) + (s − 1), s = 2^n.
 template <class V>
-QUERN_INLINE V erf_of(V x) {
-  V a = abs_of(x);
-  const V z = x * x;
-  const V small =
-      x * horner(z, 1.12837916664f, -0.376126336881f, 0.112836941497f, -0.0268592972608f,
-                 0.00520072966671f, -0.000813879238575f, 8.35189708075e-5f);
-  const V four = V::all(4.0f);
-  const V t = select(less(four, a), four, a);
-  const V log_erfc = horner(t, 0.000318539662412f, -1.13023105522f, -0.631823918106f,
-                            -0.110087166496f, 0.0264276371535f, -0.00476262583251f,
-                            0.00059758577023f, -4.61638586252e-5f, 1.64306365569e-6f);
-  const V large = V::all(1.0f) - exp_of(log_erfc);
-  return select(less(a, V::all(0.92f)), small, with_sign(large, x));
+QUERN_INLINE V tanh_of(V x) {
+  const V magic = V::all(12582912.0f), one = V::all(1.0f), log2e2 = V::all(2.88539008f);
+  const V a = larger_of(minus_abs_of(x), V::all(-10.0f));
+  const V t = fma(a, log2e2, magic);
+  const V r = fma(a, log2e2, magic - t);
+  const V q = r * horner(r, 0.693147202855f, 0.240226479136f, 0.055503324711f, 0.00961843736071f,
+                         0.00133988744235f, 0.000153533611439f);
+  const V s = from_bits(bits(one) + bits(t).template shift_left<23>());
+  const V e = fma(s, q, s - one);
+  return with_sign(e / (V::all(-2.0f) - e), x);
+}
+
+/// x·Φ(x), the exact GELU (Hendrycks and Gimpel 2016) = max(x, 0) − |x|·Q(|x|), where log2 Q, Q = 1
+/// − Φ, is a polynomial. A relative error of at most 5.6e-7 for x ≥ −1, 6e-6 for x ≥ −6.5; below,
+/// the result of −6.5: −2.6e-10.
+template <class V>
+QUERN_INLINE V gelu_of(V x) {
+  const V magic = V::all(12582912.0f);
+  const V a = larger_of(minus_abs_of(x), V::all(-6.5f));
+  const V log =
+      horner(a, -1.0f, 1.15111494f, -0.459131509f, 0.0526934415f, 0.007290815f, 0.000261138863f,
+             -0.000161786127f, -4.41525008e-5f, -5.70194106e-6f, -3.90013668e-7f, -1.12932002e-8f);
+  const V t = log + magic;
+  const V r = log - (t - magic);
+  const V p = horner(r, 1.0f, 0.693147003651f, 0.240222424269f, 0.0555073358119f, 0.00967151299119f,
+                     0.00132647273131f);
+  const V q = from_bits(bits(p) + bits(t).template shift_left<23>());
+  return fma(a, q, larger_of(x, V::all(0.0f)));
 }
 
 /// log(1 + e^x) = max(x, 0) + log1p(e^−|x|) with a relative error of at most 5e-7 for x ≥ −20,
@@ -153,8 +161,7 @@ QUERN_INLINE V erf_of(V x) {
 template <class V>
 QUERN_INLINE V softplus_of(V x) {
   const V magic = V::all(12582912.0f);
-  const V minus = from_bits(bits(x) | V::Int::all(std::numeric_limits<std::int32_t>::min()));
-  const V a = larger_of(minus, V::all(-87.0f));
+  const V a = larger_of(minus_abs_of(x), V::all(-87.0f));
   const V t = fma(a, V::all(1.44269504f), magic);
   const V r = fma(a, V::all(1.44269504f), magic - t);
   const V p = horner(r, 1.0f, 0.693147003651f, 0.240222424269f, 0.0555073358119f, 0.00967151299119f,
@@ -189,7 +196,7 @@ QUERN_INLINE V activate(V x) {
     const V cubic = fma(x * x, V::all(0.0713548163f), V::all(1.59576912f));
     return gated_by_sigmoid(x, x * cubic);
   } else if constexpr (kind == Activation::kGeluErf) {
-    return (V::all(0.5f) * x) * (V::all(1.0f) + erf_of(x * V::all(0.707106781f)));
+    return gelu_of(x);
   } else if constexpr (kind == Activation::kRelu) {
     return select(less(x, zero), zero, x);
   } else if constexpr (kind == Activation::kRelu2) {
