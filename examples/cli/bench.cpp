@@ -1,4 +1,4 @@
-// quern bench: prefill and decode rates, load time, memory.
+// quern bench: rates of prefill and decode, or of an encoder, load time, memory.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include "input.h"
 #include "model_flags.h"
 #include "model_path.h"
+#include "quern/encoder.h"
 #include "terminal.h"
 #include "trace_output.h"
 
@@ -34,6 +35,8 @@ struct Rates {
   const char* test;
   std::int64_t tokens;
   std::vector<double> tokens_per_second;
+  std::int64_t depth = 0;
+  std::int64_t texts = 0;  ///< Of an encoder, so many tokens each.
 };
 
 double seconds_since(Clock::time_point start) {
@@ -67,7 +70,7 @@ Status go_to_depth(Session& session, std::span<const TokenId> tokens, std::int64
   return logits.empty() ? Status(Error(ErrorCode::kInternal, "a step gave no logits")) : Status();
 }
 
-/// One repeat of an encoder: the tokens are its source.
+/// One repeat of an encoder–decoder's encoder: the tokens are its source.
 Result<double> source_rate(Session& session, std::span<const TokenId> tokens) {
   const auto start = Clock::now();
   QUERN_CHECK(session.read_source(tokens));
@@ -112,7 +115,7 @@ Result<double> rate_of(Session& session, bool decodes, std::int64_t count,
 
 Result<Rates> measure(Session& session, const char* test, std::int64_t count,
                       const BenchOptions& options, ProgressBar& bar) {
-  Rates rates{test, count, {}};
+  Rates rates{test, count, {}, options.depth};
   const bool decodes = std::string_view(test) == "decode";
   if (session.model().is_encoder_decoder()) {
     const std::int64_t rows = std::max<std::int64_t>(1, options.prefill_tokens);
@@ -128,8 +131,40 @@ Result<Rates> measure(Session& session, const char* test, std::int64_t count,
   return rates;
 }
 
+/// Texts of as many tokens as a prefill has, or as an encoder takes, several to a step.
+Result<std::vector<Rates>> measure_encoder(const Model& model, const BenchOptions& options) {
+  constexpr std::int64_t kLeastTokens = 8192;
+  EncoderOptions encoder_options;
+  encoder_options.batch_rows = std::max(encoder_options.batch_rows, options.batch_rows);
+  encoder_options.kv = options.model.kv_type();
+  encoder_options.trace_events = options.trace.events();
+  QUERN_TRY(encoder, Encoder::create(model, encoder_options));
+  Rates rates{"encode", std::min(options.prefill_tokens, encoder.max_tokens()), {}};
+  if (rates.tokens == 0) return std::vector<Rates>();
+  rates.texts = (kLeastTokens + rates.tokens - 1) / rates.tokens;
+  const EncoderInput text{some_tokens(rates.tokens, model.vocab_size()), {}};
+  const std::vector<EncoderInput> texts(static_cast<std::size_t>(rates.texts), text);
+  const InterruptScope scope;
+  ProgressBar bar("measuring");
+  for (int repeat = -1; repeat < options.repeats; ++repeat) {
+    if (interrupted()) return Error(ErrorCode::kCancelled, "interrupted");
+    const auto start = Clock::now();
+    QUERN_CHECK(encoder.run(texts, [](std::size_t, const EncoderOutput&) { return Status(); }));
+    const auto tokens = static_cast<double>(rates.texts * rates.tokens);
+    if (repeat >= 0) rates.tokens_per_second.push_back(tokens / seconds_since(start));
+    bar.show(static_cast<std::uint64_t>(repeat + 1), static_cast<std::uint64_t>(options.repeats));
+  }
+  QUERN_CHECK(options.trace.report(encoder));
+  return std::vector{std::move(rates)};
+}
+
 Result<std::vector<Rates>> measure_all(const Model& model, const BenchOptions& options,
                                        KvType& kv) {
+  if (model.is_encoder()) {
+    kv = options.model.kv_type();
+    if (kv == KvType::kAuto) kv = KvType::kF32;  // Of an encoder.
+    return measure_encoder(model, options);
+  }
   SessionOptions session_options;
   const std::int64_t longest =
       std::max<std::int64_t>({options.prefill_tokens, options.decode_tokens, 1});
@@ -165,16 +200,16 @@ Json report(const Model& model, const BenchOptions& options, double load_ms, KvT
   json["load_ms"] = load_ms;
   json["peak_rss_bytes"] = peak_rss_bytes();
   json["results"] = Json::array();
-  for (const Rates& rates : all)
-    json["results"].push_back({{"test", rates.test},
-                               {"tokens", rates.tokens},
-                               {"depth", options.depth},
-                               {"tokens_per_second", rates.tokens_per_second}});
+  for (const Rates& rates : all) {
+    Json result{{"test", rates.test}, {"tokens", rates.tokens}, {"depth", rates.depth}};
+    if (rates.texts != 0) result["texts"] = rates.texts;
+    result["tokens_per_second"] = rates.tokens_per_second;
+    json["results"].push_back(std::move(result));
+  }
   return json;
 }
 
-std::string report_text(const Model& model, const BenchOptions& options, double load_ms,
-                        const std::vector<Rates>& all) {
+std::string report_text(const Model& model, double load_ms, const std::vector<Rates>& all) {
   char line[256];
   std::snprintf(line, sizeof(line), "%s: %s, %d threads, loaded in %.1f ms, peak %.1f MiB\n",
                 shown_path(model.path()).c_str(), std::string(model.isa()).c_str(), model.threads(),
@@ -186,9 +221,12 @@ std::string report_text(const Model& model, const BenchOptions& options, double 
     const auto n = static_cast<double>(rates.tokens_per_second.size());
     for (const double rate : rates.tokens_per_second)
       squares += (rate - sum / n) * (rate - sum / n);
-    std::snprintf(line, sizeof(line), "%-8s %6lld tokens at depth %lld: %10.2f ± %.2f tokens/s\n",
-                  rates.test, static_cast<long long>(rates.tokens),
-                  static_cast<long long>(options.depth), sum / n, std::sqrt(squares / n));
+    const std::string what = rates.texts == 0
+                                 ? "at depth " + std::to_string(rates.depth)
+                                 : "in each of " + std::to_string(rates.texts) + " texts";
+    std::snprintf(line, sizeof(line), "%-8s %6lld tokens %s: %10.2f ± %.2f tokens/s\n", rates.test,
+                  static_cast<long long>(rates.tokens), what.c_str(), sum / n,
+                  std::sqrt(squares / n));
     text += line;
   }
   return text;
@@ -203,7 +241,7 @@ int bench(const BenchOptions& options) {
   const auto all = measure_all(*model, options, kv);
   if (!all.ok()) return fail(all.error());
   put(options.json ? to_text(report(*model, options, load_ms, kv, *all)) + "\n"
-                   : report_text(*model, options, load_ms, *all));
+                   : report_text(*model, load_ms, *all));
   return finish_stdout();
 }
 
@@ -214,7 +252,9 @@ void add_bench(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("bench", "Prefill and decode rates, load time, memory");
   options->model.add_to(*command);
   options->trace.add_to(*command);
-  command->add_option("-p", options->prefill_tokens, "Tokens of the prefill test; 0 leaves it out")
+  command
+      ->add_option("-p", options->prefill_tokens,
+                   "Tokens of the prefill test, or of an encoder's texts; 0 leaves it out")
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   command->add_option("-n", options->decode_tokens, "Tokens of the decode test; 0 leaves it out")

@@ -52,6 +52,7 @@ Status write_embeddings(const Model& model, const EmbedOptions& options,
   if (!options.normalize.empty()) embedding.normalize = options.normalize == "true";
   QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = model.max_text_tokens(),
                                              .logits = false,
+                                             .kv = options.model.kv_type(),
                                              .trace_events = options.trace.events()}));
   const InterruptScope scope;
   for (std::size_t first = 0; first < texts.size(); first += kTextsAtOnce) {

@@ -65,9 +65,10 @@ Result<Json> write_encoder(const Model& model, const LogitsOptions& options,
         .of("--ids")
         .want("at most " + std::to_string(model.max_seq_len()))
         .got(std::to_string(n));
-  QUERN_TRY(encoder,
-            Encoder::create(
-                model, {.max_tokens = n, .batch_rows = n, .trace_events = options.trace.events()}));
+  QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = n,
+                                             .batch_rows = n,
+                                             .kv = options.model.kv_type(),
+                                             .trace_events = options.trace.events()}));
   QUERN_TRY(file, OutputFile::create(options.output));
   const auto dim = static_cast<std::uint64_t>(encoder.dim());
   QUERN_TRY(embedding, encoder.embed({&input, 1}, model.default_embedding()));

@@ -59,7 +59,8 @@ void ModelFlags::add_to(CLI::App& command) {
   for (const KvType type : kKvTypes) names.emplace_back(kv_name(type));
   command
       .add_option("--kv", kv,
-                  "Key/value cache; auto: what was measured to fit the file, or its weights")
+                  "Key/value cache; auto: what was measured to fit the file, or its weights; of an "
+                  "encoder f32")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   command.add_option("--device", device, "Where the model runs; auto: CUDA where there is some")

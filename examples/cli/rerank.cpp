@@ -26,6 +26,7 @@ struct RerankOptions {
 Result<std::vector<std::vector<float>>> score(const Model& model, const RerankOptions& options,
                                               const std::vector<std::string>& documents) {
   QUERN_TRY(encoder, Encoder::create(model, {.max_tokens = model.max_text_tokens(),
+                                             .kv = options.model.kv_type(),
                                              .trace_events = options.trace.events()}));
   std::vector<EncoderInput> inputs;
   for (const std::string& document : documents) {

@@ -76,6 +76,8 @@ struct CompileOptions {
   std::int64_t max_positions = 8192;  ///< Largest position + 1 of any sequence.
   std::int64_t max_source = 0;        ///< Most rows of a source that any sequence attends to.
   KvType kv = KvType::kAuto;
+  /// What the processor's encoder attention keeps keys and values as within a step; kAuto: f32.
+  KvType encoder_kv = KvType::kAuto;
   std::shared_ptr<Executor> executor;
   bool fast = false;
   std::int64_t trace_events = 0;       ///< Events kept of each thread; 0: no trace.

@@ -237,6 +237,7 @@ Result<Encoder> Encoder::create(const Model& model, const EncoderOptions& option
     compile.max_rows = impl->options.batch_rows;
     compile.max_outputs = options.logits ? compile.max_rows : 0;
     compile.max_positions = impl->options.max_tokens;
+    compile.encoder_kv = options.kv;
     compile.executor = state.executor;
     compile.trace_events = options.trace_events;
     compile.fast = state.options.fast;

@@ -66,6 +66,28 @@ TEST_CASE("--trace of an encoder names its attention") {
   for (const char* kind : {"step", "linear", "encoder_attention"}) CHECK(kinds.count(kind) == 1);
 }
 
+TEST_CASE("bench of an encoder gives the rate of texts of so many tokens") {
+  if (!have_goldens()) return;
+  const Outcome outcome =
+      quern::test::quern({"bench", kModels + "bert", "-p", "9", "-r", "2", "--json"});
+  REQUIRE(outcome.status == 0);
+  const Json bench = Json::parse(outcome.out);
+  REQUIRE(bench["results"].size() == 1);
+  const Json& result = bench["results"][0];
+  CHECK(result["test"] == "encode");
+  CHECK(result["tokens"] == 9);
+  CHECK(result["depth"] == 0);
+  CHECK(result["texts"] == 911);  // 8,192 tokens or a few more.
+  REQUIRE(result["tokens_per_second"].size() == 2);
+  for (const Json& rate : result["tokens_per_second"]) CHECK(rate.get<double>() > 0);
+  CHECK(bench["kv"] == "f32");
+
+  const Outcome longest =
+      quern::test::quern({"bench", kModels + "bert", "-p", "100000", "-r", "1"});
+  CHECK(longest.status == 0);  // No text is longer than the model takes.
+  CHECK(longest.out.find("encode ") != std::string::npos);
+}
+
 TEST_CASE("encoders and decoders are told apart with one sentence and status 1") {
   if (!have_goldens()) return;
   const quern::testing::TempDir folder;

@@ -71,6 +71,41 @@ TEST_CASE("texts give the same bits in steps of their own and in shared ones") {
   }
 }
 
+TEST_CASE("coded keys and values change states little, and their bits with no company") {
+  struct Kind {
+    KvType kv;
+    double most;  ///< Of a root mean square difference, by the states' own root mean square.
+  };
+  for (const std::string& path : goldens_of({"encoder"})) {
+    CAPTURE(path);
+    const Model& model = opened(path, 2);
+    std::vector<EncoderInput> inputs = some_inputs();
+    for (EncoderInput& input : inputs) {
+      input.ids.resize(std::min<std::size_t>(input.ids.size(), 62));
+      input.types.clear();
+    }
+    Encoder plain = new_encoder(model);
+    const auto want = results(plain, inputs);
+    for (const auto& [kv, most] : {Kind{KvType::kF16, 1e-3}, Kind{KvType::kBF16, 1e-2},
+                                   Kind{KvType::kQ8, 3e-2}, Kind{KvType::kQ4, 3e-1}}) {
+      CAPTURE(static_cast<int>(kv));
+      Encoder shared = new_encoder(model, {.kv = kv});
+      Encoder single = new_encoder(model, {.max_tokens = 62, .batch_rows = 1, .kv = kv});
+      const auto got = results(shared, inputs);
+      double squares = 0, all = 0;
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        CHECK(same_bits(results(single, std::span(inputs).subspan(i, 1)).front(), got[i]));
+        for (std::size_t k = 0; k < want[i].size(); ++k) {
+          squares += (got[i][k] - want[i][k]) * (got[i][k] - want[i][k]);
+          all += want[i][k] * want[i][k];
+        }
+      }
+      CHECK(std::sqrt(squares / all) < most);
+      CHECK(squares > 0);
+    }
+  }
+}
+
 TEST_CASE("an encoder refuses what it cannot read, before anything is evaluated") {
   const auto path = golden_model("bert");
   if (!path) return;

@@ -1,6 +1,7 @@
 // Attention among the rows of each sequence of a step: both directions, no cache.
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <memory>
 
 #include "backends/cpu/ops.h"
@@ -9,13 +10,14 @@
 namespace quern::backends::cpu {
 namespace {
 
-constexpr auto kF32 = static_cast<std::size_t>(KvType::kF32);
-/// Rows of a work item: keys and values are laid out once for all of them.
+/// Rows of a work item where heads alone are too few for the threads: keys and values are laid out
+/// once for all of an item.
 constexpr std::int64_t kItemRows = 3 * kernels::kMaxQueries;
 
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 struct EncoderShape {
+  KvType kv;
   BufferId q, k, v, out;
   std::int64_t n_heads, n_kv_heads, head_dim, window, max_rows;
   float scale;
@@ -27,11 +29,11 @@ struct EncoderShape {
   bool has_positions() const noexcept { return position_keys >= 0 || position_queries >= 0; }
   std::int64_t max_blocks() const noexcept { return ceil_div(max_rows, kernels::kKvBlock); }
   std::int64_t key_block_bytes() const noexcept {
-    return kernels::kv_key_block_bytes(KvType::kF32, head_dim);
+    return kernels::kv_key_block_bytes(kv, head_dim);
   }
   /// Of keys and values.
   std::int64_t block_bytes() const noexcept {
-    return key_block_bytes() + kernels::kv_value_block_bytes(KvType::kF32, head_dim);
+    return key_block_bytes() + kernels::kv_value_block_bytes(kv, head_dim);
   }
   std::int64_t state_bytes() const noexcept {
     return round_up(kernels::attention_state_floats(kernels::kMaxQueries, head_dim), 16) * 4;
@@ -41,9 +43,13 @@ struct EncoderShape {
   std::int64_t bias_bytes() const noexcept {
     return has_positions() ? kernels::kMaxQueries * bias_floats() * 4 : 0;
   }
+  /// Where the kernels' own scratch begins.
+  std::int64_t kernel_scratch() const noexcept {
+    return max_blocks() * block_bytes() + state_bytes() + bias_bytes();
+  }
   std::int64_t scratch_bytes() const noexcept {
-    return max_blocks() * block_bytes() + state_bytes() + bias_bytes() +
-           kernels::attention_scratch_bytes(KvType::kF32, head_dim, head_dim);
+    return kernel_scratch() + std::max(kernels::kv_store_scratch_bytes(kv, head_dim),
+                                       kernels::attention_scratch_bytes(kv, head_dim, head_dim));
   }
 };
 
@@ -60,16 +66,18 @@ class EncoderAttentionStep final : public Step {
 
   void run(const StepContext& context) const override {
     const auto& starts = context.step.starts;
+    const auto heads = static_cast<std::int64_t>(starts.size()) * shape_.n_heads;
+    const std::int64_t item_rows = heads >= 8 * context.threads ? context.rows() : kItemRows;
     std::int64_t item = 0;
     for (std::size_t i = 0; i < starts.size(); ++i) {
       const std::int64_t begin = starts[i];
       const std::int64_t end = i + 1 < starts.size() ? starts[i + 1] : context.rows();
       for (std::int64_t head = 0; head < shape_.n_heads; ++head) {
-        for (std::int64_t first = begin; first < end; first += kItemRows, ++item) {
+        for (std::int64_t first = begin; first < end; first += item_rows, ++item) {
           if (item % context.threads != context.thread) continue;
           const HeadRows rows{begin, end, head};
           const kernels::KvHead keys = store(context, rows);
-          const std::int64_t last = std::min(first + kItemRows, end);
+          const std::int64_t last = std::min(first + item_rows, end);
           for (std::int64_t row = first; row < last; row += kernels::kMaxQueries)
             attend(context, rows, keys, row, std::min(row + kernels::kMaxQueries, last));
         }
@@ -93,10 +101,17 @@ class EncoderAttentionStep final : public Step {
   kernels::KvHead store(const StepContext& context, const HeadRows& rows) const {
     const kernels::KvHead head{context.scratch, context.scratch + shape_.key_block_bytes(),
                                shape_.block_bytes(), kernels::kSpanBlocks * shape_.block_bytes()};
+    // Kernels read whole blocks: what lies behind the sequence must be numbers.
+    const std::int64_t whole = (rows.end - rows.begin) / kernels::kKvBlock;
+    if (whole * kernels::kKvBlock < rows.end - rows.begin) {
+      std::memset(context.scratch + whole * shape_.block_bytes(), 0,
+                  static_cast<std::size_t>(shape_.block_bytes()));
+    }
+    const auto kv_store = context.kernels.kv_store[static_cast<std::size_t>(shape_.kv)];
     for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-      context.kernels.kv_store[kF32]({head, shape_.head_dim, shape_.head_dim, row - rows.begin,
-                                      kv_at(context, shape_.k, row, rows.head),
-                                      kv_at(context, shape_.v, row, rows.head), nullptr});
+      kv_store({head, shape_.head_dim, shape_.head_dim, row - rows.begin,
+                kv_at(context, shape_.k, row, rows.head), kv_at(context, shape_.v, row, rows.head),
+                context.scratch + shape_.kernel_scratch()});
     }
     return head;
   }
@@ -137,9 +152,9 @@ class EncoderAttentionStep final : public Step {
     args.block_end = ceil_div(end[static_cast<std::size_t>(last - first - 1)], kernels::kKvBlock);
     args.scale = shape_.scale;
     args.state = reinterpret_cast<float*>(scratch);
-    args.scratch = scratch + shape_.state_bytes() + shape_.bias_bytes();
+    args.scratch = context.scratch + shape_.kernel_scratch();
     args.bias = shape_.has_positions() || bias_ != nullptr ? bias.data() : nullptr;
-    context.kernels.attention[kF32](args);
+    context.kernels.attention[static_cast<std::size_t>(shape_.kv)](args);
     context.kernels.attention_finish(last - first, shape_.head_dim, args.state, out.data());
   }
 
@@ -186,7 +201,9 @@ Status lower_op(Lowering& lowering, const graph::EncoderAttentionOp& attention,
   const std::int64_t reach = lowering.options().max_rows - 1;
   const std::int64_t head_dim = lowering.value(attention.q).cols / attention.n_heads;
   QUERN_TRY(bias, lowering.distance_bias("encoder_attention", attention.bias, reach, reach));
+  const KvType kv = lowering.options().encoder_kv;
   const EncoderShape shape{
+      .kv = kv == KvType::kAuto ? KvType::kF32 : kv,
       .q = lowering.buffer(attention.q),
       .k = lowering.buffer(attention.k),
       .v = lowering.buffer(attention.v),
