@@ -86,11 +86,11 @@ TEST_CASE("coded keys and values change states little, and their bits with no co
     }
     Encoder plain = new_encoder(model);
     const auto want = results(plain, inputs);
-    for (const auto& [kv, most] : {Kind{KvType::kF16, 1e-3}, Kind{KvType::kBF16, 1e-2},
-                                   Kind{KvType::kQ8, 3e-2}, Kind{KvType::kQ4, 3e-1}}) {
-      CAPTURE(static_cast<int>(kv));
-      Encoder shared = new_encoder(model, {.kv = kv});
-      Encoder single = new_encoder(model, {.max_tokens = 62, .batch_rows = 1, .kv = kv});
+    for (const Kind& kind : {Kind{KvType::kF16, 1e-3}, Kind{KvType::kBF16, 1e-2},
+                             Kind{KvType::kQ8, 3e-2}, Kind{KvType::kQ4, 3e-1}}) {
+      CAPTURE(static_cast<int>(kind.kv));
+      Encoder shared = new_encoder(model, {.kv = kind.kv});
+      Encoder single = new_encoder(model, {.max_tokens = 62, .batch_rows = 1, .kv = kind.kv});
       const auto got = results(shared, inputs);
       double squares = 0, all = 0;
       for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -100,7 +100,7 @@ TEST_CASE("coded keys and values change states little, and their bits with no co
           all += want[i][k] * want[i][k];
         }
       }
-      CHECK(std::sqrt(squares / all) < most);
+      CHECK(std::sqrt(squares / all) < kind.most);
       CHECK(squares > 0);
     }
   }
