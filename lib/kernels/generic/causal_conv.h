@@ -58,17 +58,19 @@ struct CausalConv {
     });
     for (std::int64_t t = 0; t < args.rows; ++t) {
       const std::int64_t at = t * cols + first;
+      V sum[blocks];
       each<blocks>([&](auto i) QUERN_INLINE_LAMBDA {
         input[(taps - 1) * blocks + i] = V::load(args.x + at + i * kColumns);
-        V sum = bias[i];
+        sum[i] = bias[i];
         each<taps>([&](auto k) QUERN_INLINE_LAMBDA {
-          sum = fma(weight[k * blocks + i], input[k * blocks + i], sum);
+          sum[i] = fma(weight[k * blocks + i], input[k * blocks + i], sum[i]);
         });
-        finish(sum).store(args.out + at + i * kColumns);
         each<taps - 1>([&](auto k) QUERN_INLINE_LAMBDA {
           input[k * blocks + i] = input[(k + 1) * blocks + i];
         });
       });
+      each<blocks>([&](auto i)
+                       QUERN_INLINE_LAMBDA { finish(sum[i]).store(args.out + at + i * kColumns); });
     }
     each<(taps - 1) * blocks>([&](auto i) QUERN_INLINE_LAMBDA {
       input[i].store(args.past + i / blocks * cols + first + i % blocks * kColumns);
