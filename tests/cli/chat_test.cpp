@@ -1,4 +1,7 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -85,6 +88,22 @@ TEST_CASE("a damaged session file is set aside and the chat goes on") {
     CHECK(lines[0] == Json::parse(good));
     CHECK(lines[1]["messages"][0]["content"] == "Next");
   }
+}
+
+TEST_CASE("a session that another chat has open is refused") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const quern::testing::TempDir folder;
+  const std::string file = folder.write("chat.jsonl", "");
+  const int other = open(file.c_str(), O_RDWR | O_CLOEXEC);
+  REQUIRE(flock(other, LOCK_EX | LOCK_NB) == 0);
+  const Outcome refused = quern::test::quern(chat(*model, {"--session", file}), "Hello\n");
+  CHECK(refused.status == 1);
+  CHECK(refused.out.empty());
+  CHECK(refused.err.find(file + ": another chat") != std::string::npos);
+  close(other);
+  CHECK(quern::test::quern(chat(*model, {"--session", file}), "Hello\n").status == 0);
+  CHECK(lines_of(file).size() == 1);
 }
 
 TEST_CASE("a long chat leaves out its oldest turns instead of ending") {
