@@ -32,9 +32,20 @@ void on_interrupt(int) {
   _exit(kInterrupted);
 }
 
+/// A mapped file lost the pages that were read, or its disk did. The same rule.
+void on_lost_pages(int) {
+  if (terminal_found) tcsetattr(STDIN_FILENO, TCSANOW, &found_terminal);
+  constexpr char kSentence[] =
+      "quern: a file that was in use became shorter, or its disk failed; keep model files as they "
+      "are while they are used\n";
+  if (write(STDERR_FILENO, kSentence, sizeof(kSentence) - 1) < 0) _exit(kRefused);
+  _exit(kRefused);
+}
+
 /// \return what to do; empty where the error says it.
 std::string_view advice(const Error& error) {
   if (error.message.find("--ignore-unused") != std::string::npos) return {};
+  if (error.file.find(", line ") != std::string::npos) return "mend the line";
   if (error.field == "driver" || error.field == "device")
     return "run it on the processor: --device cpu";
   switch (error.code) {
@@ -163,8 +174,11 @@ void install_signal_handlers() {
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = on_lost_pages;
+  sigaction(SIGBUS, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);
 }
 
 InterruptScope::InterruptScope() {

@@ -57,7 +57,9 @@ class ProgressBar {
 };
 
 /// Installs the handlers: Ctrl-C ends the program with status 130 and the terminal as it was found,
-/// unless an `InterruptScope` is open; a closed pipe is an error of `put`, not a signal.
+/// unless an `InterruptScope` is open; a closed pipe is an error of `put`, not a signal, and a
+/// limit of file sizes one of the write; a mapped file that becomes shorter ends the program with a
+/// sentence and status 1.
 void install_signal_handlers();
 
 /// While open, Ctrl-C only sets `flag()`; the second one in a row ends the program.
