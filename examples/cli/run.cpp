@@ -145,7 +145,8 @@ int run(const RunOptions& options) {
   if (stdin_twice({options.model.path, options.prompt.value_or(""), options.file}))
     return usage("MODEL and the prompt cannot both be stdin");
   if (!options.prompt && options.file.empty() && !options.fills_in())
-    return usage("a prompt is missing: -p TEXT, -f FILE, or --prefix TEXT with --suffix TEXT");
+    return usage(
+        "a prompt is missing: -p TEXT, -f FILE (- is stdin), or --prefix TEXT with --suffix TEXT");
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
   const auto prompt = read_prompt(*model, options);

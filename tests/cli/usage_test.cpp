@@ -204,6 +204,11 @@ TEST_CASE("QUERN_LOG writes its topics to stderr") {
   const Outcome load = quern::test::quern({"plan", *model}, {}, {{"QUERN_LOG", "load"}});
   CHECK(load.err.find("[load]") != std::string::npos);
   CHECK(load.err.find("[time]") == std::string::npos);
+  const auto source = handbook();
+  if (!source) return;
+  const Outcome foreign = quern::test::quern({"plan", *source}, {}, {{"QUERN_LOG", "time"}});
+  CHECK(foreign.err.find("quern: [time] converting into memory took ") == 0);
+  CHECK(foreign.err.find("quern convert does it once") != std::string::npos);
   const Outcome dispatch = quern::test::quern({"plan", *model, "--threads", "2"}, {},
                                               {{"QUERN_LOG", "dispatch"}, {"QUERN_ISA", "scalar"}});
   CHECK(dispatch.err ==
