@@ -11,6 +11,7 @@
 
 #include "input.h"
 #include "model_path.h"
+#include "terminal.h"
 
 namespace quern::cli {
 
@@ -36,6 +37,7 @@ Result<OutputFile> OutputFile::create(const std::string& path) {
   const int descriptor = mkstemp(name.data());
   if (descriptor < 0) return out.failed("cannot be created");
   out.temporary_ = name;
+  remove_on_signal(name);
   const mode_t mask = umask(0);
   umask(mask);
   if (fchmod(descriptor, 0666 & ~mask) != 0 || (out.file_ = fdopen(descriptor, "wb")) == nullptr) {
@@ -53,7 +55,9 @@ OutputFile::OutputFile(OutputFile&& other) noexcept
 
 OutputFile::~OutputFile() {
   if (file_ != nullptr) std::fclose(file_);
-  if (!temporary_.empty()) unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  unlink(temporary_.c_str());
+  remove_on_signal({});
 }
 
 Status OutputFile::write(std::string_view bytes) {
@@ -73,6 +77,7 @@ Status OutputFile::commit() {
   if (!flushed || !closed) return failed("cannot be written");
   if (std::rename(temporary_.c_str(), target_.c_str()) != 0) return failed("cannot be renamed");
   temporary_.clear();
+  remove_on_signal({});
   return {};
 }
 

@@ -39,6 +39,25 @@ TEST_CASE("an output that is a symbolic link stays one") {
   CHECK(folder.entries() == 2);
 }
 
+TEST_CASE("a run that is ended by a signal leaves no half of an output") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  for (const char* signal : {"TERM", "INT", "HUP"}) {
+    const quern::testing::TempDir folder;
+    // Longer than anybody waits: the signal comes as soon as there is a half of a file.
+    const Outcome outcome =
+        run_program("/bin/sh", {"-c", "cd " + folder.path() +
+                                          "; yes Debian is a system | head -c 4000000 >text; " +
+                                          QUERN_PROGRAM + " eval perplexity " + *model +
+                                          " --text text --save-logits out & "
+                                          "until ls | grep -q out; do sleep 0.01; done; kill -s " +
+                                          signal + " $!; wait $!"});
+    CAPTURE(signal);
+    CHECK(outcome.status >= 128);
+    CHECK(folder.entries() == 1);
+  }
+}
+
 TEST_CASE("no output takes the place of the model that is read") {
   const auto model = handbook_quern();
   if (!model) return;
