@@ -42,7 +42,7 @@ TEST_CASE("an output that is a symbolic link stays one") {
 TEST_CASE("a run that is ended by a signal leaves no half of an output") {
   const auto model = handbook_quern();
   if (!model) return;
-  for (const char* signal : {"TERM", "INT", "HUP"}) {
+  for (const std::string signal : {"TERM", "INT", "HUP"}) {
     const quern::testing::TempDir folder;
     // Longer than anybody waits: the signal comes as soon as there is a half of a file.
     const Outcome outcome =
