@@ -229,6 +229,8 @@ int quantize(const ConvertFlags& flags) {
     return usage(
         "quantize needs --encoding ENC, --target-size BYTES or --target-bpw F; see quern "
         "quantize --help");
+  if (flags.report == flags.output)
+    return usage("--report and --output name the same file; see quern quantize --help");
   ConvertFlags chosen = flags;
   if (target) chosen.encoding = "keep";
   return convert_model(chosen);

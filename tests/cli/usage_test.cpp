@@ -65,6 +65,7 @@ TEST_CASE("a wrong command line is status 2 with one sentence on stderr") {
            {"quantize", "m", "-o", "o", "--target-size", "1000", "--target-bpw", "4.5"},
            {"quantize", "m", "-o", "o", "--target-bpw", "4.5", "--encoding", "q4"},
            {"quantize", "m", "-o", "o", "--calibrate", "text"},
+           {"quantize", "m", "-o", "o", "--encoding", "q4", "--report", "o"},
            {"quantize", "m", "-o", "o", "--encoding", "q4", "--resume", "--dry-run"},
            {"quantize", "m", "-o", "o", "--encoding", "q4", "--observe", "--calibrate", "t"},
            {"quantize", "m", "-o", "o", "--target-bpw", "4.5", "--observe"},
