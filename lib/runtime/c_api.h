@@ -46,8 +46,10 @@ quern_code c_call(Work&& work) noexcept {
   try {
     Status status = base::guarded(std::forward<Work>(work));
     return status.ok() ? QUERN_OK : remember(std::move(status).error());
-  } catch (...) {  // Not even the error could be allocated.
-    return QUERN_OUT_OF_MEMORY;
+  } catch (...) {  // Not even the error could be allocated. This one has no words.
+    Error wordless;
+    wordless.code = ErrorCode::kOutOfMemory;
+    return remember(std::move(wordless));
   }
 }
 
