@@ -164,6 +164,8 @@ bool Chat::command(const std::string& line) {
   } else if (name == "/reset") {
     replace(has_system() ? std::vector<Message>{messages_.front()} : std::vector<Message>{});
     tell("the conversation is empty");
+  } else if (name == "/system" && !rest.empty() && session_.model().chat_template().empty()) {
+    tell("without a chat template there is no system message");
   } else if (name == "/system") {
     if (!rest.empty()) set_system(rest);
     tell(has_system() ? "system message: " + messages_.front().content
@@ -213,8 +215,13 @@ int chat(const ChatOptions& options) {
   session_options.kv = options.model.kv_type();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
-  if (model->chat_template().empty())
+  if (model->chat_template().empty()) {
+    if (!options.system.empty())
+      return fail(Error(ErrorCode::kMissing, "without a chat template there is no system message")
+                      .in_file(model->path())
+                      .of("--system"));
     tell("the model has no chat template: every message is completed on its own");
+  }
   Chat talker(options, std::move(*session));
   const Status opened = talker.open_log();
   if (!opened.ok()) return fail(opened.error());
