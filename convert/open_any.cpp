@@ -1,8 +1,10 @@
 // Foreign checkpoints converted into memory, so that the core knows one format.
+#include <chrono>
 #include <memory>
 #include <utility>
 
 #include "base/guard.h"
+#include "base/log.h"
 #include "convert/convert.h"
 #include "convert/model_output.h"
 #include "convert/unused_tensors.h"
@@ -16,6 +18,17 @@ Result<std::shared_ptr<Executor>> executor_of(const ModelOptions& options) {
   if (options.executor) return options.executor;
   QUERN_TRY(made, make_executor(options.threads));
   return std::shared_ptr<Executor>(std::move(made));
+}
+
+/// What opening a foreign file cost, and what of it was left out.
+void log_conversion(const std::string& path, const ModelPlan& plan, std::uint64_t bytes,
+                    std::chrono::steady_clock::time_point start) {
+  if (!base::logging()) return;
+  for (const std::string& warning : plan.shown.warnings)
+    base::log("load", path + ": warning: " + warning);
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
+  base::log("time", "converting into memory took " + std::to_string(spent.count()) + " ms and " +
+                        std::to_string(bytes) + " bytes, every time: quern convert does it once");
 }
 
 }  // namespace
@@ -46,6 +59,7 @@ Result<Model> open_in_memory(const SourceModel& source, const EncodingPolicy& po
 Result<Model> open_model(const std::string& path, const ModelOptions& options, bool ignore_unused) {
   QUERN_TRY(format, sniff_source(path));
   if (format == SourceFormat::kQuern) return Model::open(path, options);
+  const auto start = std::chrono::steady_clock::now();
   QUERN_TRY(source, open_source(path, options.vocabulary_only));
   ModelPlan plan;
   if (!options.vocabulary_only) {
@@ -55,6 +69,7 @@ Result<Model> open_model(const std::string& path, const ModelOptions& options, b
   }
   QUERN_TRY(executor, executor_of(options));
   QUERN_TRY(image, write_into_memory(*source, plan, *executor));
+  log_conversion(path, plan, image.bytes().size(), start);
   auto owner = std::make_shared<MemoryImage>(std::move(image));
   const std::span<const std::byte> bytes = std::as_const(*owner).bytes();
   return Model::from_memory(std::move(owner), bytes, path, options);

@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <numeric>
+#include <set>
+#include <utility>
+#include <vector>
 
 #include "formats/byte_reader.h"
 #include "formats/mapped_file.h"
@@ -23,18 +27,43 @@ void SourceModel::set_tensors(std::vector<SourceTensor> tensors) {
   tensors_ = std::move(tensors);
 }
 
-Error unknown_architecture(const std::string& file, std::string_view found) {
-  std::string known;
-  for (const models::Architecture* architecture : models::all_architectures()) {
-    for (const auto name : architecture->hf_classes) {
-      known += (known.empty() ? "" : ", ") + std::string(name);
+namespace {
+
+/// How many letters must be changed, added or left out to make `b` of `a` (Levenshtein).
+std::size_t letters_between(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t k = 0; k < b.size(); ++k) {
+      const std::size_t changed = diagonal + (a[i] == b[k] ? 0 : 1);
+      diagonal = row[k + 1];
+      row[k + 1] = std::min({changed, row[k] + 1, diagonal + 1});
     }
-    for (const auto name : architecture->gguf_names) known += ", " + std::string(name);
   }
+  return row.back();
+}
+
+}  // namespace
+
+Error unknown_architecture(const std::string& file, std::string_view found) {
+  constexpr std::size_t kNamed = 4, kLongest = 128;
+  std::set<std::string_view> known;
+  for (const models::Architecture* architecture : models::all_architectures()) {
+    known.insert(architecture->hf_classes.begin(), architecture->hf_classes.end());
+    known.insert(architecture->gguf_names.begin(), architecture->gguf_names.end());
+  }
+  std::vector<std::pair<std::size_t, std::string_view>> near;
+  for (const std::string_view name : known)
+    near.emplace_back(letters_between(found.substr(0, kLongest), name), name);
+  std::sort(near.begin(), near.end());
+  std::string nearest;
+  for (std::size_t i = 0; i < std::min(kNamed, near.size()); ++i)
+    nearest += (i > 0 ? ", " : "") + std::string(near[i].second);
   return Error(ErrorCode::kUnsupported, "quern does not know this architecture")
       .in_file(file)
       .of("architecture")
-      .want("one of " + known)
+      .want("one of " + std::to_string(known.size()) + " names, the nearest being " + nearest)
       .got(formats::quote(found));
 }
 

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <string_view>
 #include <system_error>
@@ -127,11 +128,13 @@ AtomicFile::AtomicFile(AtomicFile&& other) noexcept
     : path_(std::move(other.path_)),
       temporary_(std::move(other.temporary_)),
       directory_(std::move(other.directory_)),
+      target_(std::move(other.target_)),
       prefix_(std::move(other.prefix_)),
       fd_(std::exchange(other.fd_, -1)) {}
 
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(target_, other.target_);
   std::swap(temporary_, other.temporary_);
   std::swap(directory_, other.directory_);
   std::swap(prefix_, other.prefix_);
@@ -162,14 +165,19 @@ Result<AtomicFile> AtomicFile::for_target(const std::string& path) {
   if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
     return Error(ErrorCode::kInvalidArgument, "the output is not a regular file").in_file(path);
   }
-  const std::size_t slash = path.rfind('/');
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
+  // A link stays one: the file that it names is replaced.
+  std::error_code none;
+  const std::filesystem::path behind = std::filesystem::canonical(path, none);
+  const std::string target = none ? path : behind.string();
+  const std::size_t slash = target.rfind('/');
+  const std::string name = slash == std::string::npos ? target : target.substr(slash + 1);
   if (name.empty()) {
     return Error(ErrorCode::kInvalidArgument, "the output path names no file").in_file(path);
   }
   AtomicFile file;
   file.path_ = path;
-  file.directory_ = slash == std::string::npos ? "./" : path.substr(0, slash + 1);
+  file.target_ = target;
+  file.directory_ = slash == std::string::npos ? "./" : target.substr(0, slash + 1);
   file.prefix_ = temporary_prefix(name);
   return file;
 }
@@ -270,7 +278,7 @@ Status AtomicFile::resize(std::uint64_t bytes) {
 Status AtomicFile::commit() {
   if (fd_ < 0) return Error(ErrorCode::kInvalidArgument, "the file is not open").in_file(path_);
   if (sync_file(fd_) != 0) return system_error(path_, "the file cannot be synced");
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+  if (std::rename(temporary_.c_str(), target_.c_str()) != 0) {
     return system_error(path_, "the finished file cannot be renamed");
   }
   ::unlink(companion_path().c_str());

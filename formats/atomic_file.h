@@ -28,12 +28,12 @@ class ByteSink {
   virtual const std::string& name() const noexcept = 0;
 };
 
-/// A file written under a temporary name in the directory of its target, synced, renamed over the
-/// target, and the directory synced; without `commit` the destructor removes it. So the target is
-/// the old file or the complete new one, whatever kills the process. Left-over temporaries of this
-/// target (from killed runs, no longer locked) are removed by the next `create`, unless `reopen`
-/// takes one up again. A companion file, notes on what is finished in it, goes wherever the
-/// temporary goes, and away with it. Move-only.
+/// A file written under a temporary name in the directory of its target (the file that a symbolic
+/// link names), synced, renamed over the target, and the directory synced; without `commit` the
+/// destructor removes it. So the target is the old file or the complete new one, whatever kills the
+/// process. Left-over temporaries of this target (from killed runs, no longer locked) are removed
+/// by the next `create`, unless `reopen` takes one up again. A companion file, notes on what is
+/// finished in it, goes wherever the temporary goes, and away with it. Move-only.
 class AtomicFile final : public ByteSink {
  public:
   AtomicFile(AtomicFile&& other) noexcept;
@@ -70,6 +70,7 @@ class AtomicFile final : public ByteSink {
   void discard() noexcept;
 
   std::string path_, temporary_, directory_;
+  std::string target_;  ///< The path behind symbolic links.
   std::string prefix_;  ///< Of the names of all temporaries of this target.
   int fd_ = -1;
 };

@@ -216,8 +216,6 @@ Result<std::map<std::string, std::string>> read_index(const std::string& path) {
 
 }  // namespace
 
-std::span<const SafeDtype> safe_dtypes() noexcept { return kDtypes; }
-
 const SafeDtype* find_safe_dtype(std::string_view name) noexcept {
   for (const SafeDtype& dtype : kDtypes) {
     if (dtype.name == name) return &dtype;

@@ -24,8 +24,7 @@ struct SafeDtype {
   std::optional<Encoding> encoding;  ///< Ours of the same bits; none where quern cannot read it.
 };
 
-/// \return every dtype whose size is known.
-std::span<const SafeDtype> safe_dtypes() noexcept;
+/// \return nullptr for a dtype whose size is not known.
 const SafeDtype* find_safe_dtype(std::string_view name) noexcept;
 
 /// One tensor, row-major, outermost dimension first. A tensor of an unknown dtype is listed with

@@ -130,7 +130,7 @@ Status Chat::answer(const std::string& text) {
     fail(reply.error());
     return {};
   }
-  if (!put("\n")) return Error(ErrorCode::kIo, "standard output is closed");
+  if (!put("\n")) return {};  // Nobody reads: `talk` ends the chat.
   if (interrupted()) tell("stopped");
   if (reply->reason == FinishReason::kContextFull)
     tell("the context is full: the reply was cut off");
@@ -164,6 +164,8 @@ bool Chat::command(const std::string& line) {
   } else if (name == "/reset") {
     replace(has_system() ? std::vector<Message>{messages_.front()} : std::vector<Message>{});
     tell("the conversation is empty");
+  } else if (name == "/system" && !rest.empty() && session_.model().chat_template().empty()) {
+    tell("without a chat template there is no system message");
   } else if (name == "/system") {
     if (!rest.empty()) set_system(rest);
     tell(has_system() ? "system message: " + messages_.front().content
@@ -181,7 +183,9 @@ bool Chat::command(const std::string& line) {
 int talk(Chat& chat) {
   LineReader reader;
   if (stdin_is_terminal()) std::fputs("/help lists the commands.\n", stderr);
-  while (auto message = reader.message()) {
+  while (put("")) {
+    const auto message = reader.message();
+    if (!message) break;
     if (message->empty()) continue;
     if (message->front() == '/') {
       if (!chat.command(*message)) break;
@@ -201,8 +205,6 @@ int chat(const ChatOptions& options) {
   if (!model.ok()) return fail(model.error());
   if (!model->has_tokenizer())
     return fail(Error(ErrorCode::kMissing, "the model has no tokenizer").in_file(model->path()));
-  if (model->chat_template().empty())
-    tell("the model has no chat template: every message is completed on its own");
   if (model->is_encoder_decoder())
     return fail(
         Error(ErrorCode::kUnsupported, "an encoder–decoder answers one text and keeps no chat")
@@ -213,6 +215,13 @@ int chat(const ChatOptions& options) {
   session_options.kv = options.model.kv_type();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
+  if (model->chat_template().empty()) {
+    if (!options.system.empty())
+      return fail(Error(ErrorCode::kMissing, "without a chat template there is no system message")
+                      .in_file(model->path())
+                      .of("--system"));
+    tell("the model has no chat template: every message is completed on its own");
+  }
   Chat talker(options, std::move(*session));
   const Status opened = talker.open_log();
   if (!opened.ok()) return fail(opened.error());

@@ -1,12 +1,12 @@
 #include "chat_log.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "input.h"
@@ -79,19 +79,15 @@ Status save_chat(const std::string& path, const std::vector<Message>& messages) 
 Result<ChatLog> ChatLog::open(const std::string& path, std::vector<Message>& messages,
                               std::string& note) {
   ChatLog log(path);
-  std::error_code ignored;
-  if (std::filesystem::exists(path, ignored)) {
-    QUERN_TRY(chat, load_chat(path));
-    messages = std::move(chat.messages);
-    if (!chat.whole) {
-      const std::string bad = path + ".bad";
-      if (std::rename(path.c_str(), bad.c_str()) != 0) return io_error("cannot be renamed", path);
-      QUERN_CHECK(save_chat(path, messages));
-      note = "the session file was damaged and is now " + bad + "; " +
-             std::to_string(messages.size()) + " messages of it are kept";
-    }
-  }
-  QUERN_CHECK(log.reopen());
+  QUERN_CHECK(log.reopen());  // Locked before it is read: another chat may be writing it.
+  QUERN_TRY(chat, load_chat(path));
+  messages = std::move(chat.messages);
+  if (chat.whole) return log;
+  const std::string bad = path + ".bad";
+  if (std::rename(path.c_str(), bad.c_str()) != 0) return io_error("cannot be renamed", path);
+  QUERN_CHECK(log.replace(messages));
+  note = "the session file was damaged and is now " + bad + "; " + std::to_string(messages.size()) +
+         " messages of it are kept";
   return log;
 }
 
@@ -105,7 +101,11 @@ ChatLog::~ChatLog() {
 Status ChatLog::reopen() {
   if (descriptor_ >= 0) close(descriptor_);
   descriptor_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-  return descriptor_ >= 0 ? Status() : Status(io_error("the session cannot be opened", path_));
+  if (descriptor_ < 0) return io_error("the session cannot be opened", path_);
+  // Two chats would lose each other's turns. A file system without locks is taken as it is.
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    return Error(ErrorCode::kIo, "another chat has this session open").in_file(path_);
+  return {};
 }
 
 Status ChatLog::append(const std::vector<Message>& turn) {

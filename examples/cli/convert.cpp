@@ -103,7 +103,7 @@ void tell_quality(const Json& quality) {
     ++sum.tensors;
     sum.bytes += tensor["bytes"].get<std::uint64_t>();
   }
-  char line[160];
+  char line[240];
   for (const auto& [encoding, sum] : sums) {
     std::snprintf(line, sizeof(line), "%s: %llu tensors, %.2f MB", encoding.c_str(),
                   static_cast<unsigned long long>(sum.tensors),
@@ -113,7 +113,7 @@ void tell_quality(const Json& quality) {
   if (quality.contains("choice")) {
     std::snprintf(line, sizeof(line),
                   "chosen for the least damage by what each matrix does to the answers; estimated: "
-                  "%.4f nats a token",
+                  "%.4f (nats a token, of an encoder the relative squared error of its states)",
                   quality["choice"]["damage"].get<double>());
     tell(line);
   }
@@ -229,6 +229,8 @@ int quantize(const ConvertFlags& flags) {
     return usage(
         "quantize needs --encoding ENC, --target-size BYTES or --target-bpw F; see quern "
         "quantize --help");
+  if (flags.report == flags.output)
+    return usage("--report and --output name the same file; see quern quantize --help");
   ConvertFlags chosen = flags;
   if (target) chosen.encoding = "keep";
   return convert_model(chosen);
@@ -240,7 +242,8 @@ void add_common(CLI::App& command, ConvertFlags& flags, const char* source) {
                   "A .quern, .gguf or .safetensors file, a checkpoint directory, or - (stdin)")
       ->required();
   command.add_option("-o,--output", flags.output, "The file to write; .gguf writes GGUF")
-      ->required();
+      ->required()
+      ->check(output_name());
   command.add_option("--threads", flags.threads, "Threads; 0: what is left to the process")
       ->check(CLI::Range(0, 1024));
   command.add_flag("--ignore-unused", flags.ignore_unused,
@@ -322,7 +325,8 @@ void add_quantize(CLI::App& app, Action& action) {
                    "A text on which the result is compared with its source, for the report")
       ->type_name("TEXTFILE");
   command->add_option("--report", flags->report, "Writes the quality report as JSON")
-      ->type_name("FILE.json");
+      ->type_name("FILE.json")
+      ->check(output_name());
   command->footer(
       "Example:\n"
       "  quern quantize model.quern -o small.quern --encoding q4 --calibrate text.txt\n"

@@ -7,6 +7,7 @@
 #include "command.h"
 #include "encoder_input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 #include "trace_output.h"
 
@@ -75,6 +76,8 @@ Status write_embeddings(const Model& model, const EmbedOptions& options,
 }
 
 int embed(const EmbedOptions& options) {
+  if (stdin_twice({options.model.path, options.jsonl}))
+    return usage("MODEL and the texts cannot both be stdin");
   std::vector<std::string> texts = options.texts;
   if (!options.jsonl.empty()) {
     auto more = read_texts(options.jsonl);

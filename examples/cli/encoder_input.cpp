@@ -46,8 +46,7 @@ Result<std::vector<std::string>> read_texts(const std::string& path) {
   QUERN_TRY(input, read_input(path));
   std::vector<std::string> texts;
   for (const std::string_view text : split_lines(input)) {
-    const std::string where =
-        (path == "-" ? std::string("stdin") : path) + ", line " + std::to_string(texts.size() + 1);
+    const std::string where = input_name(path) + ", line " + std::to_string(texts.size() + 1);
     QUERN_TRY(line, parse_json(text, where));
     if (line.is_object() && line.contains("text")) line = Json(line["text"]);
     if (!line.is_string())

@@ -130,7 +130,7 @@ Result<Score> evaluate(const Model& model, const EvalOptions& options) {
   if (options.chunks > 0) windows = std::min(windows, static_cast<std::size_t>(options.chunks));
   if (windows == 0)
     return Error(ErrorCode::kInvalidArgument, "the text is shorter than one window")
-        .in_file(options.text)
+        .in_file(input_name(options.text))
         .want(std::to_string(context) + " tokens")
         .got(std::to_string(all.size()));
   const std::span<const TokenId> ids = std::span(all).first(windows * context);
@@ -207,8 +207,9 @@ void add_eval(CLI::App& app, Action& action) {
   command->add_option("--batch", options->batch_rows, "Rows of a prefill step; changes no bit")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
-  command->add_option("--save-logits", options->save_logits,
-                      "Writes the scored logits (safetensors)");
+  command
+      ->add_option("--save-logits", options->save_logits, "Writes the scored logits (safetensors)")
+      ->check(output_name());
   command->add_option("--against", options->against, "Compares with logits that another run saved");
   command->add_flag("--json", options->json, "One JSON document");
   command->footer(kProtocol);

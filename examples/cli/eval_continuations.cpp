@@ -101,11 +101,12 @@ Result<std::vector<Question>> read_questions(const ContinuationOptions& options)
   for (const std::string_view line : split_lines(text)) {
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    QUERN_TRY(question, read_question(line, options.jsonl, number));
+    QUERN_TRY(question, read_question(line, input_name(options.jsonl), number));
     questions.push_back(std::move(question));
   }
   if (questions.empty())
-    return Error(ErrorCode::kMalformed, "the file has no line to evaluate").in_file(options.jsonl);
+    return Error(ErrorCode::kMalformed, "the file has no line to evaluate")
+        .in_file(input_name(options.jsonl));
   return questions;
 }
 
@@ -129,7 +130,7 @@ Result<std::vector<Answered>> evaluate(const Model& model, const ContinuationOpt
     auto found = continuation_likelihoods(session, examples + question.context,
                                           question.continuations, options.parse_special);
     if (!found.ok() && !options.jsonl.empty())
-      return std::move(found).error().in_file(options.jsonl + ", question " +
+      return std::move(found).error().in_file(input_name(options.jsonl) + ", question " +
                                               std::to_string(answered.size() + 1));
     if (!found.ok()) return std::move(found).error();
     answered.push_back({std::move(question), std::move(*found)});

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 
@@ -29,6 +30,25 @@ CLI::Validator from_zero() {
     return finite_number(text) >= 0 ? std::string() : "'" + text + "' is no number from 0 on";
   };
   return CLI::Validator(check, "NONNEGATIVE");
+}
+
+CLI::Validator between(double low, double high) {
+  char range[64];
+  std::snprintf(range, sizeof(range), "[%g - %g]", low, high);
+  const auto check = [low, high, words = std::string(range)](const std::string& text) {
+    const double value = finite_number(text);
+    return value >= low && value <= high ? std::string()
+                                         : "'" + text + "' is no number in " + words;
+  };
+  return CLI::Validator(check, range);
+}
+
+CLI::Validator output_name() {
+  const auto check = [](const std::string& text) {
+    return text != "-" ? std::string()
+                       : std::string("a file is written, not stdout: name one (./- is named -)");
+  };
+  return CLI::Validator(check, "");
 }
 
 CLI::Validator within_64_bits() {

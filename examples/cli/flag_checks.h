@@ -10,6 +10,10 @@ namespace quern::cli {
 CLI::Validator above_zero();
 /// A finite number from zero on.
 CLI::Validator from_zero();
+/// A number within two others; CLI::Range lets NaN pass.
+CLI::Validator between(double low, double high);
+/// The name of a file to write: "-", which is stdin elsewhere, is none.
+CLI::Validator output_name();
 /// A whole number that 64 bits hold; CLI11 takes the largest one for all that lie above.
 CLI::Validator within_64_bits();
 

@@ -42,7 +42,8 @@ Result<std::string> read_up_to(const std::string& path, std::uint64_t limit) {
     text.append(buffer, got);
     if (got < wanted) break;
   }
-  if (std::ferror(file.get()) != 0) return Error(ErrorCode::kIo, "cannot be read").in_file(path);
+  if (std::ferror(file.get()) != 0)
+    return Error(ErrorCode::kIo, "cannot be read").in_file(input_name(path));
   return text;
 }
 
@@ -67,11 +68,13 @@ bool deeper_than(std::string_view json, int limit) {
 
 }  // namespace
 
+std::string input_name(const std::string& path) { return path == "-" ? "stdin" : path; }
+
 Result<std::string> read_input(const std::string& path, std::uint64_t max_bytes) {
   QUERN_TRY(text, read_up_to(path, max_bytes + 1));
   if (text.size() > max_bytes)
     return Error(ErrorCode::kLimit, "the input is too long")
-        .in_file(path)
+        .in_file(input_name(path))
         .want("at most " + std::to_string(max_bytes) + " bytes");
   return text;
 }

@@ -15,6 +15,9 @@ namespace quern::cli {
 
 using Json = nlohmann::ordered_json;
 
+/// What the command line calls an input: "stdin" for "-", any other as it is.
+std::string input_name(const std::string& path);
+
 /// Reads a file, or stdin for "-". Errors: kIo; kLimit beyond `max_bytes`.
 Result<std::string> read_input(const std::string& path, std::uint64_t max_bytes = 1ULL << 30);
 

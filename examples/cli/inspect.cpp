@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "convert/convert.h"
+#include "flag_checks.h"
 #include "input.h"
 #include "model_flags.h"
 #include "model_path.h"
@@ -40,17 +41,18 @@ bool is_flat(const Json& value) {
 /// Readable lines of any JSON of bounded depth (parse_json bounds it).
 void print(const Json& value, const std::string& indent, std::string& out) {
   for (const auto& [key, member] : value.items()) {
-    const std::string label = indent + (value.is_array() ? "- " : key + ": ");
+    const std::string name = short_text(Json(key));  // A file's own keys may hold anything.
+    const std::string label = indent + (value.is_array() ? "- " : name + ": ");
     if (is_flat(member)) {
       out += label + short_text(member) + "\n";
     } else if (value.is_array() && member.is_object()) {
       // A row of a table: its flat members on one line.
       std::string row;
-      for (const auto& [name, cell] : member.items())
-        row += (row.empty() ? "" : "  ") + name + " " + short_text(cell);
+      for (const auto& [column, cell] : member.items())
+        row += (row.empty() ? "" : "  ") + short_text(Json(column)) + " " + short_text(cell);
       out += label + row + "\n";
     } else {
-      out += indent + key + ":\n";
+      out += indent + name + ":\n";
       print(member, indent + "  ", out);
     }
   }
@@ -140,7 +142,8 @@ void add_inspect(CLI::App& app, Action& action) {
   CLI::Option* picture = command
                              ->add_option("--picture", options->picture,
                                           "Draws the quality report (of both files) as SVG")
-                             ->type_name("FILE.svg");
+                             ->type_name("FILE.svg")
+                             ->check(output_name());
   CLI::Option* json = command->add_flag("--json", options->json, "One JSON document");
   compare->excludes(json);
   picture->excludes(json);

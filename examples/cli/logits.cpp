@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "encoder_input.h"
+#include "flag_checks.h"
 #include "input.h"
 #include "model_flags.h"
 #include "model_path.h"
@@ -184,7 +185,9 @@ void add_logits(CLI::App& app, Action& action) {
   command->add_option("--decoder-ids", options->decoder_ids,
                       "What an encoder–decoder's decoder reads, --ids being its source (default: "
                       "the model's start tokens)");
-  command->add_option("-o,--output", options->output, "The .safetensors file to write")->required();
+  command->add_option("-o,--output", options->output, "The .safetensors file to write")
+      ->required()
+      ->check(output_name());
   command->add_option("--batch", options->batch_rows, "Rows of a prefill step; changes no bit")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();

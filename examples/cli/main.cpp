@@ -44,6 +44,32 @@ std::vector<std::string> join_texts(int argc, char** argv) {
   return joined;
 }
 
+/// What a wrong command line is told: which command there is not, or what CLI11 found; and where
+/// the right one is described.
+std::string sentence_of(const CLI::ParseError& error, const CLI::App& app,
+                        const std::vector<std::string>& args) {
+  const CLI::App* at = &app;
+  std::string place = "quern", sentence = error.what();
+  for (std::size_t i = 0; at->get_require_subcommand_min() > 0; ++i) {
+    const auto found = at->get_subcommands(
+        [&](const CLI::App* one) { return i < args.size() && one->get_name() == args[i]; });
+    if (found.empty()) {
+      const bool named = i < args.size() && !args[i].empty() && args[i][0] != '-';
+      sentence = named ? "there is no command '" + place + " " + args[i] + "'"
+                       : "a command is missing behind '" + place + "'";
+      if (i < args.size() && !named) sentence = error.what();
+      break;
+    }
+    at = found.front();
+    place += " " + args[i];
+  }
+  while (!sentence.empty() && sentence.back() == '\n') sentence.pop_back();
+  constexpr std::string_view kUnread = "Could not convert: ";
+  if (sentence.starts_with(kUnread))
+    sentence = "a number of another kind or size is expected: " + sentence.substr(kUnread.size());
+  return sentence + "; see " + place + " --help";
+}
+
 int run_program(int argc, char** argv) {
   CLI::App app{"quern runs foundation models on ordinary processors", "quern"};
   app.set_version_flag("--version", std::string("quern ") + version());
@@ -67,9 +93,7 @@ int run_program(int argc, char** argv) {
       put(shown.str());
       return finish_stdout();
     }
-    std::string sentence = error.what();
-    while (!sentence.empty() && sentence.back() == '\n') sentence.pop_back();
-    return usage(sentence + "; see quern --help");
+    return usage(sentence_of(error, app, args));
   }
   return action ? action() : usage("no command was given; see quern --help");
 }

@@ -108,15 +108,14 @@ void GenerationFlags::add_to(CLI::App& command) {
   command
       .add_option("--ctx", context, "Positions kept; default: the model's longest, at most 8192")
       ->check(above_zero());
-  command.add_option("--temp", temperature, "Temperature; 0 is greedy")
-      ->check(CLI::Range(0.0, 1e6));
+  command.add_option("--temp", temperature, "Temperature; 0 is greedy")->check(between(0.0, 1e6));
   command.add_option("--top-k", top_k, "Keep the k most likely tokens; 0: off")->check(from_zero());
   command.add_option("--top-p", top_p, "Keep the most likely tokens up to this mass; 1: off")
       ->check(CLI::Validator(above_zero_to_one, "(0 - 1]"));
   command.add_option("--min-p", min_p, "Keep tokens above this share of the best one; 0: off")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(between(0.0, 1.0));
   command.add_option("--repeat-penalty", repeat_penalty, "Divides logits of recent tokens; 1: off")
-      ->check(CLI::Range(1e-6, 1e6));
+      ->check(between(1e-6, 1e6));
   command.add_option("--seed", seed, "Same seed, same text, on every machine")
       ->capture_default_str()
       ->check(within_64_bits());
@@ -140,7 +139,7 @@ void GenerationFlags::add_beams_to(CLI::App& command) {
   command
       .add_option("--length-penalty", length_penalty,
                   "A hypothesis counts as its log-probability over length^F")
-      ->check(CLI::Range(-100.0, 100.0));
+      ->check(between(-100.0, 100.0));
 }
 
 bool GenerationFlags::searches(const Model& model) const {

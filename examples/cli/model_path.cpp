@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <optional>
+#include <vector>
 
 namespace quern::cli {
 namespace {
@@ -37,11 +39,23 @@ Result<int> copy_stdin() {
 
 /// The path of stdin once it was asked for. Thread rule: the main thread's.
 std::optional<std::string> stdin_path;
+/// What else was asked for. The same thread rule.
+std::vector<std::string> models_in_use;
 
 }  // namespace
 
+bool is_model_in_use(const std::string& path) {
+  return std::any_of(models_in_use.begin(), models_in_use.end(), [&](const std::string& model) {
+    std::error_code failed;
+    return std::filesystem::equivalent(model, path, failed) && !failed;
+  });
+}
+
 Result<std::string> model_path(const std::string& named) {
-  if (named != "-") return named;
+  if (named != "-") {
+    models_in_use.push_back(named);
+    return named;
+  }
   if (stdin_path) return *stdin_path;
   struct stat info {};
   if (fstat(STDIN_FILENO, &info) != 0) return stdin_error("cannot be read");

@@ -14,6 +14,9 @@ namespace quern::cli {
 /// one, otherwise a copy without a name that vanishes with the program. Errors: kIo.
 Result<std::string> model_path(const std::string& named);
 
+/// \return whether a file is a MODEL that `model_path` was asked for, under whatever name.
+bool is_model_in_use(const std::string& path);
+
 /// What the command line calls a path: "stdin" for that of `model_path("-")`, anything else as it
 /// is.
 std::string shown_path(const std::string& path);

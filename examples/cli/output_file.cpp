@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "input.h"
+#include "model_path.h"
+#include "terminal.h"
 
 namespace quern::cli {
 
@@ -20,14 +22,22 @@ Error OutputFile::failed(const char* what) const {
 Result<OutputFile> OutputFile::create(const std::string& path) {
   OutputFile out;
   out.path_ = path;
-  std::error_code ignored;
-  if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+  std::error_code failed;
+  if (std::filesystem::exists(path, failed) && !std::filesystem::is_regular_file(path, failed))
     return Error(ErrorCode::kInvalidArgument, "the output exists and is no regular file")
         .in_file(path);
-  std::string name = path + ".XXXXXX";
+  if (is_model_in_use(path))
+    return Error(ErrorCode::kInvalidArgument, "the output is the model, which is never touched")
+        .in_file(path)
+        .want("another file");
+  // A link stays one: the file that it names is replaced.
+  const std::filesystem::path target = std::filesystem::canonical(path, failed);
+  out.target_ = failed ? path : target.string();
+  std::string name = out.target_ + ".XXXXXX";
   const int descriptor = mkstemp(name.data());
   if (descriptor < 0) return out.failed("cannot be created");
   out.temporary_ = name;
+  remove_on_signal(name);
   const mode_t mask = umask(0);
   umask(mask);
   if (fchmod(descriptor, 0666 & ~mask) != 0 || (out.file_ = fdopen(descriptor, "wb")) == nullptr) {
@@ -39,12 +49,15 @@ Result<OutputFile> OutputFile::create(const std::string& path) {
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
+      target_(std::move(other.target_)),
       temporary_(std::exchange(other.temporary_, {})),
       file_(std::exchange(other.file_, nullptr)) {}
 
 OutputFile::~OutputFile() {
   if (file_ != nullptr) std::fclose(file_);
-  if (!temporary_.empty()) unlink(temporary_.c_str());
+  if (temporary_.empty()) return;
+  unlink(temporary_.c_str());
+  remove_on_signal({});
 }
 
 Status OutputFile::write(std::string_view bytes) {
@@ -62,8 +75,9 @@ Status OutputFile::commit() {
   const bool flushed = std::fflush(file_) == 0 && fsync(fileno(file_)) == 0;
   const bool closed = std::fclose(std::exchange(file_, nullptr)) == 0;
   if (!flushed || !closed) return failed("cannot be written");
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return failed("cannot be renamed");
+  if (std::rename(temporary_.c_str(), target_.c_str()) != 0) return failed("cannot be renamed");
   temporary_.clear();
+  remove_on_signal({});
   return {};
 }
 

@@ -17,6 +17,7 @@ namespace quern::cli {
 /// it the destructor removes it. Move-only. Thread rule: one owner.
 class OutputFile {
  public:
+  /// Errors: kIo; kInvalidArgument for what exists and is no regular file, and for a model in use.
   static Result<OutputFile> create(const std::string& path);
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
@@ -30,7 +31,7 @@ class OutputFile {
   OutputFile() = default;
   Error failed(const char* what) const;
 
-  std::string path_, temporary_;
+  std::string path_, target_, temporary_;  ///< The target is the path behind symbolic links.
   std::FILE* file_ = nullptr;
 };
 

@@ -8,6 +8,7 @@
 #include "command.h"
 #include "encoder_input.h"
 #include "model_flags.h"
+#include "model_path.h"
 #include "terminal.h"
 #include "trace_output.h"
 
@@ -69,6 +70,8 @@ void show(const RerankOptions& options, const std::vector<std::string>& document
 }
 
 int rerank(const RerankOptions& options) {
+  if (stdin_twice({options.model.path, options.jsonl}))
+    return usage("MODEL and the documents cannot both be stdin");
   std::vector<std::string> documents = options.documents;
   if (!options.jsonl.empty()) {
     auto more = read_texts(options.jsonl);

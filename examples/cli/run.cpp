@@ -109,15 +109,24 @@ Result<FillInPrompt> read_prompt(const Model& model, const RunOptions& options) 
     return fill_in_prompt(model, options.prefix.value_or(""), options.suffix.value_or(""));
   QUERN_TRY(text, prompt_text(options));
   QUERN_TRY(ids, prompt_ids(model, options, text));
+  if (ids.empty() && model.can_run())
+    return Error(ErrorCode::kInvalidArgument, "the prompt is empty")
+        .of("--prompt")
+        .want("at least one token");
   return FillInPrompt{std::move(ids), {}};
 }
 
-Result<Generated> reply_to(Session& session, const FillInPrompt& prompt,
-                           const RunOptions& options) {
+/// \param shown becomes whether stdout has got any text.
+Result<Generated> reply_to(Session& session, const FillInPrompt& prompt, const RunOptions& options,
+                           bool& shown) {
   GenerateOptions generate = options.generation.options(session.model());
   generate.end_tokens = prompt.end_tokens;
   generate.cancel = &InterruptScope::flag();
-  if (!options.json) generate.on_text = [](std::string_view text) { return put(text); };
+  if (!options.json)
+    generate.on_text = [&shown](std::string_view text) {
+      shown = true;
+      return put(text);
+    };
   const InterruptScope scope;
   std::span<const TokenId> ids = prompt.ids;
   if (session.model().is_encoder_decoder()) {
@@ -136,7 +145,8 @@ int run(const RunOptions& options) {
   if (stdin_twice({options.model.path, options.prompt.value_or(""), options.file}))
     return usage("MODEL and the prompt cannot both be stdin");
   if (!options.prompt && options.file.empty() && !options.fills_in())
-    return usage("a prompt is missing: -p TEXT, -f FILE, or --prefix TEXT with --suffix TEXT");
+    return usage(
+        "a prompt is missing: -p TEXT, -f FILE (- is stdin), or --prefix TEXT with --suffix TEXT");
   const auto model = options.model.open();
   if (!model.ok()) return fail(model.error());
   const auto prompt = read_prompt(*model, options);
@@ -149,9 +159,10 @@ int run(const RunOptions& options) {
   session_options.trace_events = options.trace.events();
   auto session = Session::create(*model, session_options);
   if (!session.ok()) return fail(session.error());
-  const auto reply = reply_to(*session, *prompt, options);
+  bool shown = false;
+  const auto reply = reply_to(*session, *prompt, options, shown);
   if (!reply.ok()) {
-    if (!options.json) put("\n");
+    if (shown) put("\n");
     return fail(reply.error());
   }
   if (options.json)

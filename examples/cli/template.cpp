@@ -17,6 +17,16 @@ struct RenderFlags {
   TemplateOptions values;
 };
 
+/// The library has texts, not files: says which file an error lies in.
+Result<Prompt> named(Result<Prompt> prompt, const RenderFlags& options) {
+  if (prompt.ok()) return prompt;
+  Error& error = prompt.error();
+  if (error.file == "conversation" || error.field == "conversation")
+    error.file = input_name(options.json);
+  if (error.file == "chat_template") error.file = input_name(options.template_file);
+  return prompt;
+}
+
 Result<Prompt> render(const RenderFlags& options) {
   QUERN_TRY(conversation, read_input(options.json));
   if (!options.template_file.empty()) {
@@ -33,10 +43,10 @@ Result<Prompt> render(const RenderFlags& options) {
       lend(values.bos_token, model.bos());
       lend(values.eos_token, model.eos());
     }
-    return render_template(source, conversation, values);
+    return named(render_template(source, conversation, values), options);
   }
   QUERN_TRY(model, options.model.open(true));
-  return model.render(conversation, options.values);
+  return named(model.render(conversation, options.values), options);
 }
 
 int print_prompt(const RenderFlags& options) {
@@ -44,6 +54,10 @@ int print_prompt(const RenderFlags& options) {
     return usage("give a MODEL, or a template with --template FILE; see quern template --help");
   if (stdin_twice({options.model.path, options.json, options.template_file}))
     return usage("only one of MODEL, --json and --template can be stdin");
+  if (!options.values.now.empty() &&
+      !render_template("{{ strftime_now('%Y') }}", "{}", options.values).ok())
+    return usage("--now: '" + options.values.now +
+                 "' is no moment: YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS; see quern template --help");
   const auto prompt = render(options);
   if (!prompt.ok()) {
     if (prompt.error().code != ErrorCode::kTemplateRaised) return fail(prompt.error());

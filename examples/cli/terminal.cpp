@@ -23,18 +23,46 @@ static_assert(std::atomic<bool>::is_always_lock_free, "used by a signal handler"
 termios found_terminal{};
 bool terminal_found = false;
 
-/// Only calls what POSIX allows in a handler.
+/// What a signal that ends the program takes along.
+char doomed_file[4096];
+std::atomic<bool> is_doomed{false};
+
+/// The terminal as it was found, and no half of a file. Only calls what POSIX allows in a handler.
+void tidy_up() {
+  if (terminal_found) tcsetattr(STDIN_FILENO, TCSANOW, &found_terminal);
+  if (is_doomed.load()) unlink(doomed_file);
+}
+
+/// The same rule.
 void on_interrupt(int) {
   if (scope_open.load() && !interrupt_flag.exchange(true)) return;
-  if (terminal_found) tcsetattr(STDIN_FILENO, TCSANOW, &found_terminal);
+  tidy_up();
   const char newline = '\n';
   if (write(STDERR_FILENO, &newline, 1) < 0) _exit(kInterrupted);
   _exit(kInterrupted);
 }
 
+/// The same rule; the signal then does what it does without a handler.
+void on_end(int signal_number) {
+  tidy_up();
+  signal(signal_number, SIG_DFL);
+  raise(signal_number);
+}
+
+/// A mapped file lost the pages that were read, or its disk did. The same rule.
+void on_lost_pages(int) {
+  tidy_up();
+  constexpr char kSentence[] =
+      "quern: a file that was in use became shorter, or its disk failed; keep model files as they "
+      "are while they are used\n";
+  if (write(STDERR_FILENO, kSentence, sizeof(kSentence) - 1) < 0) _exit(kRefused);
+  _exit(kRefused);
+}
+
 /// \return what to do; empty where the error says it.
 std::string_view advice(const Error& error) {
   if (error.message.find("--ignore-unused") != std::string::npos) return {};
+  if (error.file.find(", line ") != std::string::npos) return "mend the line";
   if (error.field == "driver" || error.field == "device")
     return "run it on the processor: --device cpu";
   switch (error.code) {
@@ -163,8 +191,24 @@ void install_signal_handlers() {
   action.sa_handler = on_interrupt;
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, nullptr);
+  action.sa_handler = on_end;
+  for (const int ends : {SIGTERM, SIGHUP}) {
+    struct sigaction found {};
+    const bool ignored = sigaction(ends, nullptr, &found) == 0 && found.sa_handler == SIG_IGN;
+    if (!ignored) sigaction(ends, &action, nullptr);  // nohup means it.
+  }
+  action.sa_handler = on_lost_pages;
+  sigaction(SIGBUS, &action, nullptr);
   action.sa_handler = SIG_IGN;
   sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);
+}
+
+void remove_on_signal(const std::string& file) {
+  is_doomed.store(false);
+  if (file.empty() || file.size() >= sizeof(doomed_file)) return;
+  std::memcpy(doomed_file, file.c_str(), file.size() + 1);
+  is_doomed.store(true);
 }
 
 InterruptScope::InterruptScope() {

@@ -57,8 +57,13 @@ class ProgressBar {
 };
 
 /// Installs the handlers: Ctrl-C ends the program with status 130 and the terminal as it was found,
-/// unless an `InterruptScope` is open; a closed pipe is an error of `put`, not a signal.
+/// unless an `InterruptScope` is open; SIGTERM and SIGHUP end it so in any case, with their own
+/// status; a closed pipe is an error of `put`, not a signal, and a limit of file sizes one of the
+/// write; a mapped file that becomes shorter ends the program with a sentence and status 1.
 void install_signal_handlers();
+
+/// Has a signal that ends the program remove `file` (one at a time); empty: no longer.
+void remove_on_signal(const std::string& file);
 
 /// While open, Ctrl-C only sets `flag()`; the second one in a row ends the program.
 class InterruptScope {

@@ -68,8 +68,7 @@ int tokenize_lines(const Model& model, const TokenizeOptions& options) {
   std::uint64_t number = 0;
   std::string out;
   for (const std::string_view text : split_lines(*input)) {
-    const std::string where = (options.jsonl == "-" ? std::string("stdin") : options.jsonl) +
-                              ", line " + std::to_string(++number);
+    const std::string where = input_name(options.jsonl) + ", line " + std::to_string(++number);
     auto line = parse_json(text, where);
     if (line.ok() && !line->is_object())
       line = Error(ErrorCode::kMalformed, "a line is a JSON object").in_file(where);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "flag_checks.h"
 #include "input.h"
 #include "output_file.h"
 #include "terminal.h"
@@ -92,8 +93,10 @@ void tell_table(const StepTrace& trace) {
 }  // namespace
 
 void TraceFlags::add_to(CLI::App& command) {
-  command.add_option("--trace", path,
-                     "Writes where the time of each step goes, in Chrome's trace format");
+  command
+      .add_option("--trace", path,
+                  "Writes where the time of each step goes, in Chrome's trace format")
+      ->check(output_name());
 }
 
 std::int64_t TraceFlags::events() const {

@@ -166,7 +166,7 @@ class Model {
 
   /// Human-readable list of the graph's nodes with shapes.
   Result<std::string> graph_text() const;
-
+  /// Text to tokens, and back. Errors of `decode`: kOutOfRange for an id outside the vocabulary.
   Result<std::vector<TokenId>> encode(std::string_view text, const EncodeOptions& = {}) const;
   Result<std::vector<TokenId>> encode(const Prompt& prompt) const;
   Result<std::string> decode(std::span<const TokenId> ids, bool skip_special = true) const;

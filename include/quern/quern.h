@@ -259,7 +259,8 @@ typedef struct quern_sampling_options {
   const quern_logit_bias* logit_bias;
   size_t logit_bias_count;
 } quern_sampling_options;
-/** Defaults of the library, or of `model` where it is not NULL. */
+/** Defaults of the library, or of `model` where it is not NULL: `logit_bias` is then the model's own
+ * list (tokens that its checkpoint bans), which lives as long as `model`. */
 void quern_sampling_options_init(quern_sampling_options* options, const quern_model* model);
 
 /** A flag that ends a reply from another thread. */

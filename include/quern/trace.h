@@ -8,8 +8,8 @@
 
 namespace quern {
 
-/// A copy of what a session recorded (SessionOptions::trace). Times in nanoseconds of a steady
-/// clock.
+/// A copy of what a session recorded (SessionOptions::trace_events). Times in nanoseconds of a
+/// steady clock.
 struct StepTrace {
   /// One piece of work of the compiled model, summed over all steps and threads.
   struct Part {

@@ -170,6 +170,7 @@ bool BeamSearch::advance(std::span<const float> logits) {
   std::stable_sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
     return a.log_probability > b.log_probability;
   });
+  if (candidates.empty()) return false;  // Every token is banned: the hypotheses stay as they are.
   ++length_;
   const bool last = length_ >= max_tokens_;
   const bool full = finished_.size() >= beams;

@@ -19,6 +19,13 @@ thread_local LastError last_error;
 
 }  // namespace
 
+quern_model* new_model(Model model) {
+  std::vector<quern_logit_bias> biases;
+  for (const auto& [token, bias] : model.default_sampling().logit_bias)
+    biases.push_back({token, bias});
+  return new quern_model{std::move(model), std::move(biases)};
+}
+
 quern_code remember(Error error) noexcept {
   const auto code = static_cast<quern_code>(error.code);
   last_error.code = code;
@@ -121,7 +128,7 @@ quern_code quern_model_open(const char* path, size_t path_length,
     open_options.device = static_cast<quern::DeviceChoice>(given.device);
     open_options.gpu_layers = given.gpu_layers;
     QUERN_TRY(opened, quern::Model::open(std::string(name), open_options));
-    *model = new quern_model{std::move(opened)};
+    *model = quern::runtime::new_model(std::move(opened));
     return {};
   });
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/guard.h"
 #include "quern/conversation.h"
@@ -19,6 +20,7 @@
 
 struct quern_model {
   quern::Model model;
+  std::vector<quern_logit_bias> logit_bias;  ///< What the options of its sampling point into.
 };
 struct quern_session {
   quern::Session session;
@@ -32,6 +34,9 @@ struct quern_cancel {
 
 namespace quern::runtime {
 
+/// A handle of a model.
+quern_model* new_model(Model model);
+
 /// Stores the calling thread's last error. \return its code.
 quern_code remember(Error error) noexcept;
 
@@ -41,8 +46,10 @@ quern_code c_call(Work&& work) noexcept {
   try {
     Status status = base::guarded(std::forward<Work>(work));
     return status.ok() ? QUERN_OK : remember(std::move(status).error());
-  } catch (...) {  // Not even the error could be allocated.
-    return QUERN_OUT_OF_MEMORY;
+  } catch (...) {  // Not even the error could be allocated. This one has no words.
+    Error wordless;
+    wordless.code = ErrorCode::kOutOfMemory;
+    return remember(std::move(wordless));
   }
 }
 
@@ -68,13 +75,20 @@ Status read_struct(const Options* given, const char* argument, Options& into) {
   return {};
 }
 
+/// Whether a caller's struct, which is not null, says its size, of at least `least` bytes.
+template <class Info>
+Status check_struct(const char* argument, const Info* out, std::size_t least = sizeof(size_t)) {
+  if (out->size < least || out->size > 65536)
+    return Error(ErrorCode::kInvalidArgument, "a struct's size is not set").of(argument);
+  return {};
+}
+
 /// Copies `values` to a caller's struct of any version, whose size stays as it is.
 template <class Info>
 Status write_struct(Info values, const char* argument, Info* out) {
   if (out == nullptr) return null_argument(argument);
+  QUERN_CHECK(check_struct(argument, out));
   const std::size_t size = out->size;
-  if (size < sizeof(size) || size > 65536)
-    return Error(ErrorCode::kInvalidArgument, "a struct's size is not set").of(argument);
   values.size = size;
   std::memcpy(out, &values, std::min(size, sizeof(Info)));
   return {};

@@ -51,7 +51,7 @@ quern_code quern_model_with_adapters(const quern_model* model, const quern_adapt
       uses.push_back({adapters[i]->adapter, weights == nullptr ? 1.0F : weights[i]});
     }
     QUERN_TRY(made, quern::with_adapters(model->model, uses));
-    *adapted = new quern_model{std::move(made)};
+    *adapted = quern::runtime::new_model(std::move(made));
     return {};
   });
 }

@@ -1,6 +1,8 @@
+#include <cstddef>
 #include <new>
 
 #include "runtime/c_api.h"
+#include "runtime/model_state.h"
 
 using quern::Status;
 using quern::runtime::c_call;
@@ -106,9 +108,10 @@ void quern_session_options_init(quern_session_options* options) {
 
 void quern_sampling_options_init(quern_sampling_options* options, const quern_model* model) {
   if (options == nullptr) return;
-  // Plain numbers: the list of biases is empty, so nothing is allocated.
-  const quern::SamplingOptions from =
-      model != nullptr ? model->model.default_sampling() : quern::SamplingOptions{};
+  // No copy of the model's: nothing is allocated, and so nothing can fail.
+  const quern::SamplingOptions library;
+  const quern::SamplingOptions& from =
+      model != nullptr ? model->model.state().generation.sampling : library;
   *options = {sizeof(quern_sampling_options),
               from.temperature,
               from.top_k,
@@ -119,8 +122,8 @@ void quern_sampling_options_init(quern_sampling_options* options, const quern_mo
               from.presence_penalty,
               from.frequency_penalty,
               from.seed,
-              nullptr,
-              0};
+              model != nullptr ? model->logit_bias.data() : nullptr,
+              model != nullptr ? model->logit_bias.size() : 0};
 }
 
 void quern_generate_options_init(quern_generate_options* options) {
@@ -220,6 +223,10 @@ quern_code quern_generate(quern_session* session, const quern_token* prompt, siz
   return c_call([&]() -> Status {
     if (session == nullptr) return null_argument("session");
     if (prompt == nullptr) return null_argument("prompt");
+    // Before the reply, which would be lost; and what is owned must fit, or it would leak.
+    constexpr size_t kOwned = offsetof(quern_generated, reason);
+    if (generated != nullptr)
+      QUERN_CHECK(quern::runtime::check_struct("generated", generated, kOwned));
     quern_generate_options given;
     quern_generate_options_init(&given);
     QUERN_CHECK(read_struct(options, "options", given));

@@ -92,6 +92,7 @@ quern_code quern_conversation_json(const quern_conversation* conversation,
   return c_call([&]() -> Status {
     if (conversation == nullptr) return null_argument("conversation");
     if (json == nullptr) return null_argument("json");
+    *json = {nullptr, 0};
     *json = copy_string(conversation->conversation.json(add_generation_prompt != 0));
     return {};
   });

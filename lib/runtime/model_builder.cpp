@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "formats/cache_choice.h"
 #include "formats/json.h"
+#include "kernels/dispatch.h"
 #include "models/architecture.h"
 #include "runtime/executor_lock.h"
 #include "runtime/model_state.h"
@@ -174,6 +175,14 @@ Status prepare_to_run(Model::State& state, const ExtraTensors& extra) {
   return in_file(read_encoder_defaults(state), path);
 }
 
+/// What runs the model, and why nothing better does.
+void log_dispatch(const Model::State& state) {
+  if (!base::logging() || state.backend == nullptr) return;
+  for (const std::string& line : kernels::dispatch_log()) base::log("dispatch", line);
+  base::log("dispatch", "the model runs on " + std::string(state.backend->isa()) + " with " +
+                            std::to_string(state.executor->threads()) + " threads");
+}
+
 void log_opened(const Model::State& state, std::chrono::steady_clock::time_point start) {
   if (!base::logging()) return;
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
@@ -199,6 +208,7 @@ Result<std::shared_ptr<const Model::State>> build_model(formats::QuernFile file,
     state->weights_bytes += tensor.data.size();  // Each lies in the file, apart from the others.
   if (!options.vocabulary_only && !state->file.tensors().empty())
     QUERN_CHECK(prepare_to_run(*state, extra));
+  log_dispatch(*state);
   collect_end_tokens(*state);
   log_opened(*state, start);
   return std::shared_ptr<const Model::State>(std::move(state));

@@ -33,7 +33,9 @@ Result<PairTemplate> pair_template(const Model::State& state) {
                            : nullptr;
     if (item == nullptr || *item < kSecondText || *item >= state.vocab_size || type == nullptr ||
         *type < 0 || *type > 127)
-      return Error(ErrorCode::kMalformed, "the template of a pair is wrong").of("pair_template");
+      return Error(ErrorCode::kMalformed, "the template of a pair is wrong")
+          .in_file(state.file.path())
+          .of("pair_template");
     pair.items.push_back(*item);
     pair.types.push_back(static_cast<std::int32_t>(*type));
   }
@@ -45,7 +47,10 @@ Result<PairTemplate> pair_template(const Model::State& state) {
     return std::count(pair.items.begin(), pair.items.end(), item);
   };
   if (count(kFirstText) != 1 || count(kSecondText) != 1)
-    return Error(ErrorCode::kMissing, "the tokenizer has no template for a pair of texts");
+    return Error(ErrorCode::kMissing, state.tokenizer
+                                          ? "the tokenizer has no template for a pair of texts"
+                                          : "the model has no tokenizer")
+        .in_file(state.file.path());
   return pair;
 }
 

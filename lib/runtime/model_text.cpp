@@ -77,6 +77,16 @@ Result<std::vector<TokenId>> Model::encode(const Prompt& prompt) const {
 Result<std::string> Model::decode(std::span<const TokenId> ids, bool skip_special) const {
   return base::guarded([&]() -> Result<std::string> {
     if (!state_->tokenizer) return no_tokenizer(*state_);
+    // A model may have more logits than its vocabulary has tokens; those have no text.
+    const auto known =
+        std::max(static_cast<std::int64_t>(state_->tokenizer->vocab_size()), state_->vocab_size);
+    for (const TokenId id : ids) {
+      if (id < 0 || id >= known)
+        return Error(ErrorCode::kOutOfRange, "a token lies outside the vocabulary")
+            .of("ids")
+            .want("0 … " + std::to_string(known - 1))
+            .got(std::to_string(id));
+    }
     return state_->tokenizer->decode(ids, skip_special);
   });
 }

@@ -111,11 +111,13 @@ Result<std::span<const float>> Session::Impl::read_source(std::span<const TokenI
   if (source == nullptr)
     return Error(ErrorCode::kUnsupported, "the model reads no source: it is no encoder–decoder")
         .in_file(model.path());
-  QUERN_TRY(states, source->read(ids, *sequence));
-  source_ids.assign(ids.begin(), ids.end());
-  has_source = true;
+  QUERN_CHECK(source->check(ids));
+  has_source = false;  // Should the step fail, a part of another source stands there.
   tokens.clear();
   QUERN_CHECK(sequence->rewind(0));
+  source_ids.assign(ids.begin(), ids.end());
+  QUERN_TRY(states, source->read(ids, *sequence));
+  has_source = true;
   return states;
 }
 

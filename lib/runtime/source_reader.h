@@ -24,18 +24,20 @@ class SourceReader {
                                                       const SessionOptions& resolved, KvType kv);
 
   /// Evaluates the source and stores what the decoder attends to in `sequence`.
-  /// \return the encoder's last hidden states `[n, dim]`, valid until the next call. kLimit for
-  /// more tokens than the session was made for, kOutOfRange for an id outside the vocabulary,
-  /// kInvalidArgument for none; the sequence is as it was then.
+  /// \return the encoder's last hidden states `[n, dim]`, valid until the next call. Errors: as
+  /// `check`, and then the sequence is as it was; those of a step, and then it holds no source.
   Result<std::span<const float>> read(std::span<const TokenId> ids,
                                       backends::SequenceState& sequence);
+
+  /// kLimit for more tokens than the session was made for, kOutOfRange for an id outside the
+  /// vocabulary, kInvalidArgument for none.
+  Status check(std::span<const TokenId> ids) const;
 
   const backends::Program& program() const noexcept { return *program_; }
 
  private:
   SourceReader(const Model::State& state, std::unique_ptr<backends::Program> program,
                std::int64_t most);
-  Status check(std::span<const TokenId> ids) const;
 
   const Model::State& state_;
   std::unique_ptr<backends::Program> program_;

@@ -8,9 +8,11 @@
 #include "convert/convert.h"
 #include "formats/json.h"
 #include "quern/encoder.h"
+#include "support/must.h"
 #include "support/temp_dir.h"
 
 using namespace quern;
+using quern::testing::must;
 
 namespace {
 
@@ -21,12 +23,6 @@ constexpr double kExact = 0.99999, kEightBits = 0.999;
 /// of their energy, so that every rounding there is large beside the rest. Weights and activations
 /// in 8 bits then stay within the bound each on its own, but not both together.
 constexpr std::size_t kOneWord = 3;
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
 
 bool have_checkpoint() {
   if (std::filesystem::exists(QUERN_MINILM)) return true;

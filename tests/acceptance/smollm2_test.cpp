@@ -15,21 +15,17 @@
 #include "formats/safetensors_reader.h"
 #include "quern/session.h"
 #include "support/json_lists.h"
+#include "support/must.h"
 #include "support/temp_dir.h"
 
 using namespace quern;
+using quern::testing::must;
 
 namespace {
 
 const std::string kGoldens = std::string(QUERN_GOLDENS_DIR) + "/smollm2-135m";
 const std::string kEvalText = std::string(QUERN_GOLDENS_DIR) + "/../eval/english-eval.txt";
 constexpr double kSureMargin = 0.05;
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
 
 /// Whether checkpoint and goldens are there; a failure where QUERN_REQUIRE_CHECKPOINT is set.
 bool have_everything() {

@@ -1,8 +1,13 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "formats/quern_writer.h"
 #include "process.h"
 
 using namespace quern::test;
@@ -85,6 +90,41 @@ TEST_CASE("a damaged session file is set aside and the chat goes on") {
     CHECK(lines[0] == Json::parse(good));
     CHECK(lines[1]["messages"][0]["content"] == "Next");
   }
+}
+
+TEST_CASE("without a chat template there is no system message, which is said") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const quern::testing::TempDir folder;
+  const std::string plain = folder.file("plain.quern");
+  std::filesystem::copy_file(*model, plain);
+  quern::formats::QuernTail tail;
+  tail.chat_template = "";
+  REQUIRE(quern::formats::rewrite_metadata_tail(plain, tail).ok());
+  const Outcome asked = quern::test::quern(chat(plain, {"--system", "Be brief."}), "Hello\n");
+  CHECK(asked.status == 1);
+  CHECK(asked.out.empty());
+  CHECK(asked.err.find("there is no system message (--system)") != std::string::npos);
+  const Outcome later = quern::test::quern(chat(plain), "/system Be brief.\n/system\nHello\n");
+  CHECK(later.status == 0);
+  CHECK(later.err.find("without a chat template there is no system message") != std::string::npos);
+  CHECK(later.err.find("quern: there is no system message\n") != std::string::npos);
+}
+
+TEST_CASE("a session that another chat has open is refused") {
+  const auto model = handbook_quern();
+  if (!model) return;
+  const quern::testing::TempDir folder;
+  const std::string file = folder.write("chat.jsonl", "");
+  const int other = open(file.c_str(), O_RDWR | O_CLOEXEC);
+  REQUIRE(flock(other, LOCK_EX | LOCK_NB) == 0);
+  const Outcome refused = quern::test::quern(chat(*model, {"--session", file}), "Hello\n");
+  CHECK(refused.status == 1);
+  CHECK(refused.out.empty());
+  CHECK(refused.err.find(file + ": another chat") != std::string::npos);
+  close(other);
+  CHECK(quern::test::quern(chat(*model, {"--session", file}), "Hello\n").status == 0);
+  CHECK(lines_of(file).size() == 1);
 }
 
 TEST_CASE("a long chat leaves out its oldest turns instead of ending") {

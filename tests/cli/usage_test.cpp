@@ -65,11 +65,21 @@ TEST_CASE("a wrong command line is status 2 with one sentence on stderr") {
            {"quantize", "m", "-o", "o", "--target-size", "1000", "--target-bpw", "4.5"},
            {"quantize", "m", "-o", "o", "--target-bpw", "4.5", "--encoding", "q4"},
            {"quantize", "m", "-o", "o", "--calibrate", "text"},
+           {"quantize", "m", "-o", "o", "--encoding", "q4", "--report", "o"},
            {"quantize", "m", "-o", "o", "--encoding", "q4", "--resume", "--dry-run"},
            {"quantize", "m", "-o", "o", "--encoding", "q4", "--observe", "--calibrate", "t"},
            {"quantize", "m", "-o", "o", "--target-bpw", "4.5", "--observe"},
            {"quantize", "m", "-o", "o", "--target-bpw", "nan"},
            {"convert", "m", "-o", "o", "--observe"},
+           {"convert", "m", "-o", "-"},
+           {"logits", "m", "--ids", "1", "-o", "-"},
+           {"run", "m", "-p", "x", "--temp", "nan"},
+           {"run", "m", "-p", "x", "--length-penalty", "nan"},
+           {"run", "m", "-p", "x", "--top-k", "99999999999"},
+           {"embed", "-", "--jsonl", "-"},
+           {"rerank", "-", "--query", "x", "--jsonl", "-"},
+           {"template", "m", "--json", "x", "--now", "yesterday"},
+           {"eval", "nonsense"},
            {"eval"},
            {"eval", "perplexity", "m"},
            {"eval", "choice", "m"},
@@ -135,6 +145,35 @@ TEST_CASE("an input that is no model is status 1 with one sentence on stderr") {
   CHECK(folder.entries() == 4);  // No half file was left.
 }
 
+TEST_CASE("a command that there is not is named, with the help that lists the others") {
+  CHECK(quern::test::quern({"nonsense"}).err ==
+        "quern: there is no command 'quern nonsense'; see quern --help\n");
+  CHECK(quern::test::quern({"eval", "nonsense", "x"}).err ==
+        "quern: there is no command 'quern eval nonsense'; see quern eval --help\n");
+  CHECK(quern::test::quern({}).err ==
+        "quern: a command is missing behind 'quern'; see quern --help\n");
+  CHECK(quern::test::quern({"run", "m", "-p", "x", "-n", "1.5"}).err ==
+        "quern: a number of another kind or size is expected: --max-tokens = 1.5; see quern run "
+        "--help\n");
+}
+
+TEST_CASE("a vocabulary without a model is refused with its error alone") {
+  const auto vocabulary = reference("tokenizers/gpt-2/ggml-vocab-gpt-2.gguf");
+  if (!vocabulary) return;
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"run", *vocabulary, "-p", "x"},
+                                             {"chat", *vocabulary},
+                                             {"bench", *vocabulary},
+                                             {"plan", *vocabulary}}) {
+    const Outcome outcome = quern::test::quern(words, "x\n");
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 1);
+    CHECK(outcome.out.empty());
+    CHECK(outcome.err.find("a vocabulary alone") != std::string::npos);
+    CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+  }
+}
+
 TEST_CASE("a MODEL from stdin that is none is refused under that name") {
   for (const char* command : {"inspect", "verify", "plan", "bench"}) {
     const Outcome outcome = quern::test::quern({command, "-"}, "this is no model");
@@ -166,4 +205,14 @@ TEST_CASE("QUERN_LOG writes its topics to stderr") {
   const Outcome load = quern::test::quern({"plan", *model}, {}, {{"QUERN_LOG", "load"}});
   CHECK(load.err.find("[load]") != std::string::npos);
   CHECK(load.err.find("[time]") == std::string::npos);
+  const auto source = handbook();
+  if (!source) return;
+  const Outcome foreign = quern::test::quern({"plan", *source}, {}, {{"QUERN_LOG", "time"}});
+  CHECK(foreign.err.find("quern: [time] converting into memory took ") == 0);
+  CHECK(foreign.err.find("quern convert does it once") != std::string::npos);
+  const Outcome dispatch = quern::test::quern({"plan", *model, "--threads", "2"}, {},
+                                              {{"QUERN_LOG", "dispatch"}, {"QUERN_ISA", "scalar"}});
+  CHECK(dispatch.err ==
+        "quern: [dispatch] kernels: scalar (forced by QUERN_ISA)\n"
+        "quern: [dispatch] the model runs on scalar with 2 threads\n");
 }

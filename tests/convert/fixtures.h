@@ -22,15 +22,11 @@
 #include "quern/encoding.h"
 #include "quern/model.h"
 #include "quern/result.h"
+#include "support/must.h"
 
 namespace quern::convert::test {
 
-/// The value; without one the test ends.
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
+using quern::testing::must;
 
 /// An empty folder, removed with its contents.
 class TempFolder {

@@ -14,19 +14,15 @@
 #include "graph/split.h"
 #include "models/golden_model.h"
 #include "quant/registry.h"
+#include "support/must.h"
 
 using namespace quern;
 using namespace quern::test;
+using quern::testing::must;
 
 namespace {
 
 const std::string kModels = std::string(QUERN_GOLDENS_DIR) + "/models/";
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
 
 /// The first place where two results differ, NaN being equal to NaN; −1: none.
 std::ptrdiff_t first_difference(const std::vector<float>& a, const std::vector<float>& b) {

@@ -5,13 +5,17 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 
 #include "encoder_runner.h"
 #include "formats/json.h"
+#include "support/compare_floats.h"
+#include "support/must.h"
 
 using namespace quern;
 using namespace quern::test;
+using quern::testing::max_abs_difference;
+using quern::testing::must;
+using quern::testing::same_bits;
 
 namespace {
 
@@ -20,22 +24,6 @@ constexpr double kEmbeddingTolerance = 1e-4;
 constexpr double kEmbeddingCosine = 0.99999;
 
 const std::string kModels = std::string(QUERN_GOLDENS_DIR) + "/models/";
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
-
-double max_abs_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size()) return INFINITY;
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double difference = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    worst = difference <= worst ? worst : difference;  // NaN becomes the worst.
-  }
-  return worst;
-}
 
 double cosine(const std::vector<float>& a, const std::vector<float>& b) {
   double ab = 0, aa = 0, bb = 0;
@@ -72,10 +60,6 @@ void for_each_golden(Body body) {
          must(formats::SafetensorsFile::open(kModels + name + "/golden.safetensors")),
          must(formats::read_json_file(kModels + name + "/golden.json")));
   }
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
 }  // namespace

@@ -8,10 +8,12 @@
 
 #include "encoder_runner.h"
 #include "formats/json.h"
+#include "support/must.h"
 #include "support/temp_dir.h"
 
 using namespace quern;
 using namespace quern::test;
+using quern::testing::must;
 
 namespace {
 
@@ -20,12 +22,6 @@ const std::string kTied = std::string(QUERN_GOLDENS_DIR) + "/models/bert_mlm";
 const std::string kEmbedding = "bert.embeddings.word_embeddings.weight";
 const std::string kMatrix = "cls.predictions.decoder.weight";
 const std::string kHeadBias = "cls.predictions.bias", kOwnBias = "cls.predictions.decoder.bias";
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
 
 struct NamedFloats {
   std::string name;

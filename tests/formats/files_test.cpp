@@ -70,6 +70,17 @@ TEST_CASE("a file appears complete or not at all") {
   CHECK_FALSE(file->write_at(0, as_bytes("x")).ok());
 }
 
+TEST_CASE("a symbolic link stays one, and the file behind it is replaced") {
+  const TempDir dir;
+  std::filesystem::create_directory(dir.file("there"));
+  const std::string target = dir.write("there/file", "old");
+  std::filesystem::create_symlink("there/file", dir.file("link"));
+  REQUIRE(write_file_atomically(dir.file("link"), as_bytes("new")).ok());
+  CHECK(std::filesystem::is_symlink(dir.file("link")));
+  CHECK(dir.read("there/file") == "new");
+  CHECK(dir.entries() == 2);  // No temporary is left, here or there.
+}
+
 TEST_CASE("what a killed run left is removed by the next one, what a living run writes is not") {
   const TempDir dir;
   const std::string path = dir.file("out");

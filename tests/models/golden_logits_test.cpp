@@ -3,14 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 
 #include "formats/json.h"
 #include "golden_model.h"
+#include "support/compare_floats.h"
+#include "support/must.h"
 
 using namespace quern;
 using namespace quern::test;
+using quern::testing::max_abs_difference;
+using quern::testing::must;
+using quern::testing::same_bits;
 
 namespace {
 
@@ -18,29 +22,9 @@ constexpr double kTolerance = 2e-4;  // Of the logits' standard deviation; golde
 
 const std::string kModels = std::string(QUERN_GOLDENS_DIR) + "/models/";
 
-double max_abs_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  if (a.size() != b.size()) return INFINITY;
-  double worst = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double difference = std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    worst = difference <= worst ? worst : difference;  // NaN becomes the worst.
-  }
-  return worst;
-}
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-
 std::int32_t argmax_of_last_row(const std::vector<float>& logits, std::size_t vocab) {
   const auto row = logits.end() - static_cast<std::ptrdiff_t>(vocab);
   return static_cast<std::int32_t>(std::max_element(row, logits.end()) - row);
-}
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
 }
 
 /// Runs `body` for every golden; fails in CI where there are none.

@@ -8,9 +8,11 @@
 #include "golden_model.h"
 #include "product_bounds.h"
 #include "quern/executor.h"
+#include "support/must.h"
 
 using namespace quern;
 using namespace quern::test;
+using quern::testing::must;
 
 namespace {
 
@@ -18,12 +20,6 @@ namespace {
 constexpr double kNear = 0.05;
 constexpr Encoding kEncodings[] = {Encoding::kQ8_0, Encoding::kQ4_0, Encoding::kQR8,
                                    Encoding::kQR4};
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) FAIL(result.error().describe());
-  return std::move(result).value();
-}
 
 /// Checks the last step of a program.
 void check(const ProductBounds& bounds, const backends::Program& program) {

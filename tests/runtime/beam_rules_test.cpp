@@ -92,6 +92,29 @@ TEST_CASE("a forced first token counts towards the shortest length") {
   CHECK(search({}, logits, 6, 1, 2).ids.size() == 1);
 }
 
+TEST_CASE("where every token is banned the search ends with what it has") {
+  ReplyRules rules;
+  rules.no_repeat_ngram = 1;  // No token comes twice, and the prompt has one of the three others.
+  rules.banned = {kEnd};
+  const std::vector<float> logits = {0.0F, 2.0F, 1.0F, -5.0F};
+  BeamOptions options;
+  options.beams = 2;
+  options.banned = rules.banned;
+  options.no_repeat_ngram = rules.no_repeat_ngram;
+  const std::vector<TokenId> prompt = {0}, ends = {kEnd};
+  BeamSearch beams(options, prompt, ends, 9, 0, rules);
+  int steps = 0;
+  for (std::vector<float> rows = logits; steps < 9 && beams.advance(rows); ++steps) {
+    rows.clear();
+    for (std::size_t i = 0; i < beams.running().size(); ++i)
+      rows.insert(rows.end(), logits.begin(), logits.end());
+  }
+  CHECK(steps == 2);
+  REQUIRE(!beams.results().empty());
+  CHECK(beams.results().front().ids == std::vector<TokenId>{1, 2});
+  CHECK(!beams.results().front().finished);
+}
+
 TEST_CASE("the rules are read from a generation configuration") {
   const auto defaults = runtime::read_generation_defaults(
       R"({"forced_eos_token_id": 3, "early_stopping": "never", "repetition_penalty": 1.5,

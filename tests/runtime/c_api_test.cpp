@@ -2,11 +2,13 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <string_view>
 
 #include "convert/convert.h"
+#include "formats/quern_writer.h"
 #include "quern/result.h"
 #include "support.h"
 #include "support/temp_dir.h"
@@ -183,6 +185,13 @@ TEST_CASE("a whole chat through C streams what it returns") {
           QUERN_OK);
   CHECK(std::string(decoded.data, decoded.length) == streamed);
 
+  // A struct that could not take the text is refused before there is one.
+  quern_generated small{};
+  small.size = sizeof(small.size);
+  streamed.clear();
+  CHECK(quern_generate(session, ids.data, ids.length, &options, &small) == QUERN_INVALID_ARGUMENT);
+  CHECK(streamed.empty());
+
   quern_cancel* cancel = nullptr;
   REQUIRE(quern_cancel_create(&cancel) == QUERN_OK);
   quern_cancel_set(cancel);
@@ -196,6 +205,29 @@ TEST_CASE("a whole chat through C streams what it returns") {
   quern_generated_free(&reply);
   quern_conversation_free(chat);
   quern_session_free(session);
+}
+
+TEST_CASE("options that C asks of a model ban what its checkpoint bans") {
+  Opened opened;
+  if (opened.model == nullptr) return;
+  quern_sampling_options plain;
+  quern_sampling_options_init(&plain, opened.model);
+  CHECK(plain.logit_bias_count == 0);
+  quern::formats::QuernTail tail;
+  tail.generation_json = R"({"suppress_tokens": [7, 9], "temperature": 0.25})";
+  REQUIRE(quern::formats::rewrite_metadata_tail(opened.path, tail).ok());
+  quern_model* model = nullptr;
+  REQUIRE(quern_model_open(opened.path.data(), opened.path.size(), nullptr, &model) == QUERN_OK);
+  quern_sampling_options options;
+  quern_sampling_options_init(&options, model);
+  CHECK(options.temperature == 0.25F);
+  REQUIRE(options.logit_bias_count == 2);
+  CHECK(options.logit_bias[0].token == 7);
+  CHECK(options.logit_bias[1].token == 9);
+  CHECK(std::isinf(options.logit_bias[1].bias));
+  quern_sampling_options_init(&options, nullptr);
+  CHECK(options.logit_bias_count == 0);
+  quern_model_free(model);
 }
 
 TEST_CASE("steps, plans and verification through C agree with C++") {

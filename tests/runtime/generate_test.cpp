@@ -224,6 +224,18 @@ TEST_CASE("an end token ends the reply and is no part of it") {
   CHECK(reply_of(session, *model.encode("Debian"), options).ids == std::vector<TokenId>{1, 1, 1});
 }
 
+TEST_CASE("ids outside the vocabulary have no text") {
+  const auto path = handbook_model();
+  if (!path) return;
+  const Model& model = opened(*path);
+  for (const TokenId id : {TokenId{-1}, static_cast<TokenId>(model.vocab_size())}) {
+    const auto text = model.decode(std::vector<TokenId>{1, id});
+    REQUIRE(!text.ok());
+    CHECK(text.error().code == ErrorCode::kOutOfRange);
+    CHECK(text.error().found == std::to_string(id));
+  }
+}
+
 TEST_CASE("user text never becomes a control token") {
   const auto path = handbook_model();
   if (!path) return;

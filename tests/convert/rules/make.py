@@ -8,13 +8,13 @@ Run with PyPI's torch 2.15 and transformers 5.24."""
 
 import json
 import pathlib
-import sys
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig
 
+from golden import load, reply_of, start_token, write_rows
+
 HERE = pathlib.Path(__file__).parent
-GOLDENS = pathlib.Path(sys.argv[1])
 MODELS = {"bart": AutoModelForSeq2SeqLM, "t5": AutoModelForSeq2SeqLM,
           "llama3": AutoModelForCausalLM, "gpt2": AutoModelForCausalLM,
           "mamba": AutoModelForCausalLM}
@@ -54,28 +54,21 @@ def reply(model, prompt, settings, beams, end):
         settings["sequence_bias"] = [[list(ids), bias] for ids, bias in settings["sequence_bias"]]
     config = GenerationConfig(
         num_beams=beams, do_sample=False, max_new_tokens=NEW, eos_token_id=end, pad_token_id=0,
-        decoder_start_token_id=model.config.decoder_start_token_id
-        if model.config.is_encoder_decoder else None, **settings)
-    out = model.generate(torch.tensor([prompt]), generation_config=config)[0].tolist()
-    return out[1:] if model.config.is_encoder_decoder else out[len(prompt):]
+        decoder_start_token_id=start_token(model), **settings)
+    return reply_of(model, prompt, config)
 
 
 @torch.no_grad()
 def make(name, loader):
-    model = loader.from_pretrained(GOLDENS / name, dtype=torch.float32).eval()
-    model.generation_config = GenerationConfig()
-    for key in ("forced_eos_token_id", "forced_bos_token_id"):
-        if hasattr(model.config, key):
-            setattr(model.config, key, None)
+    model = load(name, loader)
     prompt = torch.randint(3, 200, (9,), generator=torch.Generator().manual_seed(5)).tolist()
     plain = reply(model, prompt, {}, 1, None)
     end = plain[8]
     rows = [dict(settings=settings, beams=beams, ids=reply(model, prompt, settings, beams, end))
             for settings in rules(plain, end, prompt) for beams in (1, 3)]
-    start = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
-    return dict(model=name, prompt=prompt, end=end, start=start, new=NEW, replies=rows)
+    return dict(model=name, prompt=prompt, end=end, start=start_token(model), new=NEW,
+                replies=rows)
 
 
 found = [make(name, loader) for name, loader in MODELS.items()]
-(HERE / "replies.json").write_text(
-    "[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]\n")
+write_rows(HERE / "replies.json", [json.dumps(row) for row in found])

@@ -10,15 +10,15 @@ letters: transformers looks for a stop string in prompt and reply together, quer
 import json
 import pathlib
 import string
-import sys
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig,
                           PreTrainedTokenizerFast)
 
+from golden import load, reply_of, start_token, write_rows
+
 HERE = pathlib.Path(__file__).parent
-GOLDENS = pathlib.Path(sys.argv[1])
 MODELS = {"llama3": AutoModelForCausalLM, "gpt2": AutoModelForCausalLM,
           "bart": AutoModelForSeq2SeqLM}
 NEW = 24
@@ -42,23 +42,17 @@ def tokenizer(size):
 
 
 def generate(model, tok, prompt, stops, beams, banned, bias=None):
-    seq2seq = model.config.is_encoder_decoder
     config = GenerationConfig(
         num_beams=beams, do_sample=False, max_new_tokens=NEW, eos_token_id=None, pad_token_id=0,
-        decoder_start_token_id=model.config.decoder_start_token_id if seq2seq else None,
+        decoder_start_token_id=start_token(model),
         stop_strings=stops, suppress_tokens=banned,
         sequence_bias=[[list(ids), by] for ids, by in bias] if bias else None)
-    out = model.generate(torch.tensor([prompt]), generation_config=config, tokenizer=tok)[0].tolist()
-    return out[1:] if seq2seq else out[len(prompt):]
+    return reply_of(model, prompt, config, tokenizer=tok)
 
 
 @torch.no_grad()
 def make(name, loader):
-    model = loader.from_pretrained(GOLDENS / name, dtype=torch.float32).eval()
-    model.generation_config = GenerationConfig()
-    for key in ("forced_eos_token_id", "forced_bos_token_id"):
-        if hasattr(model.config, key):
-            setattr(model.config, key, None)
+    model = load(name, loader)
     size = model.config.vocab_size
     raw = tokenizer(size)
     raw.save(str(HERE / f"stops_{size}.json"))
@@ -82,14 +76,12 @@ def make(name, loader):
             ids = generate(model, tok, prompt, stops, beams, banned + ([] if bias else [0]), bias)
             rows.append(dict(stop_strings=stops, sequence_bias=bias, beams=beams, ids=ids,
                              text=tok.decode(ids, skip_special_tokens=True)))
-    start = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
-    return dict(model=name, vocab=size, prompt=prompt, start=start, new=NEW, banned=banned,
-                replies=rows)
+    return dict(model=name, vocab=size, prompt=prompt, start=start_token(model), new=NEW,
+                banned=banned, replies=rows)
 
 
 found = [make(name, loader) for name, loader in MODELS.items()]
-(HERE / "stops.json").write_text(
-    "[\n" + ",\n".join(json.dumps(row) for row in found) + "\n]\n")
+write_rows(HERE / "stops.json", [json.dumps(row) for row in found])
 for about in found:
     print(about["model"], [(len(r["ids"]), r["beams"], r["stop_strings"], r["text"])
                            for r in about["replies"]])
