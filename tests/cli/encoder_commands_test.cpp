@@ -102,6 +102,24 @@ TEST_CASE("embed writes one line a text, in their order, from words and from lin
   CHECK(alone.out == json.out.substr(0, end + 1));  // Whatever stands beside it.
 }
 
+TEST_CASE("run reads a source of any length that the model takes, and times a search") {
+  if (!have_goldens()) return;
+  const quern::testing::TempDir folder;
+  const std::string model = with_words(folder, "t5");
+  std::string source;
+  for (int i = 0; i < 8200; ++i) source += "mill ";  // More than a session's default.
+  const Outcome greedy = quern::test::quern({"run", model, "-p", "-", "-n", "2", "--json"}, source);
+  CAPTURE(greedy.err);
+  REQUIRE(greedy.status == 0);
+  CHECK(Json::parse(greedy.out)["source_tokens"] == 8202);
+  const Outcome beams =
+      quern::test::quern({"run", model, "-p", "mill", "-n", "4", "--beams", "3", "--json"});
+  REQUIRE(beams.status == 0);
+  const Json searched = Json::parse(beams.out);
+  CHECK(searched["generated_tokens"] == searched["ids"].size());
+  CHECK(searched["decode_ms"].get<double>() > 0);
+}
+
 TEST_CASE("logits writes an encoder's states, embedding and head") {
   if (!have_goldens()) return;
   const quern::testing::TempDir folder;
