@@ -63,8 +63,10 @@ void show(const RerankOptions& options, const std::vector<std::string>& document
                        {"score", static_cast<double>(scores[i].back())},
                        {"logits", to_json(scores[i])},
                        {"document", documents[i]}});
-    lines +=
-        std::to_string(scores[i].back()) + "\t" + std::to_string(i) + "\t" + documents[i] + "\n";
+    // As JSON writes it, so that a document of many lines stays one.
+    const std::string document = to_text(Json(documents[i]));
+    lines += std::to_string(scores[i].back()) + "\t" + std::to_string(i) + "\t" +
+             document.substr(1, document.size() - 2) + "\n";
   }
   put(options.json ? to_text(Json{{"query", options.query}, {"results", results}}) + "\n" : lines);
 }
@@ -103,7 +105,8 @@ void add_rerank(CLI::App& app, Action& action) {
       "--json", options->json,
       "{\"query\": …, \"results\": [{\"index\", \"score\", \"logits\", \"document\"}]}");
   command->footer(
-      "The best document comes first; a score is the head's logit, without sigmoid.\n"
+      "The best document comes first; a score is the head's logit, without sigmoid. One line a\n"
+      "document: score, number, text (line breaks as \\n).\n"
       "Example:\n  quern rerank reranker.quern --query \"What turns?\" \"The mill.\" \"The "
       "moon.\"");
   on_chosen(command, options, action, rerank);

@@ -1,4 +1,5 @@
 // quern run: completes or answers one prompt.
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -90,12 +91,15 @@ Result<Generated> search(Session& session, std::span<const TokenId> prompt,
                          const RunOptions& options) {
   BeamOptions beams = options.generation.beam_options(session.model());
   beams.cancel = &InterruptScope::flag();
+  const auto start = std::chrono::steady_clock::now();
   QUERN_TRY(found, session.beam_search(prompt, beams));
+  const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - start;
   Hypothesis& best = found.front();
   if (!options.json) put(best.text);
   Generated reply;
   reply.stats.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   reply.stats.generated_tokens = static_cast<std::int64_t>(best.ids.size());
+  reply.stats.decode_ms = spent.count();  // As a whole: its parts are not timed apart.
   reply.reason = best.finished ? FinishReason::kStop : FinishReason::kLength;
   if (interrupted()) reply.reason = FinishReason::kCancelled;
   reply.text = std::move(best.text);
@@ -154,6 +158,10 @@ int run(const RunOptions& options) {
   SessionOptions session_options;
   session_options.context = options.generation.context;
   session_options.kv = options.model.kv_type();
+  // A source has the room that it needs, up to the model's own limit.
+  const auto read = static_cast<std::int64_t>(prompt->ids.size());
+  if (model->is_encoder_decoder() && read <= model->max_seq_len())
+    session_options.max_source_tokens = read;
   if (options.generation.searches(*model))
     session_options.output_rows = options.generation.beam_options(*model).beams;
   session_options.trace_events = options.trace.events();
@@ -165,8 +173,10 @@ int run(const RunOptions& options) {
     if (shown) put("\n");
     return fail(reply.error());
   }
+  Json json = report(*model, *session, options, *reply);
+  if (model->is_encoder_decoder()) json["source_tokens"] = read;
   if (options.json)
-    put(to_text(report(*model, *session, options, *reply)) + "\n");
+    put(to_text(json) + "\n");
   else if (reply->text.empty() || reply->text.back() != '\n')
     put("\n");
   if (reply->reason == FinishReason::kContextFull && !options.json)
