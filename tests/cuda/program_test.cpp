@@ -201,7 +201,9 @@ TEST_CASE("what the machine lacks is one sentence, and auto goes on without it")
   if (!model || !quern::backends::cuda::Emulator::is_present()) return;
   const Words words{"--ids", "1,5,9"};
   const Environment none{{"QUERN_EMULATOR_N_DEVICES", "0"}};
-  const Outcome refused = on_device("cuda", {"logits", *model, "--ids", "1", "-o", "-"}, none);
+  const quern::testing::TempDir folder;
+  const Outcome refused =
+      on_device("cuda", {"logits", *model, "--ids", "1", "-o", folder.file("out")}, none);
   CHECK(refused.status == 1);
   CHECK(refused.err.find("device") != std::string::npos);
   CHECK(logits_on("auto", *model, words, none) == logits_on("cpu", *model, words));

@@ -67,7 +67,7 @@ class EncoderAttentionStep final : public Step {
   void run(const StepContext& context) const override {
     const auto& starts = context.step.starts;
     const auto heads = static_cast<std::int64_t>(starts.size()) * shape_.n_heads;
-    const std::int64_t item_rows = heads >= 8 * context.threads ? context.rows() : kItemRows;
+    const std::int64_t item_rows = heads >= 4 * context.threads ? context.rows() : kItemRows;
     std::int64_t item = 0;
     for (std::size_t i = 0; i < starts.size(); ++i) {
       const std::int64_t begin = starts[i];
