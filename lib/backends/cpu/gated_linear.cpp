@@ -54,23 +54,27 @@ class GatedLinearStep final : public Step {
     const std::int64_t n = context.count(rows_);
     if (n == 0) return;
     const std::int64_t most = n > kFewRows ? kMostPanels : gate_.panels();
-    context.hand_out(gate_.panels(), std::min(gate_.panels_at_once(context.threads), most),
-                     [&](std::int64_t begin, std::int64_t end) {
-                       for (; begin < end; begin += most)
-                         join(context, begin, std::min(begin + most, end), n);
-                     });
+    const std::int64_t at_once = std::min(gate_.panels_at_once(context.threads), most);
+    if (context.next_item == nullptr) {
+      return context.hand_out(gate_.panels(), at_once, [&](std::int64_t begin, std::int64_t end) {
+        for (; begin < end; begin += most)
+          join(context, {begin, std::min(begin + most, end), 0, n});
+      });
+    }
+    const Product::Deal deal(gate_, at_once, n, context.threads);
+    context.hand_out(deal.count(), 1,
+                     [&](std::int64_t i, std::int64_t) { join(context, deal.part(i)); });
   }
 
  private:
-  void join(const StepContext& context, std::int64_t begin, std::int64_t end,
-            std::int64_t n) const {
-    const std::int64_t stride = gate_.weight.rows, first = begin * kernels::kPanelRows;
-    const std::int64_t width = std::min(end * kernels::kPanelRows, stride) - first;
-    float* out = context.floats(out_) + first;
+  void join(const StepContext& context, const Product::Part& part) const {
+    const std::int64_t stride = gate_.weight.rows, first = part.panel * kernels::kPanelRows;
+    const std::int64_t width = std::min(part.end_panel * kernels::kPanelRows, stride) - first;
+    float* out = context.floats(out_) + part.row * stride + first;
     auto* up = reinterpret_cast<float*>(context.scratch + product_scratch_);
-    gate_.multiply(context, {begin, end, 0, n}, out, stride, false);
-    up_.multiply(context, {begin, end, 0, n}, up, width, false);
-    for (std::int64_t row = 0; row < n; ++row, out += stride, up += width)
+    gate_.multiply(context, part, out, stride, false);
+    up_.multiply(context, part, up, width, false);
+    for (std::int64_t row = part.row; row < part.end_row; ++row, out += stride, up += width)
       context.kernels.glu[activation_](out, up, width, out);
   }
 

@@ -14,9 +14,8 @@
 namespace quern::backends::cpu {
 namespace {
 
-/// One matrix product; threads take ranges of weight panels and all rows, or some of the rows where
-/// there are few panels. In steps of few rows the ranges are fixed, so that each thread knows what
-/// it will read next.
+/// One matrix product. In steps of few rows each thread has a range of weight panels, so that it
+/// knows what it will read next; of many rows it takes what the product's deal has left.
 class LinearStep final : public Step {
  public:
   /// \param residual −1: none; it may lie where out lies.
@@ -32,39 +31,18 @@ class LinearStep final : public Step {
     const std::int64_t rows = context.count(rows_);
     if (rows == 0) return;
     const std::int64_t at_once = product_.panels_at_once(context.threads);
-    const std::int64_t parts = row_parts(context, ceil_div(product_.panels(), at_once), rows);
-    if (parts > 1) return run_parts(context, at_once, parts, rows);
-    context.hand_out(product_.panels(), at_once, [&](std::int64_t begin, std::int64_t end) {
-      multiply(context, {begin, end, 0, rows});
-    });
+    if (tail_ || context.next_item == nullptr) {
+      return context.hand_out(product_.panels(), at_once,
+                              [&](std::int64_t begin, std::int64_t end) {
+                                multiply(context, {begin, end, 0, rows});
+                              });
+    }
+    const Product::Deal deal(product_, at_once, rows, context.threads);
+    context.hand_out(deal.count(), 1,
+                     [&](std::int64_t i, std::int64_t) { multiply(context, deal.part(i)); });
   }
 
  private:
-  /// Into how many parts the rows are cut so that every thread has some; 1 where panels suffice.
-  std::int64_t row_parts(const StepContext& context, std::int64_t panel_parts,
-                         std::int64_t rows) const noexcept {
-    constexpr std::int64_t kLeastRows = 32;
-    if (tail_ || context.next_item == nullptr || panel_parts >= 2 * context.threads) return 1;
-    const std::int64_t wanted = ceil_div(2 * context.threads, panel_parts);
-    return context.threads == 1 ? 1 : std::min(wanted, rows / kLeastRows);
-  }
-
-  void run_parts(const StepContext& context, std::int64_t panels_at_once, std::int64_t parts,
-                 std::int64_t rows) const {
-    constexpr std::int64_t kRowStep = 2 * kernels::kRowTile;  // Whole lines in every packing.
-    const std::int64_t rows_at_once = ceil_div(ceil_div(rows, kRowStep), parts) * kRowStep;
-    const std::int64_t row_parts = ceil_div(rows, rows_at_once);
-    const std::int64_t panel_parts = ceil_div(product_.panels(), panels_at_once);
-    context.hand_out(panel_parts * row_parts, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t panel = i / row_parts * panels_at_once;
-        const std::int64_t row = i % row_parts * rows_at_once;
-        multiply(context, {panel, std::min(panel + panels_at_once, product_.panels()), row,
-                           std::min(row + rows_at_once, rows)});
-      }
-    });
-  }
-
   void multiply(const StepContext& context, const Product::Part& part) const {
     const std::int64_t width = product_.weight.rows, first = part.panel * kernels::kPanelRows;
     if (residual_ >= 0 && context.floats(residual_) != context.floats(out_))

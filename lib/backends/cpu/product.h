@@ -32,6 +32,43 @@ struct Product {
     std::int64_t panel, end_panel, row, end_row;
   };
 
+  /// How a step of many rows deals out a product: parts of some panels with all rows, then the last
+  /// ones, and all where they are few, cut by rows, so that threads come to the end together.
+  class Deal {
+   public:
+    Deal(const Product& product, std::int64_t panels_at_once, std::int64_t rows, int threads)
+        : panels_(product.panels()),
+          panels_at_once_(panels_at_once),
+          rows_(rows),
+          whole_(ceil_div(panels_, panels_at_once)) {
+      constexpr std::int64_t kLeastRows = 32, kLastPieces = 4;
+      constexpr std::int64_t kRowStep = 2 * kernels::kRowTile;  // Whole lines in every packing.
+      const std::int64_t parts = whole_, least = 2 * threads;
+      const std::int64_t wanted = parts < least ? ceil_div(least, parts) : kLastPieces;
+      const std::int64_t pieces = std::min(wanted, rows / kLeastRows);
+      if (threads == 1 || pieces < 2) return;
+      whole_ = parts < least ? 0 : parts - threads;
+      rows_at_once_ = ceil_div(ceil_div(rows, kRowStep), pieces) * kRowStep;
+      pieces_ = ceil_div(rows, rows_at_once_);
+    }
+    std::int64_t count() const noexcept {
+      return whole_ + (ceil_div(panels_, panels_at_once_) - whole_) * pieces_;
+    }
+    Part part(std::int64_t i) const noexcept {
+      const std::int64_t cut = std::max<std::int64_t>(i - whole_, 0);
+      const std::int64_t panel = (std::min(i, whole_) + cut / pieces_) * panels_at_once_;
+      const std::int64_t end_panel = std::min(panel + panels_at_once_, panels_);
+      if (i < whole_) return {panel, end_panel, 0, rows_};
+      const std::int64_t row = cut % pieces_ * rows_at_once_;
+      return {panel, end_panel, row, std::min(row + rows_at_once_, rows_)};
+    }
+
+   private:
+    std::int64_t panels_, panels_at_once_, rows_;
+    std::int64_t whole_;                          ///< Parts that have all rows.
+    std::int64_t rows_at_once_ = 0, pieces_ = 1;  ///< Of the others.
+  };
+
   /// \param y the part's first number; rows follow `stride` floats apart.
   void multiply(const StepContext& context, const Part& part, float* y, std::int64_t stride,
                 bool accumulate) const {
