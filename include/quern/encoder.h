@@ -40,7 +40,7 @@ struct EncoderOptions {
 /// model may run at once (their steps take turns on the model's executor).
 class Encoder {
  public:
-  /// kUnsupported for a model that is no encoder.
+  /// kUnsupported for a model that is no encoder, kOutOfRange for an option outside its limits.
   static Result<Encoder> create(const Model& model, const EncoderOptions& options = {});
   Encoder(Encoder&&) noexcept;
   Encoder& operator=(Encoder&&) noexcept;

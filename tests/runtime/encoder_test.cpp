@@ -114,6 +114,7 @@ TEST_CASE("an encoder refuses what it cannot read, before anything is evaluated"
   CHECK(code_of(Session::create(model)) == ErrorCode::kUnsupported);
   CHECK(code_of(Encoder::create(model, {.max_tokens = 65})) == ErrorCode::kOutOfRange);
   CHECK(code_of(Encoder::create(model, {.batch_rows = 0})) == ErrorCode::kOutOfRange);
+  CHECK(code_of(Encoder::create(model, {.kv = static_cast<KvType>(6)})) == ErrorCode::kOutOfRange);
   Encoder encoder = new_encoder(model);
   CHECK(encoder.dim() == 96);
   CHECK(encoder.max_tokens() == 64);
