@@ -173,12 +173,13 @@ int run(const RunOptions& options) {
     if (shown) put("\n");
     return fail(reply.error());
   }
-  Json json = report(*model, *session, options, *reply);
-  if (model->is_encoder_decoder()) json["source_tokens"] = read;
-  if (options.json)
+  if (options.json) {
+    Json json = report(*model, *session, options, *reply);
+    if (model->is_encoder_decoder()) json["source_tokens"] = read;
     put(to_text(json) + "\n");
-  else if (reply->text.empty() || reply->text.back() != '\n')
+  } else if (reply->text.empty() || reply->text.back() != '\n') {
     put("\n");
+  }
   if (reply->reason == FinishReason::kContextFull && !options.json)
     tell("the reply was cut off because the context of " + std::to_string(session->context()) +
          " tokens is full");

@@ -225,9 +225,9 @@ Result<Encoder> Encoder::create(const Model& model, const EncoderOptions& option
       return out_of_range("batch_rows", 1, runtime::kMaxBatchRows, options.batch_rows);
     if (options.trace_events < 0 || options.trace_events > runtime::kMaxTraceEvents)
       return out_of_range("trace_events", 0, runtime::kMaxTraceEvents, options.trace_events);
-    const auto kv = static_cast<std::int64_t>(options.kv);
-    if (kv < 0 || kv > static_cast<std::int64_t>(KvType::kQ4))
-      return out_of_range("kv", 0, static_cast<std::int64_t>(KvType::kQ4), kv);
+    if (options.kv > KvType::kQ4)
+      return out_of_range("kv", 0, static_cast<std::int64_t>(KvType::kQ4),
+                          static_cast<std::int64_t>(options.kv));
     auto impl = std::make_unique<Impl>(model);
     impl->options = options;
     if (options.max_tokens == 0)

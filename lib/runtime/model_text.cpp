@@ -6,6 +6,7 @@
 #include "formats/json.h"
 #include "quern/model.h"
 #include "runtime/model_state.h"
+#include "runtime/token_ids.h"
 
 namespace quern {
 namespace {
@@ -80,13 +81,7 @@ Result<std::string> Model::decode(std::span<const TokenId> ids, bool skip_specia
     // A model may have more logits than its vocabulary has tokens; those have no text.
     const auto known =
         std::max(static_cast<std::int64_t>(state_->tokenizer->vocab_size()), state_->vocab_size);
-    for (const TokenId id : ids) {
-      if (id < 0 || id >= known)
-        return Error(ErrorCode::kOutOfRange, "a token lies outside the vocabulary")
-            .of("ids")
-            .want("0 … " + std::to_string(known - 1))
-            .got(std::to_string(id));
-    }
+    QUERN_CHECK(runtime::check_token_ids(ids, known, "a token lies outside the vocabulary"));
     return state_->tokenizer->decode(ids, skip_special);
   });
 }

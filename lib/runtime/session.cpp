@@ -8,6 +8,7 @@
 #include "runtime/model_state.h"
 #include "runtime/session_impl.h"
 #include "runtime/session_options.h"
+#include "runtime/token_ids.h"
 
 namespace quern {
 
@@ -18,15 +19,8 @@ Status Session::Impl::check_ids(std::span<const TokenId> ids) const {
     return Error(ErrorCode::kInvalidArgument,
                  "an encoder–decoder answers a source: it has none yet")
         .want("Session::read_source first");
-  const std::int64_t vocab_size = model.state().vocab_size;
-  for (const TokenId id : ids) {
-    if (id < 0 || id >= vocab_size)
-      return Error(ErrorCode::kOutOfRange, "a token lies outside the vocabulary")
-          .of("ids")
-          .want("0 … " + std::to_string(vocab_size - 1))
-          .got(std::to_string(id));
-  }
-  return {};
+  return runtime::check_token_ids(ids, model.state().vocab_size,
+                                  "a token lies outside the vocabulary");
 }
 
 Status Session::Impl::check_step(std::span<const TokenId> ids) const {

@@ -6,6 +6,7 @@
 
 #include "runtime/model_state.h"
 #include "runtime/session_options.h"
+#include "runtime/token_ids.h"
 
 namespace quern::runtime {
 
@@ -42,15 +43,8 @@ Status SourceReader::check(std::span<const TokenId> ids) const {
         .of("max_source_tokens")
         .want("at most " + std::to_string(positions_.size()) + " tokens")
         .got(std::to_string(ids.size()));
-  const std::int64_t vocab_size = state_.source_graph->vocab_size;
-  for (const TokenId id : ids) {
-    if (id < 0 || id >= vocab_size)
-      return Error(ErrorCode::kOutOfRange, "a token lies outside the vocabulary of the source")
-          .of("ids")
-          .want("0 … " + std::to_string(vocab_size - 1))
-          .got(std::to_string(id));
-  }
-  return {};
+  return check_token_ids(ids, state_.source_graph->vocab_size,
+                         "a token lies outside the vocabulary of the source");
 }
 
 Result<std::span<const float>> SourceReader::read(std::span<const TokenId> ids,

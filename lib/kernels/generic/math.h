@@ -138,6 +138,14 @@ QUERN_INLINE V tanh_of(V x) {
   return with_sign(e / (V::all(-2.0f) - e), x);
 }
 
+/// 2^(n + r), |r| ≤ ½, with a relative error of at most 3e-7: t = n + 1.5·2²³, −126 ≤ n ≤ 126.
+template <class V>
+QUERN_INLINE V exp2_of_parts(V t, V r) {
+  const V p = horner(r, 1.0f, 0.693147003651f, 0.240222424269f, 0.0555073358119f, 0.00967151299119f,
+                     0.00132647273131f);
+  return from_bits(bits(p) + bits(t).template shift_left<23>());
+}
+
 /// x·Φ(x), the exact GELU (Hendrycks and Gimpel 2016) = max(x, 0) − |x|·Q(|x|), where log2 Q, Q = 1
 /// − Φ, is a polynomial. A relative error of at most 5.6e-7 for x ≥ −1, 6e-6 for x ≥ −6.5; below,
 /// the result of −6.5: −2.6e-10.
@@ -150,9 +158,7 @@ QUERN_INLINE V gelu_of(V x) {
              -0.000161786127f, -4.41525008e-5f, -5.70194106e-6f, -3.90013668e-7f, -1.12932002e-8f);
   const V t = log + magic;
   const V r = log - (t - magic);
-  const V p = horner(r, 1.0f, 0.693147003651f, 0.240222424269f, 0.0555073358119f, 0.00967151299119f,
-                     0.00132647273131f);
-  const V q = from_bits(bits(p) + bits(t).template shift_left<23>());
+  const V q = exp2_of_parts(t, r);
   return fma(a, q, larger_of(x, V::all(0.0f)));
 }
 
@@ -164,9 +170,7 @@ QUERN_INLINE V softplus_of(V x) {
   const V a = larger_of(minus_abs_of(x), V::all(-87.0f));
   const V t = fma(a, V::all(1.44269504f), magic);
   const V r = fma(a, V::all(1.44269504f), magic - t);
-  const V p = horner(r, 1.0f, 0.693147003651f, 0.240222424269f, 0.0555073358119f, 0.00967151299119f,
-                     0.00132647273131f);
-  const V y = from_bits(bits(p) + bits(t).template shift_left<23>());
+  const V y = exp2_of_parts(t, r);
   const V log = horner(y, 1.0f, -0.499996483f, 0.3332133f, -0.248572171f, 0.191538483f,
                        -0.137541875f, 0.0792088285f, -0.0300683007f, 0.00536542246f);
   return fma(y, log, larger_of(x, V::all(0.0f)));
@@ -180,9 +184,7 @@ QUERN_INLINE V gated_by_sigmoid(V x, V s) {
   const V a = larger_of(V::all(0.0f) - larger_of(s, least), least);
   const V t = fma(a, log2e, magic);
   const V r = fma(a, log2e, magic - t);
-  const V p = horner(r, 1.0f, 0.693147003651f, 0.240222424269f, 0.0555073358119f, 0.00967151299119f,
-                     0.00132647273131f);
-  return x / (V::all(1.0f) + from_bits(bits(p) + bits(t).template shift_left<23>()));
+  return x / (V::all(1.0f) + exp2_of_parts(t, r));
 }
 
 /// The element-wise function `kind`.
