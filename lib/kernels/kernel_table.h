@@ -75,6 +75,9 @@ struct LinearArgs {
   std::int64_t y_stride;
   bool accumulate;
   std::byte* scratch;  ///< linear_scratch_bytes(), 64-byte aligned, one per thread.
+  /// Whether the last product with this scratch had the same x and rows and nothing has used it
+  /// since: rows that a kernel lays out anew are then laid out already.
+  bool same_rows = false;
 };
 
 /// One KV head of one layer of one sequence: keys of a block of 64 positions, values of that block,
@@ -149,7 +152,8 @@ struct AttentionArgs {
 
 /// Columns [begin, end) of a causal convolution: `rows` of one sequence, every column with its own
 /// `kernel` numbers. out[t, c] begins with bias[c], or 0, and becomes fma(w[k, c], in, out) for k =
-/// 0, 1, …, oldest input first; then SiLU where `silu`. The past becomes the last kernel − 1 inputs.
+/// 0, 1, …, oldest input first; then SiLU where `silu`. The past becomes the last kernel − 1
+/// inputs.
 struct ConvArgs {
   std::int64_t rows, cols, kernel, begin, end;
   const float* weight;  ///< `[kernel, cols]`

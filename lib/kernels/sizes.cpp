@@ -45,7 +45,7 @@ std::int64_t linear_scratch_bytes(Encoding encoding, std::int64_t cols) noexcept
   const std::int64_t k = round_up(cols, 64);
   const std::int64_t panels = kPanelsTogether * (k / 32) * kExpandedBlock;
   if (info->rows == RowFormat::kQ8Group32) return panels;
-  return panels + rotated_block_rows(cols) * (k + 8);  // The rows, their scales and sums.
+  return panels + rotated_block_rows(cols) * (k + 8 + 64);  // The rows, their scales and sums.
 }
 
 std::int64_t attention_state_floats(std::int64_t n_queries, std::int64_t value_dim) noexcept {

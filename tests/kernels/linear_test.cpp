@@ -75,6 +75,7 @@ std::vector<float> product(const KernelTable& table, const Case& c, bool split) 
     for (std::int64_t p = w.panels; p-- > 0;) {
       args.panel_begin = p;
       args.panel_end = p + 1;
+      args.same_rows = p + 1 < w.panels;
       kernel(args);
     }
   }

@@ -12,7 +12,8 @@ namespace quern::backends::cpu {
 class ColumnTail {
  public:
   virtual ~ColumnTail() = default;
-  /// For all rows of columns [begin, end). `begin` is a multiple of a panel's rows.
+  /// For all rows of columns [begin, end). `begin` is a multiple of a panel's rows. The thread's
+  /// scratch, where a product may have laid out its rows, stays as it is.
   virtual void run(const StepContext& context, std::int64_t begin, std::int64_t end) const = 0;
 };
 

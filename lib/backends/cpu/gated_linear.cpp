@@ -55,25 +55,29 @@ class GatedLinearStep final : public Step {
     if (n == 0) return;
     const std::int64_t most = n > kFewRows ? kMostPanels : gate_.panels();
     const std::int64_t at_once = std::min(gate_.panels_at_once(context.threads), most);
+    Product::Part last{};
+    const auto do_part = [&](const Product::Part& part) {
+      join(context, part, part.has_rows_of(last));
+      last = part;
+    };
     if (context.next_item == nullptr) {
       return context.hand_out(gate_.panels(), at_once, [&](std::int64_t begin, std::int64_t end) {
-        for (; begin < end; begin += most)
-          join(context, {begin, std::min(begin + most, end), 0, n});
+        for (; begin < end; begin += most) do_part({begin, std::min(begin + most, end), 0, n});
       });
     }
     const Product::Deal deal(gate_, at_once, n, context.threads);
-    context.hand_out(deal.count(), 1,
-                     [&](std::int64_t i, std::int64_t) { join(context, deal.part(i)); });
+    context.hand_out(deal.count(), 1, [&](std::int64_t i, std::int64_t) { do_part(deal.part(i)); });
   }
 
  private:
-  void join(const StepContext& context, const Product::Part& part) const {
+  void join(const StepContext& context, const Product::Part& part, bool same_rows) const {
     const std::int64_t stride = gate_.weight.rows, first = part.panel * kernels::kPanelRows;
     const std::int64_t width = std::min(part.end_panel * kernels::kPanelRows, stride) - first;
     float* out = context.floats(out_) + part.row * stride + first;
     auto* up = reinterpret_cast<float*>(context.scratch + product_scratch_);
-    gate_.multiply(context, part, out, stride, false);
-    up_.multiply(context, part, up, width, false);
+    const bool one_input = gate_.packed == up_.packed;
+    gate_.multiply(context, part, out, stride, false, one_input && same_rows);
+    up_.multiply(context, part, up, width, false, one_input);
     for (std::int64_t row = part.row; row < part.end_row; ++row, out += stride, up += width)
       context.kernels.glu[activation_](out, up, width, out);
   }

@@ -31,24 +31,28 @@ class LinearStep final : public Step {
     const std::int64_t rows = context.count(rows_);
     if (rows == 0) return;
     const std::int64_t at_once = product_.panels_at_once(context.threads);
+    Product::Part last{};
+    const auto do_part = [&](const Product::Part& part) {
+      multiply(context, part, part.has_rows_of(last));
+      last = part;
+    };
     if (tail_ || context.next_item == nullptr) {
       return context.hand_out(product_.panels(), at_once,
                               [&](std::int64_t begin, std::int64_t end) {
-                                multiply(context, {begin, end, 0, rows});
+                                do_part({begin, end, 0, rows});
                               });
     }
     const Product::Deal deal(product_, at_once, rows, context.threads);
-    context.hand_out(deal.count(), 1,
-                     [&](std::int64_t i, std::int64_t) { multiply(context, deal.part(i)); });
+    context.hand_out(deal.count(), 1, [&](std::int64_t i, std::int64_t) { do_part(deal.part(i)); });
   }
 
  private:
-  void multiply(const StepContext& context, const Product::Part& part) const {
+  void multiply(const StepContext& context, const Product::Part& part, bool same_rows) const {
     const std::int64_t width = product_.weight.rows, first = part.panel * kernels::kPanelRows;
     if (residual_ >= 0 && context.floats(residual_) != context.floats(out_))
       copy_residual(context, part);
     product_.multiply(context, part, context.floats(out_) + part.row * width + first, width,
-                      residual_ >= 0);
+                      residual_ >= 0, same_rows);
     if (tail_) tail_->run(context, first, std::min(part.end_panel * kernels::kPanelRows, width));
   }
 
@@ -80,7 +84,7 @@ class RowProductStep final : public Step {
   void run(const StepContext& context) const override {
     const std::int64_t width = product_.weight.rows;
     product_.multiply(context, {0, product_.panels(), context.row_begin, context.row_end},
-                      context.floats(out_) + context.row_begin * width, width, false);
+                      context.floats(out_) + context.row_begin * width, width, false, false);
   }
 
  private:

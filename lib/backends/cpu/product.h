@@ -30,6 +30,9 @@ struct Product {
   /// of kRowTile.
   struct Part {
     std::int64_t panel, end_panel, row, end_row;
+    bool has_rows_of(const Part& other) const noexcept {
+      return row == other.row && end_row == other.end_row;
+    }
   };
 
   /// How a step of many rows deals out a product: parts of some panels with all rows, then the last
@@ -70,14 +73,15 @@ struct Product {
   };
 
   /// \param y the part's first number; rows follow `stride` floats apart.
+  /// \param same_rows see LinearArgs.
   void multiply(const StepContext& context, const Part& part, float* y, std::int64_t stride,
-                bool accumulate) const {
+                bool accumulate, bool same_rows) const {
     const std::int64_t first = part.panel * kernels::kPanelRows;
     context.kernels.linear[static_cast<std::size_t>(weight.encoding)](
         {weight.data + part.panel * panel_size, weight.rows - first, weight.cols, 0,
          part.end_panel - part.panel, context.bytes(packed) + part.row * row_size,
          part.end_row - part.row, bias == nullptr ? nullptr : bias + first, y, stride, accumulate,
-         context.scratch});
+         context.scratch, same_rows});
   }
 };
 

@@ -31,6 +31,8 @@ struct Avx2 {
   static constexpr bool kStartsWide = false;
   /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
   static constexpr bool kWideIsSlow = true;
+  /// Whether products are summed as pairs of 16 bits (generic/group_dot.h).
+  static constexpr bool kSumsPairs = true;
 
   /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.
   static QUERN_INLINE void keep(I& sum) { __asm__("" : "+x"(sum)); }
@@ -152,11 +154,16 @@ struct Avx2 {
 #endif
     return v;
   }
+  static QUERN_INLINE C ones() { return _mm256_set1_epi8(1); }
+  static QUERN_INLINE I add_ints(I a, I b) { return _mm256_add_epi32(a, b); }
   static QUERN_INLINE I zero_ints() { return _mm256_setzero_si256(); }
   static QUERN_INLINE I broadcast_ints(const std::byte* p) {
     return _mm256_set1_epi32(peek<std::int32_t>(p));
   }
   static QUERN_INLINE C broadcast_codes(const std::byte* p) { return broadcast_ints(p); }
+  static QUERN_INLINE I load_ints(const std::int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
   static QUERN_INLINE void store_ints(std::int32_t* p, I v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
   }
@@ -164,14 +171,20 @@ struct Avx2 {
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(sum, s));
   }
-  /// The same for any sum.
-  static QUERN_INLINE I add_scaled_wide(I acc, I sum, I s) {
-    return _mm256_add_epi32(acc, _mm256_mullo_epi32(sum, s));
+  /// Bytes, each in both 16 bits of its row.
+  static QUERN_INLINE I doubled_bytes(const std::byte* p) {
+    const I v = _mm256_cvtepu8_epi32(load8(p));
+    return _mm256_or_si256(v, _mm256_slli_epi32(v, 16));
   }
-  /// 1 + (v & kMask) per lane.
+  /// 1 + (v & kMask) per 16 bits.
   template <int kMask>
-  static QUERN_INLINE I masked_plus_1(I v) {
-    return _mm256_add_epi32(_mm256_and_si256(v, _mm256_set1_epi32(kMask)), _mm256_set1_epi32(1));
+  static QUERN_INLINE I masked_pairs_plus_1(I v) {
+    return _mm256_add_epi16(_mm256_and_si256(v, _mm256_set1_epi16(kMask)), _mm256_set1_epi16(1));
+  }
+  /// kFactor times the lower 16 bits of rows of a and the upper ones of b.
+  template <int kFactor>
+  static QUERN_INLINE I times_pairs(I a, I b) {
+    return _mm256_mullo_epi16(_mm256_blend_epi16(a, b, 0xaa), _mm256_set1_epi16(kFactor));
   }
   /// −kOffset·Σ of the codes of x in a group, kOffset 0 or a power of two; −128·Σ is at p.
   template <int kOffset>
@@ -184,13 +197,6 @@ struct Avx2 {
       return _mm256_srai_epi32(broadcast_ints(p), 7 - log2_of(kOffset));
     }
   }
-  /// −kOffset·sum `which` of the int16 pair at `sums`.
-  template <int kOffset, int which>
-  static QUERN_INLINE I minus_offset(const std::byte* sums) {
-    constexpr int kPair = which == 0 ? -kOffset & 0xffff : -kOffset * 65536;
-    return _mm256_madd_epi16(broadcast_ints(sums), _mm256_set1_epi32(kPair));
-  }
-
   /// Signed codes and their magnitudes: maddubs wants one unsigned operand.
   struct Wide {
     C magnitude, code;
@@ -198,6 +204,10 @@ struct Avx2 {
   static QUERN_INLINE Wide signed_wide(C v) { return {_mm256_abs_epi8(v), v}; }
   static QUERN_INLINE Wide wide(C code) {
     return signed_wide(_mm256_xor_si256(code, _mm256_set1_epi8(-128)));
+  }
+  /// −128·Σ of rows with these sums of codes.
+  static QUERN_INLINE I wide_start_of(I sums) {
+    return _mm256_sub_epi32(zero_ints(), _mm256_slli_epi32(sums, 7));
   }
   static QUERN_INLINE I wide_start(const std::byte*) { return zero_ints(); }
   static QUERN_INLINE I wide_dot(I acc, const Wide& w, C x) {
@@ -211,7 +221,10 @@ struct Avx2 {
     const I pairs = _mm256_maddubs_epi16(positive, x);  // ≤ 127·128·2 < 2¹⁵.
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
-  static QUERN_INLINE C minus_8(C v) { return _mm256_sub_epi8(v, _mm256_set1_epi8(8)); }
+  template <int kValue>
+  static QUERN_INLINE C minus(C v) {
+    return _mm256_sub_epi8(v, _mm256_set1_epi8(kValue));
+  }
 
   /// Sums of pairs of products as 16 bits, and sums of pairs of those.
   static QUERN_INLINE I pair_products(C code, C x) { return _mm256_maddubs_epi16(code, x); }
@@ -238,6 +251,14 @@ struct Avx2 {
       if constexpr (distance == 8) r.v[i] = x.v[1 - i];
     });
     return r;
+  }
+  /// The lanes whose number has a bit from `with`, the others from `without`.
+  template <int bit>
+  static QUERN_INLINE V blend(const V& without, const V& with) {
+    if constexpr (bit == 8) return wrap(without.v[0], with.v[1]);
+    constexpr int kFrom = bit == 1 ? 0xaa : bit == 2 ? 0xcc : 0xf0;
+    return wrap(_mm256_blend_ps(without.v[0], with.v[0], kFrom),
+                _mm256_blend_ps(without.v[1], with.v[1], kFrom));
   }
   static QUERN_INLINE V wrap(F low, F high) {
     V r;

@@ -29,6 +29,8 @@ struct Avx512 {
   static constexpr bool kStartsWide = false;
   /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
   static constexpr bool kWideIsSlow = true;
+  /// Whether products are summed as pairs of 16 bits (generic/group_dot.h).
+  static constexpr bool kSumsPairs = true;
 
   /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.
   static QUERN_INLINE void keep(I& sum) { __asm__("" : "+v"(sum)); }
@@ -142,6 +144,8 @@ struct Avx512 {
 #endif
     return v;
   }
+  static QUERN_INLINE C ones() { return _mm512_set1_epi8(1); }
+  static QUERN_INLINE I add_ints(I a, I b) { return _mm512_add_epi32(a, b); }
   static QUERN_INLINE I zero_ints() { return _mm512_setzero_si512(); }
   static QUERN_INLINE I broadcast_ints(const std::byte* p) {
     return _mm512_set1_epi32(peek<std::int32_t>(p));
@@ -151,14 +155,21 @@ struct Avx512 {
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) {
     return _mm512_add_epi32(acc, _mm512_madd_epi16(sum, s));
   }
-  /// The same for any sum.
-  static QUERN_INLINE I add_scaled_wide(I acc, I sum, I s) {
-    return _mm512_add_epi32(acc, _mm512_mullo_epi32(sum, s));
+  /// Bytes, each in both 16 bits of its row.
+  static QUERN_INLINE I doubled_bytes(const std::byte* p) {
+    const I v = _mm512_cvtepu8_epi32(load16(p));
+    return _mm512_or_si512(v, _mm512_slli_epi32(v, 16));
   }
-  /// 1 + (v & kMask) per lane.
+  /// 1 + (v & kMask) per 16 bits.
   template <int kMask>
-  static QUERN_INLINE I masked_plus_1(I v) {
-    return _mm512_add_epi32(_mm512_and_si512(v, _mm512_set1_epi32(kMask)), _mm512_set1_epi32(1));
+  static QUERN_INLINE I masked_pairs_plus_1(I v) {
+    return _mm512_add_epi16(_mm512_and_si512(v, _mm512_set1_epi16(kMask)), _mm512_set1_epi16(1));
+  }
+  /// kFactor times the lower 16 bits of rows of a and the upper ones of b.
+  template <int kFactor>
+  static QUERN_INLINE I times_pairs(I a, I b) {
+    return _mm512_mullo_epi16(_mm512_mask_blend_epi16(0xaaaaaaaau, a, b),
+                              _mm512_set1_epi16(kFactor));
   }
   /// −kOffset·Σ of the codes of x in a group, kOffset 0 or a power of two; −128·Σ is at p.
   template <int kOffset>
@@ -172,12 +183,6 @@ struct Avx512 {
       return _mm512_srai_epi32(broadcast_ints(p), kShift);
     }
   }
-  /// −kOffset·sum `which` of the int16 pair at `sums`.
-  template <int kOffset, int which>
-  static QUERN_INLINE I minus_offset(const std::byte* sums) {
-    constexpr int kPair = which == 0 ? -kOffset & 0xffff : -kOffset * 65536;
-    return _mm512_madd_epi16(broadcast_ints(sums), _mm512_set1_epi32(kPair));
-  }
 
   /// A vector of 8-bit codes + 128 as magnitude and sign, for maddubs, whose first operand is
   /// unsigned.
@@ -187,6 +192,10 @@ struct Avx512 {
   };
   static QUERN_INLINE Wide wide(C code) {
     return signed_wide(_mm512_xor_si512(code, _mm512_set1_epi8(-128)));
+  }
+  /// −128·Σ of rows with these sums of codes.
+  static QUERN_INLINE I wide_start_of(I sums) {
+    return _mm512_sub_epi32(zero_ints(), _mm512_slli_epi32(sums, 7));
   }
   static QUERN_INLINE I wide_start(const std::byte*) { return zero_ints(); }
   static QUERN_INLINE I wide_dot(I acc, const Wide& w, C x) {
@@ -204,7 +213,11 @@ struct Avx512 {
     const I pairs = _mm512_maddubs_epi16(positive, x);  // ≤ 127·128·2 < 2¹⁵.
     return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
-  static QUERN_INLINE C minus_8(C v) { return _mm512_sub_epi8(v, _mm512_set1_epi8(8)); }
+  template <int kValue>
+  static QUERN_INLINE C minus(C v) {
+    return _mm512_sub_epi8(v, _mm512_set1_epi8(kValue));
+  }
+  static QUERN_INLINE I load_ints(const std::int32_t* p) { return _mm512_loadu_si512(p); }
   static QUERN_INLINE void store_ints(std::int32_t* p, I v) { _mm512_storeu_si512(p, v); }
 
   /// Sums of pairs of products as 16 bits, and sums of pairs of those.
@@ -229,6 +242,12 @@ struct Avx512 {
     if constexpr (distance == 4) r.v[0] = V::Batch(_mm512_shuffle_f32x4(x.v[0], x.v[0], 0xb1));
     if constexpr (distance == 8) r.v[0] = V::Batch(_mm512_shuffle_f32x4(x.v[0], x.v[0], 0x4e));
     return r;
+  }
+  /// The lanes whose number has a bit from `with`, the others from `without`.
+  template <int bit>
+  static QUERN_INLINE V blend(const V& without, const V& with) {
+    constexpr __mmask16 kFrom = bit == 1 ? 0xaaaa : bit == 2 ? 0xcccc : bit == 4 ? 0xf0f0 : 0xff00;
+    return wrap(_mm512_mask_blend_ps(kFrom, without.v[0], with.v[0]));
   }
   static QUERN_INLINE V wrap(F x) {
     V r;

@@ -9,17 +9,29 @@ namespace {
 
 struct Avx512Vnni : Avx512 {
   static constexpr bool kWideIsSlow = false;
+  static constexpr bool kSumsPairs = false;
 
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) { return _mm512_dpwssd_epi32(acc, sum, s); }
+  /// The same for any sum.
+  static QUERN_INLINE I add_scaled_wide(I acc, I sum, I s) {
+    return _mm512_add_epi32(acc, _mm512_mullo_epi32(sum, s));
+  }
+  /// 1 + (v & kMask) per lane.
+  template <int kMask>
+  static QUERN_INLINE I masked_plus_1(I v) {
+    return _mm512_add_epi32(_mm512_and_si512(v, _mm512_set1_epi32(kMask)), _mm512_set1_epi32(1));
+  }
+  /// −kOffset·sum `which` of the int16 pair at `sums`.
+  template <int kOffset, int which>
+  static QUERN_INLINE I minus_offset(const std::byte* sums) {
+    constexpr int kPair = which == 0 ? -kOffset & 0xffff : -kOffset * 65536;
+    return _mm512_madd_epi16(broadcast_ints(sums), _mm512_set1_epi32(kPair));
+  }
 
   using Wide = C;
   static QUERN_INLINE Wide wide(C code) { return code; }
   static constexpr bool kStartsWide = true;
-  /// −128·Σ of whole rows with these sums of codes.
-  static QUERN_INLINE I wide_start_of(I sums) {
-    return _mm512_sub_epi32(zero_ints(), _mm512_slli_epi32(sums, 7));
-  }
-  /// The same of a row whose sum of codes is at p.
+  /// −128·Σ of a whole row whose sum of codes is at p.
   static QUERN_INLINE I wide_start(const std::byte* p) { return wide_start_of(broadcast_ints(p)); }
   static QUERN_INLINE I wide_dot(I acc, Wide w, C x) { return _mm512_dpbusd_epi32(acc, w, x); }
 

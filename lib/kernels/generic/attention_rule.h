@@ -65,8 +65,8 @@ void expand_nibbles(const std::byte* from, std::int64_t cells, std::byte* to) {
   for (std::int64_t i = 0; i < cells; ++i, from += 64, to += 128) {
     for (int part = 0; part < 64; part += kBytes) {
       const auto codes = Isa::load_codes(from + part);
-      Isa::store_codes(to + part, Isa::minus_8(Isa::low_nibbles(codes)));
-      Isa::store_codes(to + 64 + part, Isa::minus_8(Isa::high_nibbles(codes)));
+      Isa::store_codes(to + part, Isa::template minus<8>(Isa::low_nibbles(codes)));
+      Isa::store_codes(to + 64 + part, Isa::template minus<8>(Isa::high_nibbles(codes)));
     }
   }
 }

@@ -97,7 +97,6 @@ struct TileState {
   }
 
   static void finish(std::int64_t queries, std::int64_t vd, const float* state, float* const* out) {
-    const PackTurn<Isa> turn;
     const std::int64_t width = state_width(queries);
     const float* acc = state + 2 * width;
     const V zero = V::all(0.0f);
@@ -110,7 +109,7 @@ struct TileState {
         each<16>([&](auto i) QUERN_INLINE_LAMBDA {
           v[i] = select(empty, zero, fma(V::load(acc + (d + i) * width + at), r, zero));
         });
-        turn.square(v);
+        PackTurn<Isa>::square(v);
         for (std::int64_t q = 0; q < count; ++q) {
           float* const to = out[at + q] + d;
           vd - d < 16 ? v[q].store_first(to, vd - d) : v[q].store(to);

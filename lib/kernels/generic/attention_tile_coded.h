@@ -22,7 +22,6 @@ struct CodedProducts {
   /// Sixteen steps of sixteen queries are a square: each query's codes are put side by side in a
   /// line of it, then it is turned.
   static void pack_queries(const AttentionArgs& args, const TileWork& work) {
-    const PackTurn<Isa> turn;
     const std::int64_t steps = key_steps<type>(args.head_dim);
     for (std::int64_t at = 0; at < work.width; at += 16) {
       const auto line = [&](std::int64_t u)
@@ -39,18 +38,18 @@ struct CodedProducts {
         work.unit[query] = rule.scale * args.scale;
         work.factor[query] = work.unit[query] * kLog2E;
       }
-      for (std::int64_t u = 0; u < steps; u += 16) turn_codes(turn, line(u), 4 * work.width);
+      for (std::int64_t u = 0; u < steps; u += 16) turn_codes(line(u), 4 * work.width);
     }
   }
 
   /// A square of codes, which become codes + 128.
-  static void turn_codes(const PackTurn<Isa>& turn, std::byte* first, std::int64_t line_bytes) {
+  static void turn_codes(std::byte* first, std::int64_t line_bytes) {
     const auto line = [&](std::int64_t i) QUERN_INLINE_LAMBDA {
       return reinterpret_cast<float*>(first + i * line_bytes);
     };
     V v[16];
     each<16>([&](auto i) QUERN_INLINE_LAMBDA { v[i] = V::load(line(i)); });
-    turn.square(v);
+    PackTurn<Isa>::square(v);
     const auto sign = V::Int::all(static_cast<std::int32_t>(0x80808080));
     each<16>([&](auto i) QUERN_INLINE_LAMBDA { from_bits(bits(v[i]) ^ sign).store(line(i)); });
   }
@@ -68,18 +67,19 @@ struct CodedProducts {
 
   /// The starts of 64 keys, sixteen at a time side by side.
   static void sum_keys(const std::byte* keys, std::int64_t steps, std::int32_t* starts) {
-    static_assert(!Isa::kStartsWide || Isa::kParts == 1);
-    I sum[4];
-    each<4>([&](auto cell) QUERN_INLINE_LAMBDA { sum[cell] = Isa::zero_ints(); });
+    I sum[4 * Isa::kParts];
+    each<4 * Isa::kParts>([&](auto i) QUERN_INLINE_LAMBDA { sum[i] = Isa::zero_ints(); });
     alignas(4) const std::byte ones[4] = {std::byte{1}, std::byte{1}, std::byte{1}, std::byte{1}};
     for (std::int64_t u = 0; u < steps; ++u) {
-      each<4>([&](auto cell) QUERN_INLINE_LAMBDA {
-        sum[cell] = Isa::positive_dot(sum[cell], Isa::broadcast_codes(ones),
-                                      Isa::load_codes(keys + 64 * (steps * cell + u)));
+      each<4 * Isa::kParts>([&](auto i) QUERN_INLINE_LAMBDA {
+        const std::byte* cell = keys + 64 * (steps * (i.value / Isa::kParts) + u);
+        sum[i] =
+            Isa::positive_dot(sum[i], Isa::broadcast_codes(ones),
+                              Isa::load_codes(cell + 4 * Isa::kRows * (i.value % Isa::kParts)));
       });
     }
-    each<4>([&](auto cell) QUERN_INLINE_LAMBDA {
-      Isa::store_ints(starts + 16 * cell, Isa::wide_start_of(sum[cell]));
+    each<4 * Isa::kParts>([&](auto i) QUERN_INLINE_LAMBDA {
+      Isa::store_ints(starts + Isa::kRows * i.value, Isa::wide_start_of(sum[i]));
     });
   }
 

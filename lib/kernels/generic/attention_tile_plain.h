@@ -23,7 +23,6 @@ struct PlainProducts {
   static constexpr int kStrips = Isa::kLanes >= 8 ? 2 : 1;
 
   static void pack_queries(const AttentionArgs& args, const TileWork& work) {
-    const PackTurn<Isa> turn;
     auto* const query = reinterpret_cast<float*>(work.query);
     for (std::int64_t at = 0; at < work.width; at += 16) {
       V::all(1.0f).store(work.unit + at);  // Scores leave scores() scaled.
@@ -33,7 +32,7 @@ struct PlainProducts {
           const float* q = args.q[at + i < args.n_queries ? at + i : 0] + d;
           v[i] = args.head_dim - d < 16 ? V::load_first(q, args.head_dim - d) : V::load(q);
         });
-        turn.square(v);
+        PackTurn<Isa>::square(v);
         each<16>([&](auto i)
                      QUERN_INLINE_LAMBDA { v[i].store(query + (d + i) * work.width + at); });
       }

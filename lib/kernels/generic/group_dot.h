@@ -45,6 +45,12 @@ QUERN_INLINE void dot_of_fours(typename Isa::I (&sum)[P * W], Code code, const s
       });
 }
 
+/// Steps whose products of numbers of these magnitudes add up in 16 bits, two a step.
+template <int kMagnitude, int kOther>
+constexpr int pair_sums_of() {
+  return 32767 / (2 * kMagnitude * kOther);
+}
+
 /// For instructions that sum two products into 16 bits: sums of pairs stay there as long as they
 /// fit. Codes beyond 7 bits go by magnitude and sign (Isa::Wide), a step at a time.
 template <class Isa, int kMax, int kFirst, int kCount, int P, int W, int S, class Code, class Start>
@@ -57,7 +63,7 @@ QUERN_INLINE void dot_of_pairs(typename Isa::I (&sum)[P * W], Code code, const s
         [&](auto at, auto, const auto& w, auto four)
             QUERN_INLINE_LAMBDA { sum[at] = Isa::wide_dot(sum[at], w, four); });
   } else {
-    constexpr int kFlush = 32767 / (2 * 127 * kMax);
+    constexpr int kFlush = pair_sums_of<kMax, 127>();
     typename Isa::I pairs[P * W];
     for_products<Isa, kFirst, kCount, P, W, S>(
         code, x, [&](auto at, auto i, auto w, auto four) QUERN_INLINE_LAMBDA {

@@ -42,7 +42,11 @@ struct NextPanel {
 
   QUERN_INLINE void follow(const LinearArgs& args, std::int64_t panel, std::int64_t count,
                            const PanelGeometry& geometry) {
-    const std::int64_t fetches = args.rows < 8 ? (args.k + 31) / 32 : args.rows / 8;
+    follow(args, panel, count, geometry, args.rows < 8 ? (args.k + 31) / 32 : args.rows / 8);
+  }
+  /// The same where fetch() is called `fetches` times.
+  QUERN_INLINE void follow(const LinearArgs& args, std::int64_t panel, std::int64_t count,
+                           const PanelGeometry& geometry, std::int64_t fetches) {
     const std::int64_t bytes = count * geometry.panel_bytes;
     at = args.weights + panel * geometry.panel_bytes;
     lines = (bytes + 64 * fetches - 1) / (64 * fetches);

@@ -39,9 +39,15 @@ struct ExpandedCodes : Rule {
   }
 };
 
+/// Parts of a panel. By value, so that their addresses lie in registers.
+template <class Codes, int P>
+struct GroupParts {
+  Codes of[P];
+};
+
 /// W rows of a subtile packed S wide against P parts of a panel.
 template <class Isa, int P, int W, int S, class Codes>
-void group_tile(const LinearArgs& args, const Codes (&part)[P], NextPanel next, std::int64_t n0,
+void group_tile(const LinearArgs& args, GroupParts<Codes, P> part, NextPanel next, std::int64_t n0,
                 std::int64_t t0, const std::byte* x) {
   constexpr int kHalves = Codes::kHalves, kSteps = 8 / kHalves;
   constexpr bool whole = kHalves == 1;
@@ -58,20 +64,21 @@ void group_tile(const LinearArgs& args, const Codes (&part)[P], NextPanel next, 
       I sum[P * W];
       Isa::template dot<Codes::kMax, Codes::kOffset, h.value * kSteps, kSteps, P, W, S>(
           sum,
-          [&](auto p, auto kk) QUERN_INLINE_LAMBDA { return part[p].template code<kk.value>(b); },
+          [&](auto p, auto kk)
+              QUERN_INLINE_LAMBDA { return part.of[p].template code<kk.value>(b); },
           x,
           [&](auto t) QUERN_INLINE_LAMBDA {
             return Isa::template offset_start<Codes::kOffset>(starts + 4 * t);
           });
       each<P>([&](auto p) QUERN_INLINE_LAMBDA {
-        const F dw = part[p].dw(b, h);
+        const F dw = part.of[p].dw(b, h);
         each<W>([&](auto t) QUERN_INLINE_LAMBDA {
           const F scale = Isa::mul(dw, Isa::broadcast(x + kGroupScale * S + 4 * t));
           F& own = acc[p * W + t];
           own = Isa::fma(Isa::to_float(sum[p * W + t]), scale, own);
         });
         if constexpr (Codes::kMin) {
-          const F mw = part[p].mw(b, h);
+          const F mw = part.of[p].mw(b, h);
           each<W>([&](auto t) QUERN_INLINE_LAMBDA {
             F& own = acc[p * W + t];
             own = Isa::fma(mw, Isa::broadcast(sums + 4 * t), own);
@@ -101,6 +108,9 @@ struct GroupLinear {
       GroupRule<Direct::kMax + kMore, Direct::kOffset + kMore, Direct::kHalves, Direct::kMin>;
   using Expanded = ExpandedCodes<Isa, Rule>;
 
+  /// Pairs are so many instructions that a mask is felt among them.
+  static constexpr bool kReady = Direct::kReady && !(Isa::kSumsPairs && Direct::kMax < 16);
+
   static void expand(const Direct& from, int part, std::int64_t blocks, std::byte* scratch) {
     for (std::int64_t b = 0; b < blocks; ++b) {
       std::byte* to = scratch + Expanded::kBlockBytes * b + 4 * Isa::kRows * part;
@@ -124,14 +134,13 @@ struct GroupLinear {
     using Codes = decltype(make(0));
     const std::int64_t n0 = panel * kPanelRows + Isa::kRows * part;
     if constexpr (P == 1) {
-      const Codes one[1] = {make(part)};
-      group_tile<Isa, 1, W, S>(args, one, next, n0, t0, x);
+      group_tile<Isa, 1, W, S>(args, GroupParts<Codes, 1>{{make(part)}}, next, n0, t0, x);
     } else if constexpr (P == 2) {
-      const Codes two[2] = {make(part), make(part + 1)};
-      group_tile<Isa, 2, W, S>(args, two, next, n0, t0, x);
+      group_tile<Isa, 2, W, S>(args, GroupParts<Codes, 2>{{make(part), make(part + 1)}}, next, n0,
+                               t0, x);
     } else {
-      const Codes four[4] = {make(0), make(1), make(2), make(3)};
-      group_tile<Isa, 4, W, S>(args, four, next, n0, t0, x);
+      group_tile<Isa, 4, W, S>(args, GroupParts<Codes, 4>{{make(0), make(1), make(2), make(3)}},
+                               next, n0, t0, x);
     }
   }
 
@@ -162,11 +171,11 @@ struct GroupLinear {
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) {
       const std::byte* base = args.weights + panel * geometry.panel_bytes;
       const auto own = [&](int part) QUERN_INLINE_LAMBDA { return Direct(base, geometry, part); };
-      if (Direct::kReady || args.rows < kExpandGroupFromRows) {
+      if (kReady || args.rows < kExpandGroupFromRows) {
         sweep(args, geometry, panel, own, own);
         continue;
       }
-      if constexpr (!Direct::kReady) {
+      if constexpr (!kReady) {
         for (int part = 0; part < Isa::kParts; ++part) {
           expand(own(part), part, (args.k + 31) / 32, args.scratch);
         }

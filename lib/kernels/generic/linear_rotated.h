@@ -7,7 +7,8 @@
 #pragma once
 
 #include "kernels/generic/linear_common.h"
-#include "kernels/generic/rotated_codes.h"
+#include "kernels/generic/rotated_dot.h"
+#include "kernels/generic/rotated_sweep.h"
 
 namespace quern::kernels {
 namespace {
@@ -82,23 +83,11 @@ struct RotatedLinear {
     each<W>([&](auto t) QUERN_INLINE_LAMBDA { acc[t] = Isa::zero_ints(); });
     for (std::int64_t b = 0; b < blocks; ++b, x += kRotatedRecord * S) {
       if constexpr (S < 8) next.fetch();
-      each<2>([&](auto h) QUERN_INLINE_LAMBDA {
-        I sum[W];
-        Isa::template dot<Codes::kMax, Codes::kOffset, 4 * h.value, 4, 1, W, S>(
-            sum, [&](auto, auto kk) QUERN_INLINE_LAMBDA { return part.template code<kk.value>(b); },
-            x,
-            [&](auto t) QUERN_INLINE_LAMBDA {
-              return Isa::template minus_offset<Codes::kOffset, h.value>(x + 32 * S + 4 * t);
-            });
-        const I s = part.template sub<h.value>(b);
-        each<W>([&](auto t) QUERN_INLINE_LAMBDA {
-          if constexpr (Codes::kWideSums) {
-            acc[t] = Isa::add_scaled_wide(acc[t], sum[t], s);
-          } else {
-            acc[t] = Isa::add_scaled(acc[t], sum[t], s);
-          }
-        });
-      });
+      if constexpr (Isa::kSumsPairs) {
+        add_block_of_pairs<Isa, Codes, W, S>(acc, part, b, x);
+      } else {
+        add_block_of_fours<Isa, Codes, W, S>(acc, part, b, x);
+      }
     }
     finish<1, W, S>(args, strip, t0, x, acc);
   }
@@ -212,9 +201,18 @@ struct RotatedLinear {
 
   template <Encoding E>
   static void run(const LinearArgs& args) {
-    using Codes = RotatedCodes<Isa, E>;
     const PanelGeometry g = panel_geometry(E, args.k);
-    if (Isa::kWideIsSlow || args.rows < kExpandRotatedFromRows) return run_direct<E>(args, g);
+    if (args.rows < kExpandRotatedFromRows) return run_direct<E>(args, g);
+    if constexpr (Isa::kSumsPairs) {
+      RotatedSweep<Isa>::template run<E>(args, g);
+    } else {
+      run_expanded<E>(args, g);
+    }
+  }
+
+  template <Encoding E>
+  static void run_expanded(const LinearArgs& args, const PanelGeometry& g) {
+    using Codes = RotatedCodes<Isa, E>;
     const std::int64_t blocks = round_up(args.k, 64) / 32, code_bytes = 512 * blocks;
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end;) {
       const std::int64_t left = args.panel_end - panel,

@@ -70,14 +70,13 @@ struct Pack {
   }
 
   static void f32(const PackArgs& args) {
-    const Turn turn;
     for_rows(
         args,
         [&](std::int64_t r0) QUERN_INLINE_LAMBDA {
           const float* x = args.x + r0 * args.x_stride;
           auto* out = reinterpret_cast<float*>(args.out + r0 * f32_row_bytes(args.cols));
           std::int64_t k = 0;
-          for (; k + 16 <= args.cols; k += 16) turn.floats(x + k, args.x_stride, out + 8 * k);
+          for (; k + 16 <= args.cols; k += 16) Turn::floats(x + k, args.x_stride, out + 8 * k);
           for (; k < args.cols; ++k) {
             for (std::int64_t t = 0; t < 8; ++t) out[8 * k + t] = x[t * args.x_stride + k];
           }
@@ -131,7 +130,7 @@ struct Pack {
   }
 
   /// Eight rows: every row puts its codes and scales into the records, then the records are turned.
-  static QUERN_INLINE void group_tile(const PackArgs& args, std::int64_t r0, const Turn& turn) {
+  static QUERN_INLINE void group_tile(const PackArgs& args, std::int64_t r0) {
     std::byte* records = args.out + r0 * group_row_bytes(args.cols);
     for (std::int64_t t = 0; t < 8; ++t) {
       const float* x = args.x + (r0 + t) * args.x_stride;
@@ -146,13 +145,12 @@ struct Pack {
       }
     }
     for (std::int64_t k = 0; k < args.cols; k += 32, records += 8 * kGroupRecord)
-      turn.group_record(records);
+      Turn::group_record(records);
   }
 
   static void group(const PackArgs& args) {
-    const Turn turn;
     for_rows(
-        args, [&](std::int64_t r0) QUERN_INLINE_LAMBDA { group_tile(args, r0, turn); },
+        args, [&](std::int64_t r0) QUERN_INLINE_LAMBDA { group_tile(args, r0); },
         [&](std::int64_t r, std::int64_t r0, std::int64_t w, std::int64_t t)
             QUERN_INLINE_LAMBDA { group_row(args, r, r0, w, t); });
   }
@@ -278,8 +276,7 @@ struct Pack {
 
   /// Eight rows: every row puts its codes into the records, then the records are turned, two at
   /// once.
-  static QUERN_INLINE void rotated_tile(const PackArgs& args, std::int64_t r0, const Signs& signs,
-                                        const Turn& turn) {
+  static QUERN_INLINE void rotated_tile(const PackArgs& args, std::int64_t r0, const Signs& signs) {
     std::byte* records = args.out + r0 * rotated_row_bytes(args.cols);
     const std::int64_t blocks = round_up(args.cols, 64) / 64;
     std::byte* trailer = records + blocks * 16 * kRotatedRecord;
@@ -296,15 +293,14 @@ struct Pack {
     }
     Int total = Int::all(0);
     for (std::int64_t i = 0; i < blocks; ++i)
-      total = total + turn.rotated_records(records + i * 16 * kRotatedRecord);
-    turn.store_first_half(total, trailer + 32);
+      total = total + Turn::rotated_records(records + i * 16 * kRotatedRecord);
+    Turn::store_first_half(total, trailer + 32);
   }
 
   static void rotated(const PackArgs& args) {
     const Signs signs;
-    const Turn turn;
     for_rows(
-        args, [&](std::int64_t r0) QUERN_INLINE_LAMBDA { rotated_tile(args, r0, signs, turn); },
+        args, [&](std::int64_t r0) QUERN_INLINE_LAMBDA { rotated_tile(args, r0, signs); },
         [&](std::int64_t r, std::int64_t r0, std::int64_t w, std::int64_t t)
             QUERN_INLINE_LAMBDA { rotated_row(args, r, r0, w, t, signs); });
   }

@@ -3,7 +3,8 @@
 /// so that they hold what lies side by side in the packing, a column of the rows. Attention turns
 /// squares of sixteen.
 ///
-/// `Isa` has swap<distance>(V) and sums_of_fours(V::Int): each lane's sum of four signed bytes.
+/// `Isa` has swap<distance>(V), blend<bit>(V without, V with), the lanes whose number has the bit
+/// from the second, and sums_of_fours(V::Int), each lane's sum of four signed bytes.
 #pragma once
 
 #include "kernels/generic/vec16.h"
@@ -18,10 +19,8 @@ class PackTurn {
   using V = typename Isa::V;
   using Int = typename V::Int;
 
-  PackTurn() : one_(with<1>()), two_(with<2>()), four_(with<4>()), eight_(with<8>()) {}
-
   /// out[8k + t] = x[t·stride + k] for k < 16, t < 8.
-  QUERN_INLINE void floats(const float* x, std::int64_t stride, float* out) const {
+  static QUERN_INLINE void floats(const float* x, std::int64_t stride, float* out) {
     V v[8];
     each<8>([&](auto t) QUERN_INLINE_LAMBDA { v[t] = V::load(x + t * stride); });
     turn(v);
@@ -30,7 +29,7 @@ class PackTurn {
 
   /// Two records of kQ8Rotated in whose place lie, 64 bytes apart, 64 codes of each row.
   /// \return the sums of the rows' codes, in eight lanes.
-  QUERN_INLINE Int rotated_records(std::byte* records) const {
+  static QUERN_INLINE Int rotated_records(std::byte* records) {
     V v[8];
     each<8>([&](auto t) QUERN_INLINE_LAMBDA { v[t] = load(records + 64 * t); });
     turn(v);
@@ -51,13 +50,13 @@ class PackTurn {
   /// Where the 32 codes of row t are put before group_record.
   static QUERN_INLINE std::int64_t group_place(std::int64_t t) { return t % 4 * 64 + t / 4 * 32; }
   /// A record of kQ8Group32 with codes in those places and the scales in theirs.
-  QUERN_INLINE void group_record(std::byte* record) const {
+  static QUERN_INLINE void group_record(std::byte* record) {
     V v[4];
     each<4>([&](auto t) QUERN_INLINE_LAMBDA { v[t] = load(record + 64 * t); });
-    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<1>(one_, v[2 * i], v[2 * i + 1]); });
-    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<2>(two_, v[i], v[i + 2]); });
-    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<8>(eight_, v[2 * i], v[2 * i + 1]); });
-    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<4>(four_, v[2 * i], v[2 * i + 1]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<1>(v[2 * i], v[2 * i + 1]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<2>(v[i], v[i + 2]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<8>(v[2 * i], v[2 * i + 1]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<4>(v[2 * i], v[2 * i + 1]); });
     each<4>([&](auto i) QUERN_INLINE_LAMBDA {  // Columns 2·line, 2·line + 1.
       constexpr int kLine = i.value / 2 + i.value % 2 * 2;
       store(v[i], record + 64 * kLine);
@@ -77,12 +76,31 @@ class PackTurn {
     store(halves(scaled(half[0]), scaled(half[1])), record + 8 * kGroupStart + 128);
   }
 
+  /// The codes of a record of 8 rows, `[8][8 rows][4]`, ^ flip, as 32 bytes a row.
+  static QUERN_INLINE void rows_of_record(const std::byte* record, const Int& flip,
+                                          std::byte* out) {
+    V v[4];
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {  // As group_record stores them.
+      constexpr int kLine = i.value / 2 + i.value % 2 * 2;
+      v[i] = from_bits(bits(load(record + 64 * kLine)) ^ flip);
+    });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<4>(v[2 * i], v[2 * i + 1]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<8>(v[2 * i], v[2 * i + 1]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<2>(v[i], v[i + 2]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA { exchange<1>(v[2 * i], v[2 * i + 1]); });
+    each<2>([&](auto i) QUERN_INLINE_LAMBDA {  // Vector j holds rows j and j + 4.
+      const V &a = v[2 * i], &b = v[2 * i + 1];
+      store(halves(a, Isa::template swap<8>(b)), out + 64 * i);
+      store(halves(Isa::template swap<8>(a), b), out + 128 + 64 * i);
+    });
+  }
+
   /// Lane j of vector i becomes lane i of vector j.
-  QUERN_INLINE void square(V (&v)[16]) const {
-    square_stage<1>(one_, v);
-    square_stage<2>(two_, v);
-    square_stage<4>(four_, v);
-    square_stage<8>(eight_, v);
+  static QUERN_INLINE void square(V (&v)[16]) {
+    square_stage<1>(v);
+    square_stage<2>(v);
+    square_stage<4>(v);
+    square_stage<8>(v);
   }
 
   /// Lanes 0 … 7.
@@ -93,38 +111,29 @@ class PackTurn {
   }
 
  private:
-  using Mask = typename V::Mask;
-
-  /// The lanes whose number has a bit.
-  template <int bit>
-  static QUERN_INLINE Mask with() {
-    float lanes[16];
-    for (int i = 0; i < 16; ++i) lanes[i] = (i & bit) != 0 ? -1.0f : 1.0f;
-    return less(V::load(lanes), V::all(0.0f));
-  }
   /// Exchanges the lanes with a bit of `a` and those without it of `b`.
   template <int bit>
-  static QUERN_INLINE void exchange(const Mask& mask, V& a, V& b) {
+  static QUERN_INLINE void exchange(V& a, V& b) {
     const V other = Isa::template swap<bit>(a);
-    a = select(mask, Isa::template swap<bit>(b), a);
-    b = select(mask, b, other);
+    a = Isa::template blend<bit>(a, Isa::template swap<bit>(b));
+    b = Isa::template blend<bit>(other, b);
   }
   template <int bit>
-  static QUERN_INLINE void square_stage(const Mask& mask, V (&v)[16]) {
+  static QUERN_INLINE void square_stage(V (&v)[16]) {
     each<8>([&](auto i) QUERN_INLINE_LAMBDA {
       constexpr int kAt = i.value / bit * 2 * bit + i.value % bit;
-      exchange<bit>(mask, v[kAt], v[kAt + bit]);
+      exchange<bit>(v[kAt], v[kAt + bit]);
     });
   }
   /// From rows t of sixteen numbers to columns: vector i holds line(i) and the next one.
-  QUERN_INLINE void turn(V (&v)[8]) const {
-    each<4>([&](auto i) QUERN_INLINE_LAMBDA { exchange<1>(one_, v[2 * i], v[2 * i + 1]); });
+  static QUERN_INLINE void turn(V (&v)[8]) {
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA { exchange<1>(v[2 * i], v[2 * i + 1]); });
     each<4>([&](auto i) QUERN_INLINE_LAMBDA {
       constexpr int kAt = i.value / 2 * 4 + i.value % 2;
-      exchange<2>(two_, v[kAt], v[kAt + 2]);
+      exchange<2>(v[kAt], v[kAt + 2]);
     });
-    each<4>([&](auto i) QUERN_INLINE_LAMBDA { exchange<4>(four_, v[i], v[i + 4]); });
-    each<4>([&](auto i) QUERN_INLINE_LAMBDA { exchange<8>(eight_, v[2 * i], v[2 * i + 1]); });
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA { exchange<4>(v[i], v[i + 4]); });
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA { exchange<8>(v[2 * i], v[2 * i + 1]); });
   }
   static constexpr QUERN_INLINE int line(int i) { return i / 2 * 2 + i % 2 * 8; }
 
@@ -134,15 +143,13 @@ class PackTurn {
     return two + bits(Isa::template swap<8>(from_bits(two)));
   }
   /// The first half of `a` before the second of `b`.
-  QUERN_INLINE V halves(const V& a, const V& b) const { return select(eight_, b, a); }
-  QUERN_INLINE V both_halves(const V& a) const { return halves(a, Isa::template swap<8>(a)); }
+  static QUERN_INLINE V halves(const V& a, const V& b) { return Isa::template blend<8>(a, b); }
+  static QUERN_INLINE V both_halves(const V& a) { return halves(a, Isa::template swap<8>(a)); }
 
   static QUERN_INLINE V load(const std::byte* p) {
     return V::load(reinterpret_cast<const float*>(p));
   }
   static QUERN_INLINE void store(const V& v, std::byte* p) { v.store(reinterpret_cast<float*>(p)); }
-
-  Mask one_, two_, four_, eight_;
 };
 
 }  // namespace

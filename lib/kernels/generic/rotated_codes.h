@@ -5,7 +5,8 @@
 /// A description holds one part of a panel and has kMax (largest code), kOffset (what to subtract),
 /// kWideSums (16 products may exceed 16 bits), kScaleStream (where the row scales lie), code<kk>(b)
 /// (k = 4kk … 4kk+3 of block b) and sub<h>(b) (sub-scales of half h of block b): multiple = code −
-/// kOffset.
+/// kOffset. For instructions that sum pairs, sub_pairs<h>(b) gives sub-scales in both 16 bits of a
+/// row, offset_pairs(b) −kOffset times those of the first and of the second half.
 #pragma once
 
 #include "kernels/generic/group_codes.h"
@@ -28,6 +29,16 @@ struct RotatedPart : PanelPart<Isa> {
     const auto nibbles = Isa::template nibble_ints<h>(this->bytes(sub_stream, 16 * b));
     if constexpr (mask == 15) return nibbles;
     if constexpr (mask != 15) return Isa::template masked_plus_1<mask>(nibbles);
+  }
+  template <int h>
+  QUERN_INLINE typename Isa::I sub_pairs(std::int64_t b) const {
+    const auto bytes = Isa::doubled_bytes(this->bytes(sub_stream, 16 * b));
+    const auto nibbles = h == 0 ? Isa::low_nibbles(bytes) : Isa::high_nibbles(bytes);
+    if constexpr (mask == 15) return nibbles;
+    if constexpr (mask != 15) return Isa::template masked_pairs_plus_1<mask>(nibbles);
+  }
+  QUERN_INLINE typename Isa::I offset_pairs(std::int64_t b) const {
+    return Isa::template times_pairs<-offset>(sub_pairs<0>(b), sub_pairs<1>(b));
   }
 };
 

@@ -34,6 +34,7 @@ struct Neon {
   static constexpr bool kStartsWide = false;
   /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
   static constexpr bool kWideIsSlow = false;
+  static constexpr bool kSumsPairs = false;
 
   static QUERN_INLINE const std::uint8_t* bytes(const std::byte* p) {
     return reinterpret_cast<const std::uint8_t*>(p);
@@ -176,7 +177,10 @@ struct Neon {
   static QUERN_INLINE I positive_dot(I acc, int8x16_t positive, C x) {
     return vdotq_s32(acc, positive, vreinterpretq_s8_u8(x));
   }
-  static QUERN_INLINE C minus_8(C v) { return vsubq_u8(v, vdupq_n_u8(8)); }
+  template <int kValue>
+  static QUERN_INLINE C minus(C v) {
+    return vsubq_u8(v, vdupq_n_u8(kValue));
+  }
 
   /// See generic/group_dot.h. Both operands are signed here, so the starts are not needed.
   template <int kMax, int kOffset, int kFirst, int kCount, int P, int W, int S, class Code,
@@ -220,6 +224,19 @@ struct Neon {
       if constexpr (distance == 2) r.v[i] = V::Batch(vextq_f32(v, v, 2));
       if constexpr (distance == 4) r.v[i] = x.v[i ^ 1];
       if constexpr (distance == 8) r.v[i] = x.v[i ^ 2];
+    });
+    return r;
+  }
+  /// The lanes whose number has a bit from `with`, the others from `without`.
+  template <int bit>
+  static QUERN_INLINE V blend(const V& without, const V& with) {
+    V r;
+    each<4>([&](auto i) QUERN_INLINE_LAMBDA {
+      const F a = without.v[i], b = with.v[i];
+      if constexpr (bit == 1) r.v[i] = V::Batch(vtrn2q_f32(vrev64q_f32(a), b));
+      if constexpr (bit == 2) r.v[i] = V::Batch(vcombine_f32(vget_low_f32(a), vget_high_f32(b)));
+      if constexpr (bit == 4) r.v[i] = i % 2 == 0 ? without.v[i] : with.v[i];
+      if constexpr (bit == 8) r.v[i] = i < 2 ? without.v[i] : with.v[i];
     });
     return r;
   }
