@@ -16,6 +16,7 @@ bool has_avx2() noexcept {
   const auto& f = base::cpu_features();
   return f.avx2 && f.fma && f.f16c;
 }
+bool has_avxvnni() noexcept { return has_avx2() && base::cpu_features().avx_vnni; }
 bool has_avx512() noexcept {
   const auto& f = base::cpu_features();
   return has_avx2() && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl;
@@ -33,6 +34,7 @@ constexpr Isa kIsas[] = {
     {"scalar", always, install_scalar},
 #if defined(QUERN_KERNELS_X86)
     {"avx2", has_avx2, install_avx2},
+    {"avxvnni", has_avxvnni, install_avxvnni},
     {"avx512", has_avx512, install_avx512},
     {"avx512vnni", has_avx512vnni, install_avx512vnni},
     {"avx512amx", has_avx512amx, install_avx512amx},

@@ -15,7 +15,7 @@ namespace quern::kernels {
 /// One instruction set: better ones later. `available` asks the machine; `install` overwrites
 /// slots.
 struct Isa {
-  std::string_view name;  ///< "scalar", "avx2", "avx512", "avx512vnni", "avx512amx", "neon".
+  std::string_view name;  ///< "scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512amx", "neon".
   bool (*available)() noexcept;
   void (*install)(KernelTable&);
 };

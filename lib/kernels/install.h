@@ -35,6 +35,7 @@ PanelGeometry panel_geometry(Encoding encoding, std::int64_t k) noexcept;
 QUERN_COLD void install_scalar(KernelTable& table);
 QUERN_COLD void install_avx2(KernelTable& table);
 QUERN_COLD void install_avx512(KernelTable& table);
+QUERN_COLD void install_avxvnni(KernelTable& table);
 QUERN_COLD void install_avx512vnni(KernelTable& table);
 QUERN_COLD void install_avx512amx(KernelTable& table);
 QUERN_COLD void install_neon(KernelTable& table);

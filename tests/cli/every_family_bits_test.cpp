@@ -16,7 +16,7 @@ using Json = nlohmann::json;
 namespace {
 
 constexpr const char* kKinds[] = {"decoder", "encoder", "masked_lm", "seq_cls", "seq2seq"};
-constexpr const char* kIsas[] = {"scalar", "avx2", "avx512", "avx512vnni", "neon"};
+constexpr const char* kIsas[] = {"scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "neon"};
 constexpr int kIds = 12;
 
 std::string contents(const std::string& path) {

@@ -128,7 +128,7 @@ std::vector<std::string> objects_of(const std::string& isa) {
 /// Objects of matrix products. Attention copies its last, partial vector inside the loop too.
 std::vector<std::string> isa_objects() {
   std::vector<std::string> objects;
-  for (const char* isa : {"avx2", "avx512", "avx512vnni", "avx512amx", "neon"}) {
+  for (const char* isa : {"avx2", "avxvnni", "avx512", "avx512vnni", "avx512amx", "neon"}) {
     for (std::string& path : objects_of(isa)) {
       if (path.find("/attention.") == std::string::npos) objects.push_back(std::move(path));
     }

@@ -19,7 +19,7 @@ struct Object {
   std::vector<Symbol> symbols;
 };
 
-constexpr std::array kIsaFolders = {"avx2", "avx512", "avx512vnni", "avx512amx", "neon"};
+constexpr std::array kIsaFolders = {"avx2", "avxvnni", "avx512", "avx512vnni", "avx512amx", "neon"};
 
 std::vector<Object> read_objects() {
   std::vector<Object> objects;
