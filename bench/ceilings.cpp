@@ -26,84 +26,101 @@ std::atomic<int> sink;  ///< Keeps the loops' results wanted.
 #if defined(__x86_64__)
 /// Keeps a sum in one register of an unrolled loop: what is moved or kept in memory would be timed.
 #define QUERN_KEEP(sum) __asm__("" : "+v"(sum))
-#define QUERN_FOR_CHAINS _Pragma("GCC unroll 12") for (int i = 0; i < kChains; ++i)
 
 __attribute__((target("avx512f,avx512vnni"))) void dot_avx512vnni() {
   __m512i sum[kChains], x = _mm512_set1_epi8(1), w = _mm512_set1_epi8(sink != 0 ? 1 : 2);
-  QUERN_FOR_CHAINS sum[i] = _mm512_setzero_si512();
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_si512();
   for (std::int64_t turn = 0; turn < kTurns; ++turn) {
-    QUERN_FOR_CHAINS {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
       sum[i] = _mm512_dpbusd_epi32(sum[i], x, w);
       QUERN_KEEP(sum[i]);
     }
   }
-  QUERN_FOR_CHAINS x = _mm512_add_epi32(x, sum[i]);
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) x = _mm512_add_epi32(x, sum[i]);
   sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx512f,avx512bw"))) void dot_avx512() {
   __m512i sum[kChains], x = _mm512_set1_epi8(1), w = _mm512_set1_epi8(sink != 0 ? 1 : 2);
-  QUERN_FOR_CHAINS sum[i] = _mm512_setzero_si512();
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_si512();
   for (std::int64_t turn = 0; turn < kTurns; ++turn) {
     // The sum is an operand of the product, so that no product can leave the loop.
-    QUERN_FOR_CHAINS {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
       sum[i] = _mm512_add_epi16(x, _mm512_maddubs_epi16(sum[i], w));
       QUERN_KEEP(sum[i]);
     }
   }
-  QUERN_FOR_CHAINS x = _mm512_add_epi16(x, sum[i]);
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) x = _mm512_add_epi16(x, sum[i]);
   sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx2"))) void dot_avx2() {
   __m256i sum[kChains], x = _mm256_set1_epi8(1), w = _mm256_set1_epi8(sink != 0 ? 1 : 2);
-  QUERN_FOR_CHAINS sum[i] = _mm256_setzero_si256();
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm256_setzero_si256();
   for (std::int64_t turn = 0; turn < kTurns; ++turn) {
-    QUERN_FOR_CHAINS {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
       sum[i] = _mm256_add_epi16(x, _mm256_maddubs_epi16(sum[i], w));
       QUERN_KEEP(sum[i]);
     }
   }
-  QUERN_FOR_CHAINS x = _mm256_add_epi16(x, sum[i]);
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) x = _mm256_add_epi16(x, sum[i]);
   sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx2,avxvnni"))) void dot_avxvnni() {
   __m256i sum[kChains], x = _mm256_set1_epi8(1), w = _mm256_set1_epi8(sink != 0 ? 1 : 2);
-  QUERN_FOR_CHAINS sum[i] = _mm256_setzero_si256();
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm256_setzero_si256();
   for (std::int64_t turn = 0; turn < kTurns; ++turn) {
-    QUERN_FOR_CHAINS {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
       sum[i] = _mm256_dpbusd_avx_epi32(sum[i], x, w);
       QUERN_KEEP(sum[i]);
     }
   }
-  QUERN_FOR_CHAINS x = _mm256_add_epi32(x, sum[i]);
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) x = _mm256_add_epi32(x, sum[i]);
   sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx512f"))) void fma_avx512() {
   __m512 sum[kChains], x = _mm512_set1_ps(0.5F), w = _mm512_set1_ps(sink != 0 ? 0.25F : 0.5F);
-  QUERN_FOR_CHAINS sum[i] = _mm512_setzero_ps();
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_setzero_ps();
   for (std::int64_t turn = 0; turn < kTurns; ++turn) {
-    QUERN_FOR_CHAINS {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
       sum[i] = _mm512_fmadd_ps(sum[i], w, x);
       QUERN_KEEP(sum[i]);
     }
   }
-  QUERN_FOR_CHAINS x = _mm512_add_ps(x, sum[i]);
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) x = _mm512_add_ps(x, sum[i]);
   sink = static_cast<int>(x[0]);
 }
 
 __attribute__((target("avx2,fma"))) void fma_avx2() {
   __m256 sum[kChains], x = _mm256_set1_ps(0.5F), w = _mm256_set1_ps(sink != 0 ? 0.25F : 0.5F);
-  QUERN_FOR_CHAINS sum[i] = _mm256_setzero_ps();
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm256_setzero_ps();
   for (std::int64_t turn = 0; turn < kTurns; ++turn) {
-    QUERN_FOR_CHAINS {
+#pragma GCC unroll 12
+    for (int i = 0; i < kChains; ++i) {
       sum[i] = _mm256_fmadd_ps(sum[i], w, x);
       QUERN_KEEP(sum[i]);
     }
   }
-  QUERN_FOR_CHAINS x = _mm256_add_ps(x, sum[i]);
+#pragma GCC unroll 12
+  for (int i = 0; i < kChains; ++i) x = _mm256_add_ps(x, sum[i]);
   sink = static_cast<int>(x[0]);
 }
 #elif defined(__aarch64__)
@@ -111,22 +128,22 @@ __attribute__((target("arch=armv8.2-a+dotprod"))) void dot_neon() {
   int32x4_t sum[kChains];
   int8x16_t x = vdupq_n_s8(1), w = vdupq_n_s8(sink != 0 ? 1 : 2);
   for (int32x4_t& one : sum) one = vdupq_n_s32(0);
-  for (std::int64_t turn = 0; turn < kTurns; ++turn) {
+  for (std::int64_t turn = 0; turn < kTurns; ++turn)
     for (int32x4_t& one : sum) one = vdotq_s32(one, x, w);
-    int total = 0;
-    for (const int32x4_t& one : sum) total += vaddvq_s32(one);
-    sink = total;
-  }
+  int total = 0;
+  for (const int32x4_t& one : sum) total += vaddvq_s32(one);
+  sink = total;
+}
 
-  void fma_neon() {
-    float32x4_t sum[kChains], x = vdupq_n_f32(0.5F), w = vdupq_n_f32(sink != 0 ? 0.25F : 0.5F);
-    for (float32x4_t& one : sum) one = vdupq_n_f32(0.0F);
-    for (std::int64_t turn = 0; turn < kTurns; ++turn) {
-      for (float32x4_t& one : sum) one = vfmaq_f32(x, one, w);
-      float total = 0;
-      for (const float32x4_t& one : sum) total += vaddvq_f32(one);
-      sink = static_cast<int>(total);
-    }
+void fma_neon() {
+  float32x4_t sum[kChains], x = vdupq_n_f32(0.5F), w = vdupq_n_f32(sink != 0 ? 0.25F : 0.5F);
+  for (float32x4_t& one : sum) one = vdupq_n_f32(0.0F);
+  for (std::int64_t turn = 0; turn < kTurns; ++turn) {
+    for (float32x4_t& one : sum) one = vfmaq_f32(x, one, w);
+    float total = 0;
+    for (const float32x4_t& one : sum) total += vaddvq_f32(one);
+    sink = static_cast<int>(total);
+  }
 #endif
 
 /// The best of many short runs of a loop, in 10⁹ multiply-adds a second of processor time.
@@ -161,7 +178,7 @@ double int8_gmacs(std::string_view isa) {
   if (isa == "avxvnni") return best_gmacs(dot_avxvnni, 32);
   if (isa == "avx2") return best_gmacs(dot_avx2, 32);
 #elif defined(__aarch64__)
-    if (isa == "neon") return best_gmacs(dot_neon, 16);
+  if (isa == "neon") return best_gmacs(dot_neon, 16);
 #endif
   return 0;
 }
@@ -171,7 +188,7 @@ double float_gmacs(std::string_view isa) {
   if (isa.rfind("avx512", 0) == 0) return best_gmacs(fma_avx512, 16);
   if (isa == "avx2" || isa == "avxvnni") return best_gmacs(fma_avx2, 8);
 #elif defined(__aarch64__)
-    if (isa == "neon") return best_gmacs(fma_neon, 4);
+  if (isa == "neon") return best_gmacs(fma_neon, 4);
 #endif
   return 0;
 }

@@ -25,6 +25,8 @@ struct Avx2 {
   using I = __m256i;
   using C = __m256i;
   static constexpr int kRows = 8, kParts = 2, kFullParts = 2, kTile = 4, kLanes = 4;
+  /// Parts of a panel in a tile of groups, whose sums need registers beside its results.
+  static constexpr int kGroupParts = kParts;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
   /// Whether products of codes + 128 begin with −128·Σ of the others.

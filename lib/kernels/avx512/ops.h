@@ -23,6 +23,7 @@ struct Avx512 {
   using I = __m512i;
   using C = __m512i;
   static constexpr int kRows = 16, kParts = 1, kFullParts = 1, kTile = 8, kLanes = 8;
+  static constexpr int kGroupParts = kParts;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
   /// Whether products of codes + 128 begin with −128·Σ of the others.

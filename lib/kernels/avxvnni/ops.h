@@ -9,6 +9,7 @@ namespace quern::kernels {
 namespace {
 
 struct AvxVnni : Avx2 {
+  static constexpr int kGroupParts = 1;
   static constexpr bool kWideIsSlow = false;
   static constexpr bool kSumsPairs = false;
 

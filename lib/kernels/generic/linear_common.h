@@ -61,16 +61,19 @@ struct NextPanel {
 };
 
 /// Calls tile(Index<P>, Index<W>, Index<S>, part, r0, first column) so that every row is covered: W
-/// rows at r0 + column of a subtile packed S wide, for P parts of a panel from `part` on.
-template <class Isa, class Tile>
+/// rows at r0 + column of a subtile packed S wide, for P ≤ kMostParts parts of a panel from `part`
+/// on.
+template <class Isa, int kMostParts = Isa::kParts, class Tile>
 QUERN_INLINE void for_tiles(std::int64_t rows, Tile tile) {
-  constexpr int kParts = Isa::kParts, kTwo = kParts < 2 ? 1 : 2;
+  constexpr auto parts = [](int most) { return most < kMostParts ? most : kMostParts; };
+  constexpr int kParts = Isa::kParts, kFull = parts(Isa::kFullParts),
+                kTwo = parts(kParts < 2 ? 1 : 2), kAll = parts(kParts);
   for (std::int64_t r0 = 0; r0 < rows;) {
     const std::int64_t w = subtile_width(rows - r0);
     if (w == 8) {
-      for (int part = 0; part < kParts; part += Isa::kFullParts) {
+      for (int part = 0; part < kParts; part += kFull) {
         for (int column = 0; column < 8; column += Isa::kTile) {
-          tile(Index<Isa::kFullParts>{}, Index<Isa::kTile>{}, Index<8>{}, part, r0, column);
+          tile(Index<kFull>{}, Index<Isa::kTile>{}, Index<8>{}, part, r0, column);
         }
       }
     } else if (w == 4) {
@@ -82,7 +85,9 @@ QUERN_INLINE void for_tiles(std::int64_t rows, Tile tile) {
         tile(Index<kTwo>{}, Index<2>{}, Index<2>{}, part, r0, 0);
       }
     } else {
-      tile(Index<kParts>{}, Index<1>{}, Index<1>{}, 0, r0, 0);
+      for (int part = 0; part < kParts; part += kAll) {
+        tile(Index<kAll>{}, Index<1>{}, Index<1>{}, part, r0, 0);
+      }
     }
     r0 += w;
   }

@@ -139,8 +139,9 @@ struct GroupLinear {
       group_tile<Isa, 2, W, S>(args, GroupParts<Codes, 2>{{make(part), make(part + 1)}}, next, n0,
                                t0, x);
     } else {
-      group_tile<Isa, 4, W, S>(args, GroupParts<Codes, 4>{{make(0), make(1), make(2), make(3)}},
-                               next, n0, t0, x);
+      group_tile<Isa, 4, W, S>(
+          args, GroupParts<Codes, 4>{{make(part), make(part + 1), make(part + 2), make(part + 3)}},
+          next, n0, t0, x);
     }
   }
 
@@ -152,8 +153,8 @@ struct GroupLinear {
     const std::int64_t row_bytes = group_row_bytes(args.k);
     NextPanel next;
     next.follow(args, panel + 1, 1, geometry);
-    for_tiles<Isa>(args.rows, [&](auto p, auto width, auto packed, int part, std::int64_t r0,
-                                  int column) QUERN_INLINE_LAMBDA {
+    const auto each_tile = [&](auto p, auto width, auto packed, int part, std::int64_t r0,
+                               int column) QUERN_INLINE_LAMBDA {
       constexpr int P = p.value, W = width.value, S = packed.value;
       const std::byte* x = args.x + r0 * row_bytes + 4 * column;
       if constexpr (S == 8) {
@@ -163,7 +164,8 @@ struct GroupLinear {
         const NextPanel own = part == 0 ? next.of_few(args, r0) : NextPanel{};
         tile<P, W, S>(args, few, own, panel, part, r0, x);
       }
-    });
+    };
+    for_tiles<Isa, Isa::kGroupParts>(args.rows, each_tile);
   }
 
   static void run(const LinearArgs& args) {

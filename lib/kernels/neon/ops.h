@@ -28,6 +28,7 @@ struct Neon {
   using I = int32x4_t;
   using C = uint8x16_t;
   static constexpr int kRows = 4, kParts = 4, kFullParts = 1, kTile = 8, kLanes = 4;
+  static constexpr int kGroupParts = kParts;
   /// Vectors of queries that attention's integer tiles carry at once: what the registers hold.
   static constexpr int kStrips = 2;
   /// Whether products of codes + 128 begin with −128·Σ of the others.
