@@ -28,9 +28,8 @@ struct Avx512 {
   static constexpr int kStrips = 2;
   /// Whether products of codes + 128 begin with −128·Σ of the others.
   static constexpr bool kStartsWide = false;
-  /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
-  static constexpr bool kWideIsSlow = true;
-  /// Whether products are summed as pairs of 16 bits (generic/group_dot.h).
+  /// Whether products are summed as pairs of 16 bits (generic/group_dot.h), so that one of 8-bit
+  /// codes takes more instructions than one of fewer bits.
   static constexpr bool kSumsPairs = true;
 
   /// One register for a sum of a loop, whose copies GCC 12 otherwise moves and spills.

@@ -8,7 +8,6 @@ namespace quern::kernels {
 namespace {
 
 struct Avx512Vnni : Avx512 {
-  static constexpr bool kWideIsSlow = false;
   static constexpr bool kSumsPairs = false;
 
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) { return _mm512_dpwssd_epi32(acc, sum, s); }

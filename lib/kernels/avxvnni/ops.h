@@ -10,7 +10,6 @@ namespace {
 
 struct AvxVnni : Avx2 {
   static constexpr int kGroupParts = 1;
-  static constexpr bool kWideIsSlow = false;
   static constexpr bool kSumsPairs = false;
 
   static QUERN_INLINE I add_scaled(I acc, I sum, I s) {

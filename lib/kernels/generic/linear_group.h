@@ -102,8 +102,7 @@ struct GroupLinear {
   using Direct = GroupCodes<Isa, E>;
   /// What expanded codes are more than the panel's: with an offset of 128, sums begin with a number
   /// of the record as it stands.
-  static constexpr int kMore =
-      !Isa::kWideIsSlow && Direct::kOffset != 0 ? 128 - Direct::kOffset : 0;
+  static constexpr int kMore = !Isa::kSumsPairs && Direct::kOffset != 0 ? 128 - Direct::kOffset : 0;
   using Rule =
       GroupRule<Direct::kMax + kMore, Direct::kOffset + kMore, Direct::kHalves, Direct::kMin>;
   using Expanded = ExpandedCodes<Isa, Rule>;

@@ -33,8 +33,6 @@ struct Neon {
   static constexpr int kStrips = 2;
   /// Whether products of codes + 128 begin with −128·Σ of the others.
   static constexpr bool kStartsWide = false;
-  /// Whether a product of 8-bit codes takes more instructions than one of fewer bits.
-  static constexpr bool kWideIsSlow = false;
   static constexpr bool kSumsPairs = false;
 
   static QUERN_INLINE const std::uint8_t* bytes(const std::byte* p) {
