@@ -60,6 +60,23 @@ struct NextPanel {
   }
 };
 
+/// Calls multiply(args of some rows) so that every row is covered: as many rows at once, a multiple
+/// of 8, as stay in the second-level cache while all panels go by.
+template <class Isa, class Multiply>
+QUERN_INLINE void for_cached_rows(const LinearArgs& args, std::int64_t row_bytes,
+                                  Multiply multiply) {
+  // Half of what processors of the instruction set have at least.
+  constexpr std::int64_t kBytes = Isa::kSumsPairs ? 262144 : 524288;
+  const std::int64_t fitting = kBytes / row_bytes / 8 * 8, at_once = fitting < 8 ? 8 : fitting;
+  for (std::int64_t r0 = 0; r0 < args.rows; r0 += at_once) {
+    LinearArgs some = args;
+    some.rows = args.rows - r0 < at_once ? args.rows - r0 : at_once;
+    some.x += r0 * row_bytes;
+    some.y += r0 * args.y_stride;
+    multiply(some);
+  }
+}
+
 /// Calls tile(Index<P>, Index<W>, Index<S>, part, r0, first column) so that every row is covered: W
 /// rows at r0 + column of a subtile packed S wide, for P ≤ kMostParts parts of a panel from `part`
 /// on.

@@ -70,6 +70,10 @@ struct FloatLinear {
 
   static void run(const LinearArgs& args) {
     if (args.rows == 1) return run_one_row(args);
+    for_cached_rows<Isa>(args, f32_row_bytes(args.k), run_rows);
+  }
+
+  static void run_rows(const LinearArgs& args) {
     const std::int64_t bytes = panel_geometry(E, args.k).panel_bytes;
     const std::int64_t row_bytes = f32_row_bytes(args.k);
     for (std::int64_t panel = args.panel_begin; panel < args.panel_end; ++panel) {

@@ -161,8 +161,11 @@ struct RotatedLinear {
   static void run_qr8(const LinearArgs& args) {
     const PanelGeometry g = panel_geometry(Encoding::kQR8, args.k);
     const std::byte* base = args.weights + args.panel_begin * g.panel_bytes;
-    sweep_panels(args, args.panel_begin, args.panel_end - args.panel_begin, base + g.stream[0],
-                 g.panel_bytes, base + g.stream[1], g);
+    const auto sweep_rows = [&](const LinearArgs& rows) QUERN_INLINE_LAMBDA {
+      sweep_panels(rows, args.panel_begin, args.panel_end - args.panel_begin, base + g.stream[0],
+                   g.panel_bytes, base + g.stream[1], g);
+    };
+    for_cached_rows<Isa>(args, rotated_row_bytes(args.k), sweep_rows);
   }
 
   template <Encoding E>
