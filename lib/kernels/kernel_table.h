@@ -75,8 +75,8 @@ struct LinearArgs {
   std::int64_t y_stride;
   bool accumulate;
   std::byte* scratch;  ///< linear_scratch_bytes(), 64-byte aligned, one per thread.
-  /// Whether the last product with this scratch had the same x and rows and nothing has used it
-  /// since: rows that a kernel lays out anew are then laid out already.
+  /// Whether the last product with this scratch had the same encoding, x and rows and nothing has
+  /// used it since: rows that its kernel lays out anew are then laid out already.
   bool same_rows = false;
 };
 

@@ -75,9 +75,9 @@ class GatedLinearStep final : public Step {
     const std::int64_t width = std::min(part.end_panel * kernels::kPanelRows, stride) - first;
     float* out = context.floats(out_) + part.row * stride + first;
     auto* up = reinterpret_cast<float*>(context.scratch + product_scratch_);
-    const bool one_input = gate_.packed == up_.packed;
-    gate_.multiply(context, part, out, stride, false, one_input && same_rows);
-    up_.multiply(context, part, up, width, false, one_input);
+    const bool alike = gate_.packed == up_.packed && gate_.weight.encoding == up_.weight.encoding;
+    gate_.multiply(context, part, out, stride, false, alike && same_rows);
+    up_.multiply(context, part, up, width, false, alike);
     for (std::int64_t row = part.row; row < part.end_row; ++row, out += stride, up += width)
       context.kernels.glu[activation_](out, up, width, out);
   }
