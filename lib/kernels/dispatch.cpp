@@ -11,32 +11,41 @@ namespace {
 
 bool always() noexcept { return true; }
 
-#if defined(QUERN_KERNELS_X86)
-bool has_avx2() noexcept {
+// Whether kernels that are built can run here. A build may have some of them alone (QUERN_ISAS).
+[[maybe_unused]] bool has_avx2() noexcept {
   const auto& f = base::cpu_features();
   return f.avx2 && f.fma && f.f16c;
 }
-bool has_avxvnni() noexcept { return has_avx2() && base::cpu_features().avx_vnni; }
-bool has_avx512() noexcept {
+[[maybe_unused]] bool has_avxvnni() noexcept {
+  return has_avx2() && base::cpu_features().avx_vnni;
+}
+[[maybe_unused]] bool has_avx512() noexcept {
   const auto& f = base::cpu_features();
   return has_avx2() && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl;
 }
-bool has_avx512vnni() noexcept { return has_avx512() && base::cpu_features().avx512vnni; }
-bool has_avx512amx() noexcept {
+[[maybe_unused]] bool has_avx512vnni() noexcept {
+  return has_avx512() && base::cpu_features().avx512vnni;
+}
+[[maybe_unused]] bool has_avx512amx() noexcept {
   return has_avx512vnni() && base::cpu_features().amx_int8 && base::allow_amx();
 }
-#endif
-#if defined(QUERN_KERNELS_NEON)
-bool has_neon() noexcept { return base::cpu_features().neon_dotprod; }
-#endif
+[[maybe_unused]] bool has_neon() noexcept { return base::cpu_features().neon_dotprod; }
 
 constexpr Isa kIsas[] = {
     {"scalar", always, install_scalar},
-#if defined(QUERN_KERNELS_X86)
+#if defined(QUERN_KERNELS_AVX2)
     {"avx2", has_avx2, install_avx2},
+#endif
+#if defined(QUERN_KERNELS_AVXVNNI)
     {"avxvnni", has_avxvnni, install_avxvnni},
+#endif
+#if defined(QUERN_KERNELS_AVX512)
     {"avx512", has_avx512, install_avx512},
+#endif
+#if defined(QUERN_KERNELS_AVX512VNNI)
     {"avx512vnni", has_avx512vnni, install_avx512vnni},
+#endif
+#if defined(QUERN_KERNELS_AVX512AMX)
     {"avx512amx", has_avx512amx, install_avx512amx},
 #endif
 #if defined(QUERN_KERNELS_NEON)

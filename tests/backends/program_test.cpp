@@ -133,6 +133,21 @@ TEST_CASE("attention to a source without rows is zero in steps of few and of man
   }
 }
 
+TEST_CASE("a gated product of two encodings gives the same bits in steps of few and of many rows") {
+  constexpr Encoding kEncodings[] = {Encoding::kQR8, Encoding::kQR4, Encoding::kQR3, Encoding::kF32};
+  for (const Encoding gate : kEncodings) {
+    for (const Encoding up : kEncodings) {
+      CAPTURE(static_cast<int>(gate));
+      CAPTURE(static_cast<int>(up));
+      const ToyModel model({.ffn = 272, .gate = gate, .up = up});
+      REQUIRE(model.graph() != nullptr);
+      const std::vector<float> few = logits_of(model, KvType::kF32, 1, 40, 1);
+      CHECK(same_bits(logits_of(model, KvType::kF32, 1, 40, 40), few));
+      CHECK(same_bits(logits_of(model, KvType::kF32, 2, 40, 20), few));
+    }
+  }
+}
+
 TEST_CASE("a narrower cache type stays near the float32 one, and no nearer than it can") {
   const ToyModel model({});
   const std::vector<float> exact = logits_of(model, KvType::kF32, 1, 300, 64);

@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ struct ToyShape {
   std::int64_t vocab = 40, dim = 48, n_heads = 6, n_kv_heads = 2, head_dim = 8, ffn = 80,
                window = 0;
   Encoding encoding = Encoding::kF32;
+  std::optional<Encoding> gate = {}, up = {};  ///< Of these matrices, where it is another one.
   bool cross = false;  ///< Attends to a source in the place of itself.
 };
 
@@ -46,8 +48,9 @@ class ToyModel {
     h = shape.cross ? g.cross_attention({wq, state, shape.n_heads, 0.35F}, "attention")
                     : g.attention({wq, wk, wv, state, shape.n_heads, 0.35F}, "attention");
     x = g.linear(h, matrix(g, "wo", shape.dim, q), "o", graph::kNone, x);
-    const auto gate = g.linear(x, matrix(g, "gate", shape.ffn, shape.dim), "gate");
-    const auto up = g.linear(x, matrix(g, "up", shape.ffn, shape.dim), "up");
+    const auto wgate = matrix(g, "gate", shape.ffn, shape.dim, shape.gate);
+    const auto wup = matrix(g, "up", shape.ffn, shape.dim, shape.up);
+    const auto gate = g.linear(x, wgate, "gate"), up = g.linear(x, wup, "up");
     h = g.glu(gate, up, graph::Activation::kSilu, "glu");
     x = g.linear(h, matrix(g, "down", shape.dim, shape.ffn), "down", graph::kNone, x);
     x = g.select_rows(x, "outputs");
@@ -64,8 +67,9 @@ class ToyModel {
   };
 
   graph::WeightId matrix(graph::GraphBuilder& g, const char* name, std::int64_t rows,
-                         std::int64_t cols) {
-    const EncodingInfo& info = *find_encoding(shape_.encoding);
+                         std::int64_t cols, std::optional<Encoding> other = {}) {
+    const Encoding encoding = other.value_or(shape_.encoding);
+    const EncodingInfo& info = *find_encoding(encoding);
     const auto panel = *panel_bytes(info, static_cast<std::uint64_t>(cols));
     const auto panels = static_cast<std::uint64_t>((rows + 15) / 16);
     auto& storage = storage_.emplace_back(panel * panels / 64);
@@ -74,9 +78,9 @@ class ToyModel {
     for (std::uint64_t p = 0; p < panels; ++p) {
       std::vector<float> rows16(static_cast<std::size_t>(16 * cols));
       for (float& value : rows16) value = normal(random_);
-      quant::find_ops(shape_.encoding)->quantize_panel(rows16.data(), cols, {}, data + p * panel);
+      quant::find_ops(encoding)->quantize_panel(rows16.data(), cols, {}, data + p * panel);
     }
-    weights_[name] = {shape_.encoding, Layout::kPanel16, 1, rows, cols, data};
+    weights_[name] = {encoding, Layout::kPanel16, 1, rows, cols, data};
     return g.matrix(name, rows, cols);
   }
 
