@@ -17,13 +17,13 @@ void attend(const AttentionArgs& args) {
     if (args.n_queries <= kFewQueries) {
       attend_few_all<Isa, CodedBlockOfFew, type>(args);
     } else {
-      AttentionTile<Isa, CodedProducts<Isa, type>>::run(args);
+      AttentionTile<Isa, CodedProducts<Isa>>::run(args, type);
     }
   } else {
     if (args.n_queries <= kFewQueries) {
       attend_few_all<Isa, PlainBlockOfFew, type>(args);
     } else {
-      AttentionTile<Isa, PlainProducts<Isa, type>>::run(args);
+      AttentionTile<Isa, PlainProducts<Isa>>::run(args, type);
     }
   }
 }

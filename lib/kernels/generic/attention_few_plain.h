@@ -7,6 +7,36 @@
 namespace quern::kernels {
 namespace {
 
+/// Turns the products `weight` `[64]` of a query with a block from position `first` on into weights
+/// (0 where invisible); returns m_b, writes l_b.
+template <class Isa>
+float weigh_plain(const AttentionArgs& args, std::int64_t query, std::int64_t first, Span visible,
+                  float* weight, float* l_b) {
+  using V = typename Isa::V;
+  using Few = FewQueries<Isa>;
+  const V lowest = V::all(kLowest), zero = V::all(0.0f);
+  V x[4], top[1] = {lowest};
+  each<4>([&](auto g) QUERN_INLINE_LAMBDA {
+    const V s = V::load(weight + 16 * g) * V::all(args.scale);
+    const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
+    x[g] = Few::shape(args, query, first + 16 * g, s) * V::all(kLog2E);
+    x[g] = Few::where_visible(j, visible, x[g], lowest);
+    top[0] = larger_of(top[0], x[g]);
+  });
+  Few::template largest_of_lanes<1>(top);
+  const V m_b = reference_of(top[0]);
+  V sum[1] = {zero};
+  each<4>([&](auto g) QUERN_INLINE_LAMBDA {
+    const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
+    const V w = Few::where_visible(j, visible, exp2_of(x[g] - m_b), zero);
+    w.store(weight + 16 * g);
+    sum[0] = sum[0] + w;
+  });
+  Few::template sum_of_lanes<1>(sum);
+  *l_b = Few::first(sum[0]);
+  return Few::first(m_b);
+}
+
 template <class Isa, KvType type, int W>
 class PlainBlockOfFew {
   using V = typename Isa::V;
@@ -50,7 +80,8 @@ class PlainBlockOfFew {
     // Order of positions per query: first the part that all share, then its own.
     float m_b[W] = {}, l_b[W] = {};
     for (int i = 0; i < W; ++i) {
-      if (visible[i].to != 0) m_b[i] = weigh(i, first, visible[i], &l_b[i]);
+      if (visible[i].to == 0) continue;
+      m_b[i] = weigh_plain<Isa>(args_, first_ + i, first, visible[i], weight_[i], &l_b[i]);
     }
     if (joint) add_all_values<W>(values, {visible[0].from, shared.to}, 0);
     for (int i = 0; i < W; ++i) {
@@ -76,31 +107,6 @@ class PlainBlockOfFew {
       each<W>([&](auto i) QUERN_INLINE_LAMBDA { s[i] = fma(V::all(q[i]), key, s[i]); });
     }
     each<W>([&](auto i) QUERN_INLINE_LAMBDA { s[i].store(weight_[i] + 16 * g); });
-  }
-
-  /// Turns the products of query i into weights (0 where invisible); returns m_b, writes l_b.
-  float weigh(int i, std::int64_t first, Span visible, float* l_b) {
-    const V lowest = V::all(kLowest), zero = V::all(0.0f);
-    V x[4], top[1] = {lowest};
-    each<4>([&](auto g) QUERN_INLINE_LAMBDA {
-      const V s = V::load(weight_[i] + 16 * g) * V::all(args_.scale);
-      const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
-      x[g] = Few::shape(args_, first_ + i, first + 16 * g, s) * V::all(kLog2E);
-      x[g] = Few::where_visible(j, visible, x[g], lowest);
-      top[0] = larger_of(top[0], x[g]);
-    });
-    Few::template largest_of_lanes<1>(top);
-    const V m_b = reference_of(top[0]);
-    V sum[1] = {zero};
-    each<4>([&](auto g) QUERN_INLINE_LAMBDA {
-      const V j = lane_numbers<V>() + V::all(static_cast<float>(16 * g));
-      const V w = Few::where_visible(j, visible, exp2_of(x[g] - m_b), zero);
-      w.store(weight_[i] + 16 * g);
-      sum[0] = sum[0] + w;
-    });
-    Few::template sum_of_lanes<1>(sum);
-    *l_b = Few::first(sum[0]);
-    return Few::first(m_b);
   }
 
   /// out[i][d] = fma(weight, value, out) for positions of `span`, C·16 elements d from `at` on.

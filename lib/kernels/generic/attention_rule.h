@@ -49,12 +49,10 @@ struct CodedBlock {
 };
 
 /// Steps of four elements of a coded key, and the elements of a coded value, padding included.
-template <KvType type>
-QUERN_INLINE std::int64_t key_steps(std::int64_t hd) {
+QUERN_INLINE std::int64_t key_steps(KvType type, std::int64_t hd) {
   return type == KvType::kQ8 ? round_up(hd, 4) / 4 : round_up(hd, 8) / 4;
 }
-template <KvType type>
-QUERN_INLINE std::int64_t value_columns(std::int64_t vd) {
+QUERN_INLINE std::int64_t value_columns(KvType type, std::int64_t vd) {
   return type == KvType::kQ8 ? round_up(vd, 16) : round_up(vd, 32);
 }
 

@@ -14,6 +14,7 @@ namespace {
 
 /// What a call keeps in its scratch. Arrays without a shape are per query.
 struct TileWork {
+  KvType type;
   std::int64_t width;
   std::byte* query;         ///< Coded: codes + 128 `[steps][width][4]`; plain: f32 `[hd][width]`.
   float* unit;              ///< Scale of a product's unit: what turns it into a score.
@@ -125,8 +126,9 @@ struct AttentionTile {
   using V = typename Isa::V;
   using State = TileState<Isa>;
 
-  static TileWork carve(const AttentionArgs& args) {
+  static TileWork carve(const AttentionArgs& args, KvType type) {
     TileWork work{};
+    work.type = type;
     Carver memory{args.scratch};
     const std::int64_t width = round_up(args.n_queries, 16);
     work.width = width;
@@ -298,8 +300,9 @@ struct AttentionTile {
     for (std::int64_t i = 0; i < round_up(vd, 16) * work.width; i += 16) zero.store(acc + i);
   }
 
-  static void run(const AttentionArgs& args) {
-    TileWork work = carve(args);
+  /// One function for all types of a kind, which differ in how a block is opened.
+  static void run(const AttentionArgs& args, KvType type) {
+    TileWork work = carve(args, type);
     Products::pack_queries(args, work);
     float* total = args.state;
     start(work, args.value_dim, total, args.sink, args.n_queries);

@@ -7,7 +7,7 @@
 namespace quern::kernels {
 namespace {
 
-template <class Isa, KvType type>
+template <class Isa>
 struct CodedProducts {
   using V = typename Isa::V;
   using I = typename Isa::I;
@@ -22,7 +22,7 @@ struct CodedProducts {
   /// Sixteen steps of sixteen queries are a square: each query's codes are put side by side in a
   /// line of it, then it is turned.
   static void pack_queries(const AttentionArgs& args, const TileWork& work) {
-    const std::int64_t steps = key_steps<type>(args.head_dim);
+    const std::int64_t steps = key_steps(work.type, args.head_dim);
     for (std::int64_t at = 0; at < work.width; at += 16) {
       const auto line = [&](std::int64_t u)
                             QUERN_INLINE_LAMBDA { return work.query + 4 * (u * work.width + at); };
@@ -55,12 +55,14 @@ struct CodedProducts {
   }
 
   static CodedBlock open(const AttentionArgs& args, const TileWork& work, std::int64_t b) {
-    const CodedBlock block = coded_block<Isa, type>(args, b, work.keys, work.values);
+    const CodedBlock block = work.type == KvType::kQ4
+                                 ? coded_block<Isa, KvType::kQ4>(args, b, work.keys, work.values)
+                                 : coded_block<Isa, KvType::kQ8>(args, b, work.keys, work.values);
     for (std::int64_t j = 0; j < kKvBlock; j += 16) {
       inverse_scale<V>(block, j).store(work.inverse + j);
     }
     if constexpr (Isa::kStartsWide) {
-      sum_keys(block.keys, key_steps<type>(args.head_dim), work.key_start);
+      sum_keys(block.keys, key_steps(work.type, args.head_dim), work.key_start);
     }
     return block;
   }
@@ -173,7 +175,7 @@ struct CodedProducts {
 
   static void scores(const AttentionArgs& args, const TileWork& work, const CodedBlock& block,
                      std::int64_t begin, std::int64_t end, bool is_shaped) {
-    const std::int64_t steps = key_steps<type>(args.head_dim);
+    const std::int64_t steps = key_steps(work.type, args.head_dim);
     for (std::int64_t at = 0; at < work.width; at += 16) {
       V::all(kLowest).store(work.largest + at);
     }
@@ -218,7 +220,7 @@ struct CodedProducts {
   static void add_values(const AttentionArgs& args, const TileWork& work, const CodedBlock& block,
                          Span all, bool) {
     const Span fours{all.from / 4, (all.to + 3) / 4};
-    const std::int64_t columns = value_columns<type>(args.value_dim);
+    const std::int64_t columns = value_columns(work.type, args.value_dim);
     for_strips(work.width, [&](auto strips, std::int64_t at) QUERN_INLINE_LAMBDA {
       for (std::int64_t d = 0; d < args.value_dim; d += kTile) {
         value_tile<strips.value>(work, block.values, columns, at, d, fours);

@@ -14,10 +14,9 @@ struct PlainBlock {
   static constexpr const float* value_exponent = nullptr;
 };
 
-template <class Isa, KvType type>
+template <class Isa>
 struct PlainProducts {
   using V = typename Isa::V;
-  using Lanes = KvLanes<Isa, type>;
   static constexpr float kInvisible = -1.0f, kUnit = 1.0f;
   static constexpr int kTile = Isa::kLanes >= 8 ? 8 : 4;
   static constexpr int kStrips = Isa::kLanes >= 8 ? 2 : 1;
@@ -39,18 +38,26 @@ struct PlainProducts {
     }
   }
 
-  static const float* floats(const std::byte* from, std::int64_t count, std::byte* to) {
-    if constexpr (type == KvType::kF32) return reinterpret_cast<const float*>(from);
+  template <KvType type>
+  static const float* widened(const std::byte* from, std::int64_t count, std::byte* to) {
+    using Lanes = KvLanes<Isa, type>;
     auto* out = reinterpret_cast<float*>(to);
     for (std::int64_t i = 0; i < count; i += 16) {
       Lanes::load(from + Lanes::kBytes * i).store(out + i);
     }
     return out;
   }
+  static const float* floats(KvType type, const std::byte* from, std::int64_t count,
+                             std::byte* to) {
+    if (type == KvType::kF16) return widened<KvType::kF16>(from, count, to);
+    if (type == KvType::kBF16) return widened<KvType::kBF16>(from, count, to);
+    return reinterpret_cast<const float*>(from);
+  }
 
   static PlainBlock open(const AttentionArgs& args, const TileWork& work, std::int64_t b) {
-    return {floats(key_block(args.head, b), 64 * args.head_dim, work.keys),
-            floats(value_block(args.head, b), 64 * round_up(args.value_dim, 16), work.values)};
+    const std::int64_t values = 64 * round_up(args.value_dim, 16);
+    return {floats(work.type, key_block(args.head, b), 64 * args.head_dim, work.keys),
+            floats(work.type, value_block(args.head, b), values, work.values)};
   }
 
   static QUERN_INLINE V exponent_of(const V& s, const float*, std::int64_t) {
