@@ -90,15 +90,17 @@ struct KvHead {
   std::int64_t span_bytes;   ///< From a span to the next.
 };
 
-/// Appends one position. q8: scale = amax/127, codes rint(x·(127/amax)); q4: amax/7, codes −7…7.
-/// Coded values keep log2 of their scale (at least 2^−40; the factor is then 2^40) in its place.
+/// Stores keys and values of positions pos … pos + count − 1. q8: scale = amax/127, codes
+/// rint(x·(127/amax)); q4: amax/7, codes −7…7. Coded values keep log2 of their scale (at least
+/// 2^−40; the factor is then 2^40) in its place.
 struct KvStoreArgs {
   KvHead head;
   std::int64_t head_dim, value_dim;
-  std::int64_t pos;  ///< Absolute position ≥ 0.
-  const float* key;  ///< `[head_dim]`, after rotary.
-  const float* value;
+  std::int64_t pos;    ///< Absolute position ≥ 0.
+  const float* key;    ///< `[count, head_dim]`, after rotary; rows key_stride apart.
+  const float* value;  ///< `[count, value_dim]`; rows value_stride apart.
   std::byte* scratch;  ///< kv_store_scratch_bytes(), 64-byte aligned; of plain types none.
+  std::int64_t count = 1, key_stride = 0, value_stride = 0;
 };
 
 /// Attention of up to kMaxQueries query vectors over blocks [block_begin, block_end) of one KV

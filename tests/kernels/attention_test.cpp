@@ -70,12 +70,16 @@ struct Cache {
     // What was there before must not matter, even where it reads as NaN.
     std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));
     Guarded scratch(kv_store_scratch_bytes(p.s.type, p.s.hd));
-    for (std::int64_t pos = 0; pos < p.s.positions; ++pos) {
-      Guarded key(4 * p.s.hd), value(4 * p.s.vd);
-      std::copy_n(p.keys.data() + pos * p.s.hd, p.s.hd, key.floats());
-      std::copy_n(p.values.data() + pos * p.s.vd, p.s.vd, value.floats());
-      table.kv_store[static_cast<std::size_t>(p.s.type)](
-          {head, p.s.hd, p.s.vd, pos, key.floats(), value.floats(), scratch.data()});
+    const std::int64_t sizes[] = {1, 15, 16, 33, 7, 70};  // Of what is stored at once.
+    for (std::int64_t pos = 0, i = 0; pos < p.s.positions; ++i) {
+      const std::int64_t count = std::min(sizes[i % 6], p.s.positions - pos);
+      Guarded key(4 * count * p.s.hd), value(4 * count * p.s.vd);
+      std::copy_n(p.keys.data() + pos * p.s.hd, count * p.s.hd, key.floats());
+      std::copy_n(p.values.data() + pos * p.s.vd, count * p.s.vd, value.floats());
+      table.kv_store[static_cast<std::size_t>(p.s.type)]({head, p.s.hd, p.s.vd, pos, key.floats(),
+                                                          value.floats(), scratch.data(), count,
+                                                          p.s.hd, p.s.vd});
+      pos += count;
     }
   }
 };

@@ -187,28 +187,40 @@ struct StoredShape {
   std::int64_t scratch() const noexcept { return kernels::kv_store_scratch_bytes(kv, head_dim); }
 };
 
-/// Writes keys and values of all rows; threads take KV heads, so no two touch one byte.
+/// Writes keys and values of all rows; threads take rows of KV heads, so no two touch one byte.
 class KvStoreStep final : public Step {
  public:
   explicit KvStoreStep(const StoredShape& shape) : shape_(shape) {}
 
   void run(const StepContext& context) const override {
     const auto store = context.kernels.kv_store[static_cast<std::size_t>(shape_.kv)];
-    const std::int64_t rows = context.rows();
-    const auto [begin, end] = context.share(shape_.n_kv_heads * rows);
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t head = i / rows, row = i % rows;
+    const std::int64_t rows = context.rows(), heads = shape_.n_kv_heads;
+    const auto [begin, end] = context.share(heads * rows);
+    for (std::int64_t i = begin; i < end;) {
+      const std::int64_t head = i / rows, row = i % rows, at = row * heads + head;
+      const std::int64_t count = consecutive(context.step, row, std::min(rows, row + end - i));
       const auto* cache =
           static_cast<const KvCache*>(context.step.sequences[static_cast<std::size_t>(row)]);
-      const std::int64_t at = row * shape_.n_kv_heads + head;
       store({cache->head(shape_.state, head), shape_.head_dim, shape_.value_dim,
              context.step.positions[static_cast<std::size_t>(row)],
              context.floats(shape_.k) + at * shape_.head_dim,
-             context.floats(shape_.v) + at * shape_.value_dim, context.scratch});
+             context.floats(shape_.v) + at * shape_.value_dim, context.scratch, count,
+             heads * shape_.head_dim, heads * shape_.value_dim});
+      i += count;
     }
   }
 
  private:
+  /// How many rows from `row` on, before `end`, are one sequence's positions in order.
+  static std::int64_t consecutive(const StepBinding& step, std::int64_t row, std::int64_t end) {
+    const auto first = static_cast<std::size_t>(row);
+    std::size_t next = first + 1;
+    while (next < static_cast<std::size_t>(end) && step.sequences[next] == step.sequences[first] &&
+           step.positions[next] == step.positions[next - 1] + 1)
+      ++next;
+    return static_cast<std::int64_t>(next - first);
+  }
+
   StoredShape shape_;
 };
 

@@ -108,11 +108,11 @@ class EncoderAttentionStep final : public Step {
                   static_cast<std::size_t>(shape_.block_bytes()));
     }
     const auto kv_store = context.kernels.kv_store[static_cast<std::size_t>(shape_.kv)];
-    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-      kv_store({head, shape_.head_dim, shape_.head_dim, row - rows.begin,
-                kv_at(context, shape_.k, row, rows.head), kv_at(context, shape_.v, row, rows.head),
-                context.scratch + shape_.kernel_scratch()});
-    }
+    const std::int64_t stride = shape_.n_kv_heads * shape_.head_dim;
+    kv_store({head, shape_.head_dim, shape_.head_dim, 0,
+              kv_at(context, shape_.k, rows.begin, rows.head),
+              kv_at(context, shape_.v, rows.begin, rows.head),
+              context.scratch + shape_.kernel_scratch(), rows.end - rows.begin, stride, stride});
     return head;
   }
 

@@ -80,6 +80,25 @@ struct KvStore {
     return select(less(V::all(0.5f), x), one, below);
   }
 
+  /// Keys of 16 positions, of which the first is a multiple of 16: their squares are turned.
+  static void sixteen_keys(const KvStoreArgs& args, std::byte* to) {
+    for (std::int64_t d = 0; d < args.head_dim; d += 16) {
+      V v[16];
+      each<16>([&](auto i) QUERN_INLINE_LAMBDA {
+        v[i] = Pack<Isa>::padded(args.key + i * args.key_stride, d, args.head_dim);
+      });
+      PackTurn<Isa>::square(v);
+      const std::int64_t left = args.head_dim - d, n = left < 16 ? left : 16;
+      for (std::int64_t i = 0; i < n; ++i, to += kBytes * 16) store(to, v[i]);
+    }
+  }
+
+  static void plain_value(const KvStoreArgs& args, const float* from, std::byte* to) {
+    for (std::int64_t d = 0; d < args.value_dim; d += 16, to += kBytes * 16) {
+      store(to, Pack<Isa>::padded(from, d, args.value_dim));
+    }
+  }
+
   static void plain(const KvStoreArgs& args, std::byte* key, std::byte* value, std::int64_t j) {
     std::byte* to = key + kBytes * (j / 16 * args.head_dim * 16 + j % 16);
     for (std::int64_t d = 0; d < args.head_dim; d += 16) {
@@ -89,10 +108,7 @@ struct KvStore {
         std::memcpy(to, lanes + kBytes * i, static_cast<std::size_t>(kBytes));
       }
     }
-    to = value + j * value_row_bytes<type>(args.value_dim);
-    for (std::int64_t d = 0; d < args.value_dim; d += 16, to += kBytes * 16) {
-      store(to, Pack<Isa>::padded(args.value, d, args.value_dim));
-    }
+    plain_value(args, args.value, value + j * value_row_bytes<type>(args.value_dim));
   }
 
   /// The key as its codes have it.
@@ -157,15 +173,30 @@ struct KvStore {
   }
 
   static void run(const KvStoreArgs& args) {
-    const std::int64_t block = args.pos / kKvBlock, j = args.pos % kKvBlock;
-    std::byte* key = key_block(args.head, block);
-    std::byte* value = value_block(args.head, block);
-    if constexpr (type == KvType::kQ8) {
-      q8(args, key, value, j);
-    } else if constexpr (type == KvType::kQ4) {
-      q4(args, key, value, j);
-    } else {
-      plain(args, key, value, j);
+    KvStoreArgs left = args;
+    while (left.count > 0) {
+      const std::int64_t block = left.pos / kKvBlock, j = left.pos % kKvBlock;
+      std::byte* key = key_block(left.head, block);
+      std::byte* value = value_block(left.head, block);
+      std::int64_t stored = 1;
+      if constexpr (type == KvType::kQ8) {
+        q8(left, key, value, j);
+      } else if constexpr (type == KvType::kQ4) {
+        q4(left, key, value, j);
+      } else if (j % 16 == 0 && left.count >= 16) {
+        stored = 16;
+        sixteen_keys(left, key + kBytes * j * left.head_dim);
+        for (std::int64_t i = 0; i < 16; ++i) {
+          plain_value(left, left.value + i * left.value_stride,
+                      value + (j + i) * value_row_bytes<type>(left.value_dim));
+        }
+      } else {
+        plain(left, key, value, j);
+      }
+      left.pos += stored;
+      left.count -= stored;
+      left.key += stored * left.key_stride;
+      left.value += stored * left.value_stride;
     }
   }
 };

@@ -101,14 +101,24 @@ void store_q4(const KvStoreArgs& args) {
   store(value + 64 * row + 4 * j, v.scale);
 }
 
+template <void (*store_one)(const KvStoreArgs&)>
+void store_all(const KvStoreArgs& args) {
+  KvStoreArgs one = args;
+  for (std::int64_t i = 0; i < args.count; ++i, ++one.pos) {
+    store_one(one);
+    one.key += args.key_stride;
+    one.value += args.value_stride;
+  }
+}
+
 }  // namespace
 
 void install_scalar_kv(KernelTable& table) {
-  set_kv_store(table, KvType::kF32, store_plain<KvType::kF32>);
-  set_kv_store(table, KvType::kF16, store_plain<KvType::kF16>);
-  set_kv_store(table, KvType::kBF16, store_plain<KvType::kBF16>);
-  set_kv_store(table, KvType::kQ8, store_q8);
-  set_kv_store(table, KvType::kQ4, store_q4);
+  set_kv_store(table, KvType::kF32, store_all<store_plain<KvType::kF32>>);
+  set_kv_store(table, KvType::kF16, store_all<store_plain<KvType::kF16>>);
+  set_kv_store(table, KvType::kBF16, store_all<store_plain<KvType::kBF16>>);
+  set_kv_store(table, KvType::kQ8, store_all<store_q8>);
+  set_kv_store(table, KvType::kQ4, store_all<store_q4>);
 }
 
 }  // namespace quern::kernels
