@@ -135,7 +135,7 @@ Result<Rates> measure(Session& session, const char* test, std::int64_t count,
 Result<std::vector<Rates>> measure_encoder(const Model& model, const BenchOptions& options) {
   constexpr std::int64_t kLeastTokens = 8192;
   EncoderOptions encoder_options;
-  encoder_options.batch_rows = std::max(encoder_options.batch_rows, options.batch_rows);
+  encoder_options.batch_rows = options.batch_rows;
   encoder_options.kv = options.model.kv_type();
   encoder_options.trace_events = options.trace.events();
   QUERN_TRY(encoder, Encoder::create(model, encoder_options));

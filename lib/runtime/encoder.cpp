@@ -39,7 +39,7 @@ struct Encoder::Impl {
   explicit Impl(Model of) : model(std::move(of)) {}
 
   Model model;
-  EncoderOptions options;  ///< Resolved: no zero, batch_rows ≥ max_tokens.
+  EncoderOptions options;  ///< Resolved: no zero.
   std::unique_ptr<backends::Program> program;
   std::size_t dim = 0;
   const graph::Value* logits = nullptr;  ///< Of the model's graph; nullptr: no head.
@@ -142,8 +142,9 @@ Status Encoder::Impl::run(std::span<const EncoderInput> inputs,
     positions.clear();
     types.clear();
     starts.clear();
-    while (next < inputs.size() && tokens.size() + inputs[next].ids.size() <= most)
+    do {
       append(inputs[next++]);
+    } while (next < inputs.size() && tokens.size() + inputs[next].ids.size() <= most);
     QUERN_CHECK(run_step());
     for (std::size_t i = first; i < next; ++i) QUERN_CHECK(sink(i, output(i - first)));
   }
@@ -232,12 +233,11 @@ Result<Encoder> Encoder::create(const Model& model, const EncoderOptions& option
     impl->options = options;
     if (options.max_tokens == 0)
       impl->options.max_tokens = std::min(state.max_seq_len, kMostTokens);
-    impl->options.batch_rows = std::max(options.batch_rows, impl->options.max_tokens);
     impl->dim = static_cast<std::size_t>(find_output(*state.graph, "last_hidden_state")->cols);
     impl->logits = find_output(*state.graph, "logits");
     impl->pooled = find_output(*state.graph, "pooler_output");
     backends::CompileOptions compile;
-    compile.max_rows = impl->options.batch_rows;
+    compile.max_rows = std::max(options.batch_rows, impl->options.max_tokens);
     compile.max_outputs = options.logits ? compile.max_rows : 0;
     compile.max_positions = impl->options.max_tokens;
     compile.encoder_kv = options.kv;
