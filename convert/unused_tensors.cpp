@@ -40,6 +40,9 @@ constexpr Buffer kBuffers[] = {
     {"decoder.version", Of::kHuggingFace, "bart_classifier"},    // fairseq's.
     {"decoder.version", Of::kHuggingFace, "opt"},                // fairseq's.
     {"final_logits_bias", Of::kHuggingFace, "bart_classifier"},  // Of the output for words: zeros.
+    // Of the table of distances, where the configuration has positions that are not relative.
+    {"encoder.LayerNorm.weight", Of::kHuggingFace, "deberta_v2"},
+    {"encoder.LayerNorm.bias", Of::kHuggingFace, "deberta_v2"},
     // Cross-attention of T5's first layer has a table that no version of it has read.
     {".EncDecAttention.relative_attention_bias.weight", Of::kHuggingFace, "t5"},
     {".cross_attn_rel_b.weight", Of::kGguf, "t5"},
@@ -160,9 +163,13 @@ class Sorter {
     const bool square = shape.size() == 4 && shape[0] == 1 && shape[1] == 1 && shape[2] == shape[3];
     if (hugging_face && square && std::any_of(std::begin(kMasks), std::end(kMasks), ends))
       return true;
-    if (hugging_face && architecture_ == "bart" && !learned_positions() &&
-        std::any_of(std::begin(kSines), std::end(kSines), ends))
-      return true;
+    if (hugging_face && architecture_ == "bart") {
+      if (!is_set("learned_positions", true) &&
+          std::any_of(std::begin(kSines), std::end(kSines), ends))
+        return true;
+      // Where nothing is tied, the class still has the table that the stacks would share.
+      if (is_set("own_embedding", false) && name.ends_with("shared.weight")) return true;
+    }
     return is_rotary_factors(name);
   }
 
@@ -175,9 +182,9 @@ class Sorter {
     return name == "rope_factors_long.weight" && config.has("rope.long_factors");
   }
 
-  bool learned_positions() const {
-    const auto learned = source_.config().boolean_or("learned_positions", true);
-    return !learned.ok() || *learned;
+  bool is_set(std::string_view key, bool silent) const {
+    const auto value = source_.config().boolean_or(key, silent);
+    return value.ok() ? *value : silent;
   }
 
   /// \return what the tensor is a part of, or nothing.

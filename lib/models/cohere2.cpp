@@ -19,7 +19,6 @@ const DecoderSpelling& spelling() {
       "silu",
       "hidden_act",
       {layer_norm_eps_key(),
-       {"head_dim", "", "attention.key_length", false},
        {"logit_scale", "logit_scale", "logit_scale", false, ConfigValue(0.0625)},
        {"bias.qkv", "attention_bias", "", false, ConfigValue(false)},
        {"bias.wo", "attention_bias", "", false, ConfigValue(false)}}};

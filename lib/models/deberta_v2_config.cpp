@@ -50,10 +50,13 @@ Result<Config> read_deberta_v2_config(const Config& source, SourceKind kind) {
   QUERN_TRY(positions, source.boolean_or("position_biased_input", true));
   QUERN_TRY(dim, config.integer("dim"));
   QUERN_TRY(embed_dim, source.integer_or("embedding_size", dim));
-  for (const auto& [key, only] : {std::pair("pooler_hidden_size", dim),
-                                  std::pair("attention_head_size", *config.integer("head_dim"))}) {
+  QUERN_CHECK(read_head(source, config));
+  QUERN_TRY(pools, config.boolean("head.sequence"));
+  for (const auto& [key, only, reads] :
+       {std::tuple("pooler_hidden_size", dim, pools),
+        std::tuple("attention_head_size", *config.integer("head_dim"), true)}) {
     QUERN_TRY(found, source.integer_or(key, only));
-    if (found != only)
+    if (reads && found != only)
       return Error(ErrorCode::kUnsupported, "this width is not implemented for DeBERTa")
           .of(key)
           .want(std::to_string(only))
@@ -65,7 +68,6 @@ Result<Config> read_deberta_v2_config(const Config& source, SourceKind kind) {
   config.set("embed_dim", embed_dim);
   config.set("has_embed_proj", embed_dim != dim);
   QUERN_CHECK(read_relative(source, config));
-  QUERN_CHECK(read_head(source, config));
   QUERN_TRY(masked_lm, config.boolean("head.masked_lm"));
   if (masked_lm) config.set("head_width", embed_dim);
   QUERN_TRY(activation, source.string_or(masked_lm ? "hidden_act" : "pooler_hidden_act", "gelu"));

@@ -36,6 +36,7 @@ Status read_rotary_layers(const Config& source, SourceKind kind, Config& config)
   for (std::int64_t i = 0; given.empty() && i < n_layers; ++i)
     layers.emplace_back((i + 1) % interval != 0);
   for (const ConfigValue& value : given) {
+    if (static_cast<std::int64_t>(layers.size()) == n_layers) break;  // More are not read.
     const auto* flag = std::get_if<std::int64_t>(&value);
     layers.emplace_back(flag != nullptr ? *flag != 0 : value == ConfigValue(true));
   }

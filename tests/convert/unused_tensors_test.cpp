@@ -243,6 +243,29 @@ TEST_CASE(
   CHECK(tellings(made, "embed_tokens") == 0);
 }
 
+TEST_CASE("BART's shared table is used, or a buffer where nothing is tied") {
+  const auto base = golden("bart");
+  if (!base) return;
+  const std::vector<std::uint64_t> shape =
+      must(formats::SafetensorsFile::open(*base + "/model.safetensors"))
+          .find("model.shared.weight")
+          ->shape;
+  const Extended source(*base, {{"model.encoder.embed_tokens.weight", shape},
+                                {"model.decoder.embed_tokens.weight", shape},
+                                {"lm_head.weight", shape}});
+  expect_stray(source.path(), source.folder());  // Copies of the shared one would be none.
+
+  const std::string path = source.folder().file("config.json");
+  std::string config = read_bytes(path);
+  const std::string tied = "\"tie_word_embeddings\": true";
+  REQUIRE(has(config, tied));
+  config.replace(config.find(tied), tied.size(), "\"tie_word_embeddings\": false");
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  write_bytes(path, config);
+  const auto planned = must(plan(source.path(), source.folder().file("a.quern"), plain_options()));
+  CHECK(tellings(planned, "shared") == 0);
+}
+
 TEST_CASE("what looks like a buffer, a copy or a part, and may be a weight, is refused") {
   const std::vector<std::pair<std::string, Extra>> cases = {
       {"gpt2", {"h.0.attn.bias", {64}}},                           // No mask: one row.

@@ -137,6 +137,8 @@ TEST_CASE("what would be computed otherwise is refused by name") {
       {"FalconForCausalLM", "\"alibi\": true, \"multi_query\": false", nullptr},
       {"FalconForCausalLM", "\"alibi\": true, \"new_decoder_architecture\": true", "alibi"},
       {"FalconForCausalLM", "\"num_ln_in_parallel_attn\": 2", "num_ln_in_parallel_attn"},
+      {"DebertaV2Model", "\"pooler_hidden_size\": 48", nullptr},
+      {"DebertaV2ForSequenceClassification", "\"pooler_hidden_size\": 48", "pooler_hidden_size"},
       {"BloomForCausalLM", "\"slow_but_exact\": true", nullptr},
       {"BloomForCausalLM", "\"pretraining_tp\": 4", nullptr},
       {"BloomForCausalLM", "\"pretraining_tp\": 4, \"slow_but_exact\": true", "slow_but_exact"},
@@ -150,6 +152,29 @@ TEST_CASE("what would be computed otherwise is refused by name") {
     CHECK(config.error().code == ErrorCode::kUnsupported);
     CHECK(config.error().field == row.key);
   }
+}
+
+TEST_CASE("Cohere 2's heads are as wide as the configuration says") {
+  const models::Architecture* cohere2 = models::find_by_hf_class("Cohere2ForCausalLM");
+  Config source;
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size",
+                          "intermediate_size", "max_position_embeddings"})
+    source.set(key, std::int64_t{4});
+  source.set("layer_norm_eps", 1e-6);
+  for (const std::int64_t width : {1, 6}) {
+    if (width > 1) source.set("head_dim", width);
+    const auto config = cohere2->read_config(source, models::SourceKind::kHuggingFace);
+    REQUIRE(config.ok());
+    CHECK(*config->integer("head_dim") == width);
+  }
+}
+
+TEST_CASE("of a list that is longer than the stack its first layers are read") {
+  const Config config =
+      config_of("SmolLM3ForCausalLM", "\"no_rope_layers\": [1, 0, 1, 1, 0, 0, 0, 0]");
+  const ConfigList expected = {ConfigValue(true), ConfigValue(false), ConfigValue(true),
+                               ConfigValue(true)};
+  CHECK(config.list("rotary_layers") == expected);
 }
 
 TEST_CASE("a window's own kind of rotary scaling is refused by name") {
