@@ -10,6 +10,8 @@
 
 #include "structure/symbols.h"
 
+#ifdef NDEBUG
+
 namespace quern::structure {
 namespace {
 
@@ -60,8 +62,6 @@ std::string joined(const std::set<std::string>& entries) {
 }
 
 }  // namespace
-
-#ifdef NDEBUG
 
 TEST_CASE("the library's objects call nothing that ends the process or prints") {
   const std::set<std::string> forbidden = {
@@ -116,6 +116,6 @@ TEST_CASE("an object with instruction-set flags exports its install function and
   CHECK_MESSAGE(wrong.empty(), joined(wrong));
 }
 
-#endif  // without optimisation nothing is inlined, and the library is not what is shipped
-
 }  // namespace quern::structure
+
+#endif  // without optimisation nothing is inlined, and the library is not what is shipped
