@@ -26,7 +26,7 @@ struct EncoderOutput {
 
 struct EncoderOptions {
   std::int64_t max_tokens = 0;    ///< Longest input; 0: the model's own limit, at most 8,192.
-  std::int64_t batch_rows = 256;  ///< Tokens of a step that short inputs share; others are alone.
+  std::int64_t batch_rows = 256;  ///< Tokens of a step that inputs share; longer inputs are alone.
   bool logits = true;             ///< Whether the head is computed.
   /// What attention keeps keys and values as on the processor. kAuto: float32; kQ8 makes long texts
   /// faster, for a cosine of about 0.9998 with the embeddings of float32.
