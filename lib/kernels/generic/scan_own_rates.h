@@ -29,9 +29,12 @@ class ScanOwnRates {
  private:
   static constexpr int kColumns = static_cast<int>(kScanColumns);
   static constexpr int kRows = static_cast<int>(kScanRows);
+  using R = typename V::Register;
+  static constexpr int kLanes = R::kLanes;
   /// Numbers whose states the registers hold.
-  static constexpr int kNumbers = V::kCount == 1 ? 8 : 4;
+  static constexpr int kNumbers = 8;
   static_assert(kScanSum % kNumbers == 0);
+  static constexpr float kLog2E = 1.44269504f;
   static constexpr float kMostDecay = 126.0f;  ///< Where exp2_decay begins to clamp.
 
   /// The rows of sixteen columns.
@@ -69,10 +72,6 @@ class ScanOwnRates {
       std::copy_n(out + t * kColumns, count, args.out + t * args.x_stride + first);
   }
 
-  static QUERN_INLINE V log_step(const Rows& rows, std::int64_t t) {
-    return V::load(rows.step + t * rows.step_stride) * V::all(1.44269504f);
-  }
-
   /// Whether no decay of a block is so strong that exp2_decay would clamp it. A product with log2e
   /// keeps the order, so that the largest of all is made from the largest step.
   static bool is_in_range(const ScanArgs& args, const float* rates, const Rows& rows) {
@@ -81,68 +80,90 @@ class ScanOwnRates {
       most_rate = larger_of(abs_of(V::load(rates + j * kColumns)), most_rate);
     for (std::int64_t t = 0; t < args.rows; ++t)
       most_step = larger_of(abs_of(V::load(rows.step + t * rows.step_stride)), most_step);
-    return all_less(most_step * V::all(1.44269504f) * most_rate, V::all(kMostDecay));
+    return all_less(most_step * V::all(kLog2E) * most_rate, V::all(kMostDecay));
   }
 
   static void run_block(const ScanArgs& args, std::int64_t first, const Rows& rows) {
     const float* rates = args.a + first * args.n;
     float* state = args.state + first * args.n;
-    is_in_range(args, rates, rows) ? run_numbers<false>(args, rows, rates, state)
-                                   : run_numbers<true>(args, rows, rates, state);
+    const bool clamps = !is_in_range(args, rates, rows);
+    for (int lane = 0; lane < kColumns; lane += kLanes) {
+      clamps ? run_numbers<true>(args, rows, lane, rates + lane, state + lane)
+             : run_numbers<false>(args, rows, lane, rates + lane, state + lane);
+    }
   }
 
+  /// All numbers of the columns of a register, from `lane` on.
   template <bool clamps>
-  static void run_numbers(const ScanArgs& args, const Rows& rows, const float* rates,
+  static void run_numbers(const ScanArgs& args, const Rows& rows, int lane, const float* rates,
                           float* state) {
     Sum sums[kRows];
     std::int64_t j = 0;
     for (; j + kNumbers <= args.n; j += kNumbers)
-      pass<kNumbers, clamps>(args, rows, j, rates + j * kColumns, state + j * kColumns, sums);
+      pass<kNumbers, clamps>(args, rows, lane, j, rates + j * kColumns, state + j * kColumns, sums);
     for (; j < args.n; ++j)
-      pass<1, clamps>(args, rows, j, rates + j * kColumns, state + j * kColumns, sums);
+      pass<1, clamps>(args, rows, lane, j, rates + j * kColumns, state + j * kColumns, sums);
   }
 
   /// Where sums stand between two passes.
   struct Sum {
-    V part;    ///< Of the numbers that are being added.
-    V before;  ///< Of those before.
+    R part;    ///< Of the numbers that are being added.
+    R before;  ///< Of those before.
   };
 
   /// Takes numbers [j, j + N) of the states through all rows, and fetches what follows them.
   template <int N, bool clamps>
-  static QUERN_INLINE void pass(const ScanArgs& args, const Rows& rows, std::int64_t j,
+  static QUERN_INLINE void pass(const ScanArgs& args, const Rows& rows, int lane, std::int64_t j,
                                 const float* rates, float* states, Sum* sums) {
-    const bool starts = j % kScanSum == 0, ends = (j + N) % kScanSum == 0 || j + N == args.n;
-    V state[N], rate[N];
+    const bool starts = j % kScanSum == 0, is_first = j < kScanSum, is_last = j + N == args.n;
+    const bool ends = (j + N) % kScanSum == 0 || is_last;
+    R state[N], rate[N];
     each<N>([&](auto k) QUERN_INLINE_LAMBDA {
-      state[k] = V::load(states + k * kColumns);
-      rate[k] = V::load(rates + k * kColumns);
+      state[k] = R::load(states + k * kColumns);
+      rate[k] = R::load(rates + k * kColumns);
     });
-    const V skip = V::load(rows.skip);
-    const float* next = (j == 0 ? rows.x : rows.out) + args.rows * rows.x_stride;
-    for (std::int64_t t = 0; t < args.rows; ++t) {
-      __builtin_prefetch(next + t * rows.x_stride);
-      const float* b = args.b + t * args.b_stride + j;
-      const float* c = args.c + t * args.b_stride + j;
-      const V x = V::load(rows.x + t * rows.x_stride), factor = log_step(rows, t);
-      const V u = V::load(rows.step + t * rows.step_stride) * x;
-      V part = starts ? V::all(0.0f) : sums[t].part;
+    // All that the rows need in variables: what is stored could be theirs for all the compiler
+    // knows.
+    const std::int64_t count = args.rows, b_stride = args.b_stride;
+    const std::int64_t x_stride = rows.x_stride, step_stride = rows.step_stride;
+    const R skip = R::load(rows.skip + lane);
+    const float* b = args.b + j;
+    const float* c = args.c + j;
+    const float* x_row = rows.x + lane;
+    const float* step_row = rows.step + lane;
+    float* out = rows.out + lane;
+    const float* ahead = (j == 0 ? x_row : out) + count * x_stride;
+    for (std::int64_t t = 0; t < count; ++t) {
+      __builtin_prefetch(ahead);
+      const R x = R::load(x_row), step = R::load(step_row);
+      const R factor = step * R::all(kLog2E), u = step * x;
+      R part = starts ? R::all(0.0f) : sums[t].part;
+      const auto decay_of = [&](auto k) QUERN_INLINE_LAMBDA {
+        const R power = factor * rate[k];
+        return clamps ? exp2_decay(power) : exp2_in_range(power);
+      };
+      // A decay is a longer chain than a processor has in view, so that the next one begins before
+      // this one is used.
+      R next_decay = decay_of(Index<0>{});
       each<N>([&](auto k) QUERN_INLINE_LAMBDA {
-        const V power = factor * rate[k];
-        const V decay = clamps ? exp2_decay(power) : exp2_in_range(power);
-        state[k] = fma(decay, state[k], u * V::all(b[k]));
-        part = fma(state[k], V::all(c[k]), part);
+        constexpr int next = decltype(k)::value + 1;
+        const R decay = next_decay;
+        if constexpr (next < N) next_decay = decay_of(Index<next>{});
+        state[k] = fma(decay, state[k], u * R::all(b[k]));
+        part = fma(state[k], R::all(c[k]), part);
       });
       if (!ends) {
         sums[t].part = part;
-        continue;
-      }
-      const V sum = (j < kScanSum ? V::all(0.0f) : sums[t].before) + part;
-      if (j + N == args.n) {
-        fma(skip, x, sum).store(rows.out + t * rows.x_stride);
       } else {
-        sums[t].before = sum;
+        const R sum = (is_first ? R::all(0.0f) : sums[t].before) + part;
+        if (is_last) {
+          fma(skip, x, sum).store(out);
+        } else {
+          sums[t].before = sum;
+        }
       }
+      b += b_stride, c += b_stride, x_row += x_stride, step_row += step_stride;
+      out += x_stride, ahead += x_stride;
     }
     each<N>([&](auto k) QUERN_INLINE_LAMBDA { state[k].store(states + k * kColumns); });
   }
