@@ -134,7 +134,8 @@ TEST_CASE("attention to a source without rows is zero in steps of few and of man
 }
 
 TEST_CASE("a gated product of two encodings gives the same bits in steps of few and of many rows") {
-  constexpr Encoding kEncodings[] = {Encoding::kQR8, Encoding::kQR4, Encoding::kQR3, Encoding::kF32};
+  constexpr Encoding kEncodings[] = {Encoding::kQR8, Encoding::kQR4, Encoding::kQR3,
+                                     Encoding::kF32};
   for (const Encoding gate : kEncodings) {
     for (const Encoding up : kEncodings) {
       CAPTURE(static_cast<int>(gate));
@@ -144,6 +145,24 @@ TEST_CASE("a gated product of two encodings gives the same bits in steps of few 
       const std::vector<float> few = logits_of(model, KvType::kF32, 1, 40, 1);
       CHECK(same_bits(logits_of(model, KvType::kF32, 1, 40, 40), few));
       CHECK(same_bits(logits_of(model, KvType::kF32, 2, 40, 20), few));
+    }
+  }
+}
+
+TEST_CASE(
+    "a scan gives the same bits with the product of its steps as without, however rows come") {
+  for (const Encoding encoding : {Encoding::kQR8, Encoding::kQR4, Encoding::kF32}) {
+    CAPTURE(static_cast<int>(encoding));
+    const ToyModel joined({.encoding = encoding, .scan_columns = 150});
+    const ToyModel apart({.encoding = encoding, .scan_columns = 150, .scan_apart = true});
+    REQUIRE(joined.graph() != nullptr);
+    REQUIRE(apart.graph() != nullptr);
+    const std::vector<float> reference = logits_of(apart, KvType::kF32, 1, 90, 1);
+    for (const ToyModel* model : {&joined, &apart}) {
+      CHECK(same_bits(logits_of(*model, KvType::kF32, 1, 90, 1), reference));
+      CHECK(same_bits(logits_of(*model, KvType::kF32, 3, 90, 5), reference));
+      CHECK(same_bits(logits_of(*model, KvType::kF32, 1, 90, 37), reference));
+      CHECK(same_bits(logits_of(*model, KvType::kF32, 4, 90, 64), reference));
     }
   }
 }
@@ -173,21 +192,23 @@ TEST_CASE("a narrower cache type stays near the float32 one, and no nearer than 
 }
 
 TEST_CASE("companions in a step do not change a sequence's bits") {
-  const ToyModel model({});
-  const std::vector<float> alone = logits_of(model, KvType::kF32, 2, 40, 64);
-  Bench bench(model, options_for(64, 512, KvType::kF32), 2);
-  Sequence one = bench.sequence();
-  Sequence two = bench.sequence();
-  Sequence three = bench.sequence();
-  std::vector<float> together;
-  for (std::int64_t i = 0; i < 40; ++i) {
-    for (std::int64_t k = 0; k < i % 5; ++k) bench.add(two, token_at(i + k + 11));
-    bench.add(three, token_at(3 * i));
-    bench.add(one, token_at(i));
-    const std::vector<float> logits = bench.run();
-    together.insert(together.end(), logits.end() - 40, logits.end());
+  for (const std::int64_t scan_columns : {0, 150}) {
+    const ToyModel model({.scan_columns = scan_columns});
+    const std::vector<float> alone = logits_of(model, KvType::kF32, 2, 40, 64);
+    Bench bench(model, options_for(64, 512, KvType::kF32), 2);
+    Sequence one = bench.sequence();
+    Sequence two = bench.sequence();
+    Sequence three = bench.sequence();
+    std::vector<float> together;
+    for (std::int64_t i = 0; i < 40; ++i) {
+      for (std::int64_t k = 0; k < i % 5; ++k) bench.add(two, token_at(i + k + 11));
+      bench.add(three, token_at(3 * i));
+      bench.add(one, token_at(i));
+      const std::vector<float> logits = bench.run();
+      together.insert(together.end(), logits.end() - 40, logits.end());
+    }
+    CHECK(same_bits(together, alone));
   }
-  CHECK(same_bits(together, alone));
 }
 
 TEST_CASE("a copied sequence goes on with the same bits") {

@@ -22,32 +22,21 @@ struct ToyShape {
                window = 0;
   Encoding encoding = Encoding::kF32;
   std::optional<Encoding> gate = {}, up = {};  ///< Of these matrices, where it is another one.
-  bool cross = false;  ///< Attends to a source in the place of itself.
+  bool cross = false;                          ///< Attends to a source in the place of itself.
+  std::int64_t scan_columns = 0;  ///< Of a scan of own rates in attention's place; 0: none.
+  bool scan_apart = false;        ///< Something else reads its steps' product, too.
 };
 
 /// Owns its weights; `graph` views them.
 class ToyModel {
  public:
   explicit ToyModel(const ToyShape& shape) : shape_(shape) {
-    const std::int64_t q = shape.n_heads * shape.head_dim;
-    const std::int64_t kv = shape.n_kv_heads * shape.head_dim;
     graph::GraphBuilder g([this](std::string_view name, bool) { return weight(name); },
                           shape.vocab);
     const auto embed = matrix(g, "embed", shape.vocab, shape.dim);
     auto x = g.embedding(embed);
-    const auto angles = g.rope_angles({{1.0F, 0.3F, 0.1F, 0.03F}}, "angles");
     auto h = g.rms_norm(x, graph::kNone, 1e-5F, "norm");
-    const auto rope = [&](graph::ValueId v, const char* name) {
-      return g.rope(v, angles, shape.head_dim, false, name);
-    };
-    const auto wq = rope(g.linear(h, matrix(g, "wq", q, shape.dim), "q"), "q_rope");
-    const auto wk = rope(g.linear(h, matrix(g, "wk", kv, shape.dim), "k"), "k_rope");
-    const auto wv = g.linear(h, matrix(g, "wv", kv, shape.dim), "v");
-    const auto state =
-        g.kv_state({shape.n_kv_heads, shape.head_dim, shape.head_dim, shape.window, shape.cross});
-    h = shape.cross ? g.cross_attention({wq, state, shape.n_heads, 0.35F}, "attention")
-                    : g.attention({wq, wk, wv, state, shape.n_heads, 0.35F}, "attention");
-    x = g.linear(h, matrix(g, "wo", shape.dim, q), "o", graph::kNone, x);
+    x = shape.scan_columns > 0 ? scan(g, h, x) : attention(g, h, x);
     const auto wgate = matrix(g, "gate", shape.ffn, shape.dim, shape.gate);
     const auto wup = matrix(g, "up", shape.ffn, shape.dim, shape.up);
     const auto gate = g.linear(x, wgate, "gate"), up = g.linear(x, wup, "up");
@@ -65,6 +54,54 @@ class ToyModel {
   struct alignas(64) Line {
     std::byte bytes[64];
   };
+
+  /// x plus attention among the rows of h.
+  graph::ValueId attention(graph::GraphBuilder& g, graph::ValueId h, graph::ValueId x) {
+    const std::int64_t q = shape_.n_heads * shape_.head_dim;
+    const std::int64_t kv = shape_.n_kv_heads * shape_.head_dim;
+    const auto angles = g.rope_angles({{1.0F, 0.3F, 0.1F, 0.03F}}, "angles");
+    const auto rope = [&](graph::ValueId v, const char* name) {
+      return g.rope(v, angles, shape_.head_dim, false, name);
+    };
+    const auto wq = rope(g.linear(h, matrix(g, "wq", q, shape_.dim), "q"), "q_rope");
+    const auto wk = rope(g.linear(h, matrix(g, "wk", kv, shape_.dim), "k"), "k_rope");
+    const auto wv = g.linear(h, matrix(g, "wv", kv, shape_.dim), "v");
+    const auto state = g.kv_state(
+        {shape_.n_kv_heads, shape_.head_dim, shape_.head_dim, shape_.window, shape_.cross});
+    h = shape_.cross ? g.cross_attention({wq, state, shape_.n_heads, 0.35F}, "attention")
+                     : g.attention({wq, wk, wv, state, shape_.n_heads, 0.35F}, "attention");
+    return g.linear(h, matrix(g, "wo", shape_.dim, q), "o", graph::kNone, x);
+  }
+
+  /// x plus a gated scan of the rows of h.
+  graph::ValueId scan(graph::GraphBuilder& g, graph::ValueId h, graph::ValueId x) {
+    constexpr std::int64_t kNumbers = 10;
+    const std::int64_t columns = shape_.scan_columns;
+    const auto project = [&](const char* name, std::int64_t rows) {
+      return g.linear(h, matrix(g, name, rows, shape_.dim), name);
+    };
+    const auto z = project("z", columns);
+    graph::ScanOp op{project("x", columns),
+                     project("dt", columns),
+                     project("b", kNumbers),
+                     project("c", kNumbers),
+                     vector(g, "a", columns * kNumbers, -0.5F),
+                     vector(g, "skip", columns, 0.3F)};
+    const auto y = g.scan(op, "scan");
+    if (shape_.scan_apart) g.activation(op.dt, graph::Activation::kTanh, "of dt");
+    const auto gated = g.glu(z, y, graph::Activation::kSilu, "gated");
+    return g.linear(gated, matrix(g, "out", shape_.dim, columns), "out", graph::kNone, x);
+  }
+
+  graph::WeightId vector(graph::GraphBuilder& g, const char* name, std::int64_t n, float about) {
+    auto& storage = storage_.emplace_back(static_cast<std::size_t>(n + 15) / 16);
+    auto* data = reinterpret_cast<float*>(storage.data());
+    std::uniform_real_distribution<float> share(0.5F, 1.5F);
+    for (std::int64_t i = 0; i < n; ++i) data[i] = about * share(random_);
+    weights_[name] = {
+        Encoding::kF32, Layout::kPlain, 1, 1, n, reinterpret_cast<const std::byte*>(data)};
+    return g.vector(name, n);
+  }
 
   graph::WeightId matrix(graph::GraphBuilder& g, const char* name, std::int64_t rows,
                          std::int64_t cols, std::optional<Encoding> other = {}) {

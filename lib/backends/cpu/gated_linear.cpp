@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "backends/cpu/observe.h"
 #include "backends/cpu/product.h"
 
 namespace quern::backends::cpu {
@@ -12,16 +11,6 @@ namespace {
 /// by the thread.
 constexpr std::int64_t kMostPanels = 8;
 
-/// The product behind one side of a unit, where it can be joined; else nullptr.
-const graph::LinearOp* joinable(const Lowering& lowering, graph::ValueId side) {
-  const graph::Node* node = lowering.producer(side);
-  if (node == nullptr || lowering.only_reader<graph::GluOp>(side) == nullptr) return nullptr;
-  const auto* linear = std::get_if<graph::LinearOp>(&node->op);
-  if (linear == nullptr || linear->residual != graph::kNone) return nullptr;
-  const graph::Weight& weight = lowering.weight(linear->weight);
-  return has_product(lowering, weight) && !is_observed(lowering, weight) ? linear : nullptr;
-}
-
 /// Both sides, or nullptr twice.
 struct Sides {
   const graph::LinearOp* gate = nullptr;
@@ -29,8 +18,8 @@ struct Sides {
 };
 
 Sides sides_of(const Lowering& lowering, const graph::GluOp& glu) {
-  if (lowering.options().fast) return {};
-  const Sides sides{joinable(lowering, glu.gate), joinable(lowering, glu.up)};
+  const Sides sides{product_for<graph::GluOp>(lowering, glu.gate),
+                    product_for<graph::GluOp>(lowering, glu.up)};
   if (sides.gate == nullptr || sides.up == nullptr || sides.gate->x != sides.up->x) return {};
   return sides;
 }

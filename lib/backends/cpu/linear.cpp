@@ -6,6 +6,7 @@
 #include "backends/cpu/observe.h"
 #include "backends/cpu/ops.h"
 #include "backends/cpu/product.h"
+#include "backends/cpu/recurrent.h"
 #if defined(QUERN_WITH_ONEDNN)
 #include "backends/cpu/fast_linear.h"
 #endif
@@ -114,7 +115,7 @@ bool is_fast(const Lowering& lowering, Encoding encoding) {
 Status lower_op(Lowering& lowering, const graph::LinearOp& linear, graph::ValueId out) {
   const graph::Weight& weight = lowering.weight(linear.weight);
   if (!has_product(lowering, weight)) return unsupported_encoding("linear", weight);
-  if (is_of_gated_linear(lowering, out)) return {};
+  if (is_of_gated_linear(lowering, out) || is_of_scan(lowering, out)) return {};
   if (is_observed(lowering, weight)) {
     observe_rows(lowering, weight, linear.x);
     // Of a graph that was cut for its observer, the last product is for nobody.

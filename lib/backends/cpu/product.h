@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backends/cpu/lowering.h"
+#include "backends/cpu/observe.h"
 #include "quant/tensor_view.h"
 
 namespace quern::backends::cpu {
@@ -90,6 +91,19 @@ inline bool has_product(const Lowering& lowering, const graph::Weight& weight) {
   const auto slot = static_cast<std::size_t>(weight.view.encoding);
   return find_encoding(weight.view.encoding) != nullptr && slot < kernels::kEncodingSlots &&
          lowering.kernels().linear[slot] != nullptr;
+}
+
+/// The product that makes `value`, where the op `Reader` alone reads it and may as well do it;
+/// nullptr: it has a step of its own.
+template <class Reader>
+const graph::LinearOp* product_for(const Lowering& lowering, graph::ValueId value) {
+  const graph::Node* node = lowering.producer(value);
+  if (node == nullptr || lowering.only_reader<Reader>(value) == nullptr) return nullptr;
+  const auto* linear = std::get_if<graph::LinearOp>(&node->op);
+  if (linear == nullptr || linear->residual != graph::kNone || lowering.options().fast)
+    return nullptr;
+  const graph::Weight& weight = lowering.weight(linear->weight);
+  return has_product(lowering, weight) && !is_observed(lowering, weight) ? linear : nullptr;
 }
 
 /// The product of an op for which has_product() holds; its rows are packed if they are not yet.

@@ -8,19 +8,24 @@
 #include "backends/cpu/column_tail.h"
 #include "backends/cpu/kv_cache.h"
 #include "backends/cpu/ops.h"
+#include "backends/cpu/product.h"
+#include "backends/cpu/recurrent.h"
 
 namespace quern::backends::cpu {
 namespace {
 
-/// Calls visit(cache, first, last) for the rows of every sequence of the step.
+/// Calls visit(cache, first, last) for the rows of [begin, end) that every sequence of the step
+/// has.
 template <class Visit>
-void for_each_sequence(const StepContext& context, Visit visit) {
-  const auto sequences = context.step.sequences;
-  for (std::size_t first = 0; first < sequences.size();) {
-    std::size_t last = first + 1;
-    while (last < sequences.size() && sequences[last] == sequences[first]) ++last;
-    visit(*static_cast<const KvCache*>(sequences[first]), static_cast<std::int64_t>(first),
-          static_cast<std::int64_t>(last));
+void for_each_sequence(const StepContext& context, std::int64_t begin, std::int64_t end,
+                       Visit visit) {
+  const auto sequence = [&](std::int64_t row) {
+    return context.step.sequences[static_cast<std::size_t>(row)];
+  };
+  for (std::int64_t first = begin; first < end;) {
+    std::int64_t last = first + 1;
+    while (last < end && sequence(last) == sequence(first)) ++last;
+    visit(*static_cast<const KvCache*>(sequence(first)), first, last);
     first = last;
   }
 }
@@ -46,10 +51,11 @@ class Convolution final : public ColumnTail {
   const Shape& shape() const noexcept { return s_; }
 
   void run(const StepContext& context, std::int64_t begin, std::int64_t end) const override {
-    for_each_sequence(context, [&](const KvCache& cache, std::int64_t first, std::int64_t last) {
-      for (std::int64_t row = first; row < last; row += kRows)
-        convolve(context, cache, row, std::min(kRows, last - row), begin, end);
-    });
+    for_each_sequence(context, 0, context.rows(),
+                      [&](const KvCache& cache, std::int64_t first, std::int64_t last) {
+                        for (std::int64_t row = first; row < last; row += kRows)
+                          convolve(context, cache, row, std::min(kRows, last - row), begin, end);
+                      });
   }
 
  private:
@@ -100,10 +106,13 @@ class ConvolutionStep final : public Step {
   std::unique_ptr<const Convolution> convolution_;
 };
 
+/// A scan, and the product that makes its steps where nothing else needs them: they stay in the
+/// first-level cache, and threads wait for each other once less.
 class ScanStep final : public Step {
  public:
   struct Shape {
     BufferId x, dt, b, c, out;
+    std::optional<Product> dt_product;  ///< In dt's place: a head has one column, and groups are 1.
     const float* a;
     const float* skip;
     const float* dt_bias;  ///< Or nullptr.
@@ -126,37 +135,33 @@ class ScanStep final : public Step {
     }
   }
 
+  std::array<std::span<const std::byte>, 2> weights(int thread, int threads) const override {
+    if (!s_.dt_product) return {};
+    return {s_.dt_product->share(thread, threads)};
+  }
+
   void run(const StepContext& context) const override {
     const std::int64_t columns = s_.heads * s_.head_dim / s_.groups;  // Of a group.
-    const std::int64_t blocks = (columns + kColumns - 1) / kColumns;
-    const auto [begin, end] = context.share(blocks * s_.groups);
-    for_each_sequence(context, [&, begin = begin, end = end](
-                                   const KvCache& cache, std::int64_t first, std::int64_t last) {
-      for (std::int64_t block = begin; block < end;) {
-        const std::int64_t group = block / blocks, in_group = block % blocks;
-        Columns some{context, group, in_group * kColumns, columns};
-        some.end = std::min(some.end, (in_group + end - block) * kColumns);
-        some.end = std::min(some.end, last_column(some.begin));
-        some.state = cache.rolling(s_.state) + block * kColumns * state_numbers();
-        some.rates = rates_.data() + (rates_.empty() ? 0 : block * kColumns * s_.state_dim);
-        const std::int64_t rows = rows_at_once();
-        for (std::int64_t row = first; row < last; row += rows)
-          scan(some, row, std::min(rows, last - row));
-        block += (some.end - some.begin + kColumns - 1) / kColumns;
-      }
-    });
+    const std::int64_t blocks = ceil_div(columns, kColumns), n = context.rows();
+    const auto [first, last] = context.share(blocks * s_.groups);
+    for (std::int64_t block = first; block < last;) {
+      const std::int64_t group = block / blocks, begin = block % blocks * kColumns;
+      const std::int64_t end = std::min(columns, begin + (last - block) * kColumns);
+      const Columns held{group, begin, std::min(end, begin + held_columns())};
+      for (std::int64_t row = 0; row < n; row += rows_at_once())
+        scan_held(context, held, row, std::min(row + rows_at_once(), n));
+      block += ceil_div(held.end - held.begin, kColumns);
+    }
   }
 
  private:
   static constexpr std::int64_t kColumns = kernels::kScanColumns, kHeads = kernels::kScanHeads;
-  static_assert(kColumns == graph::kScanBlock);
+  static_assert(kColumns == graph::kScanBlock && kColumns == kernels::kPanelRows);
+  static_assert(kernels::kScanRows / 2 % kernels::kRowTile == 0);
 
   /// Columns [begin, end) of a group, which begin with a block.
   struct Columns {
-    const StepContext& context;
     std::int64_t group, begin, end;
-    float* state = nullptr;        ///< Of column `begin`.
-    const float* rates = nullptr;  ///< The same, where columns have their own.
   };
   /// With own rates a call has few states, and its rows should stay in the first cache.
   std::int64_t rows_at_once() const noexcept {
@@ -165,14 +170,16 @@ class ScanStep final : public Step {
   std::int64_t state_numbers() const noexcept {
     return s_.state_dim + (s_.a_per_head == 1 ? 1 : 0);
   }
-  /// Where a call of the kernel ends that begins with column `begin`: with a block, after as many
-  /// heads as a call may have, and while its states stay in the second-level cache until the next
-  /// rows come.
-  std::int64_t last_column(std::int64_t begin) const noexcept {
+  /// Columns whose states stay in the second-level cache until the next rows come.
+  std::int64_t held_columns() const noexcept {
     constexpr std::int64_t kNumbers = 65536, kTogether = 4 * kColumns;
+    return std::max(kNumbers / state_numbers() / kTogether, std::int64_t{1}) * kTogether;
+  }
+  /// Where a call of the kernel ends that begins with column `begin`: with a block, after as many
+  /// heads as a call may have.
+  std::int64_t last_column(std::int64_t begin) const noexcept {
     const std::int64_t heads = (begin / s_.head_dim + kHeads) * s_.head_dim - begin;
-    const std::int64_t held = std::max(kNumbers / state_numbers() / kTogether, std::int64_t{1});
-    return begin + std::min(heads / kColumns * kColumns, held * kTogether);
+    return begin + heads / kColumns * kColumns;
   }
 
   /// log(1 + e^x) of heads of a row, clamped.
@@ -189,47 +196,80 @@ class ScanStep final : public Step {
     for (std::int64_t i = 0; i < count; ++i)
       sizes[i] = std::min(std::max(sizes[i], s_.dt_min), s_.dt_max);
   }
-
-  void scan(const Columns& columns, std::int64_t row, std::int64_t rows) const {
-    const StepContext& context = columns.context;
-    const std::int64_t heads = s_.heads / s_.groups;  // Of a group.
-    const std::int64_t begin = columns.begin / s_.head_dim;
-    const std::int64_t head = columns.group * heads + begin;
-    const std::int64_t count = (columns.end - 1) / s_.head_dim + 1 - begin;
-    float sizes[kernels::kScanRows * kHeads];
-    const float* dt = context.floats(s_.dt) + row * s_.heads + head;
-    for (std::int64_t i = 0; i < rows; ++i, dt += s_.heads) {
-      // The next call's: rows lie too far apart for the hardware to see them coming.
-      for (std::int64_t k = 0; k < count; k += 16) __builtin_prefetch(dt + rows * s_.heads + k);
-      step_sizes(context, dt, head, count, sizes + i * kHeads);
+  /// The same of rows [row, end): `[end − row, kHeads]`.
+  void step_sizes(const StepContext& context, std::int64_t row, std::int64_t end, std::int64_t head,
+                  std::int64_t count, bool same_rows, float* sizes) const {
+    if (s_.dt_product) {
+      const std::int64_t panel = head / kColumns;
+      s_.dt_product->multiply(context, {panel, panel + ceil_div(count, kColumns), row, end}, sizes,
+                              kHeads, false, same_rows);
     }
-    const std::int64_t at = (row * s_.groups + columns.group) * s_.state_dim;
-    const std::int64_t column =
-        row * s_.heads * s_.head_dim + columns.group * heads * s_.head_dim + columns.begin;
+    const float* dt = s_.dt_product ? sizes : context.floats(s_.dt) + row * s_.heads + head;
+    const std::int64_t stride = s_.dt_product ? kHeads : s_.heads;
+    for (std::int64_t i = row; i < end; ++i, dt += stride, sizes += kHeads) {
+      // The next call's: rows lie too far apart for the hardware to see them coming.
+      for (std::int64_t k = 0; k < count && !s_.dt_product; k += 16)
+        __builtin_prefetch(dt + (end - row) * stride + k);
+      step_sizes(context, dt, head, count, sizes);
+    }
+  }
+
+  /// Rows [begin, end) of columns that are held.
+  void scan_held(const StepContext& context, const Columns& held, std::int64_t begin,
+                 std::int64_t end) const {
+    for (Columns some = held; some.begin < held.end; some.begin = some.end) {
+      some.end = std::min(held.end, last_column(some.begin));
+      scan(context, some, begin, end, some.begin > held.begin);
+    }
+  }
+
+  /// \param same_rows whether the call before was for the same rows.
+  void scan(const StepContext& context, const Columns& columns, std::int64_t begin,
+            std::int64_t end, bool same_rows) const {
+    const std::int64_t heads = s_.heads / s_.groups;  // Of a group.
+    const std::int64_t block =
+        columns.group * ceil_div(heads * s_.head_dim, kColumns) + columns.begin / kColumns;
+    const std::int64_t first_head = columns.begin / s_.head_dim;
+    const std::int64_t head = columns.group * heads + first_head;
+    const std::int64_t count = (columns.end - 1) / s_.head_dim + 1 - first_head;
+    float sizes[kernels::kScanRows * kHeads];
+    step_sizes(context, begin, end, head, count, same_rows, sizes);
     kernels::ScanArgs args{};
-    args.rows = rows;
     args.columns = columns.end - columns.begin;
     args.offset = columns.begin % s_.head_dim;
     args.head_dim = s_.head_dim;
     args.n = s_.state_dim;
-    args.a = s_.a_per_head == 1 ? s_.a + head : columns.rates;
+    args.a = s_.a_per_head == 1 ? s_.a + head : rates_.data() + block * kColumns * s_.state_dim;
     args.rates = s_.a_per_head;
     args.skip = s_.skip + head;
-    args.step = sizes;
     args.step_stride = kHeads;
-    args.b = context.floats(s_.b) + at;
-    args.c = context.floats(s_.c) + at;
     args.b_stride = s_.groups * s_.state_dim;
-    args.x = context.floats(s_.x) + column;
-    args.out = context.floats(s_.out) + column;
     args.x_stride = s_.heads * s_.head_dim;
-    args.state = columns.state;
-    context.kernels.scan(args);
+    const std::int64_t column = columns.group * heads * s_.head_dim + columns.begin;
+    for_each_sequence(
+        context, begin, end, [&](const KvCache& cache, std::int64_t first, std::int64_t last) {
+          const std::int64_t number = first * args.b_stride + columns.group * s_.state_dim;
+          const std::int64_t at = first * args.x_stride + column;
+          args.rows = last - first;
+          args.step = sizes + (first - begin) * kHeads;
+          args.b = context.floats(s_.b) + number;
+          args.c = context.floats(s_.c) + number;
+          args.x = context.floats(s_.x) + at;
+          args.out = context.floats(s_.out) + at;
+          args.state = cache.rolling(s_.state) + block * kColumns * state_numbers();
+          context.kernels.scan(args);
+        });
   }
 
   Shape s_;
   std::vector<float> rates_;  ///< Own rates by column, laid out as the state.
 };
+
+/// The product that makes the steps of a scan, where the scan can do it; else nullptr.
+const graph::LinearOp* product_of_steps(const Lowering& lowering, const graph::ScanOp& scan) {
+  if (scan.head_dim != 1 || scan.groups != 1) return nullptr;
+  return product_for<graph::ScanOp>(lowering, scan.dt);
+}
 
 const float* vector_or_null(const Lowering& lowering, graph::WeightId id) {
   return id == graph::kNone ? nullptr : lowering.weight(id).view.f32();
@@ -269,26 +309,41 @@ TakenTail take_convolution(Lowering& lowering, graph::ValueId x) {
   return {std::move(convolution), out};
 }
 
+bool is_of_scan(const Lowering& lowering, graph::ValueId product) {
+  const auto* scan = lowering.only_reader<graph::ScanOp>(product);
+  return scan != nullptr && scan->dt == product && product_of_steps(lowering, *scan) != nullptr;
+}
+
 Status lower_op(Lowering& lowering, const graph::ScanOp& scan, graph::ValueId out) {
-  const std::int64_t heads = lowering.value(scan.dt).cols;
-  const ScanStep::Shape shape{lowering.buffer(scan.x),
-                              lowering.buffer(scan.dt),
-                              lowering.buffer(scan.b),
-                              lowering.buffer(scan.c),
-                              lowering.allocate(out),
-                              vector_or_null(lowering, scan.a),
-                              vector_or_null(lowering, scan.skip),
-                              vector_or_null(lowering, scan.dt_bias),
-                              scan.state,
-                              heads,
-                              scan.head_dim,
-                              lowering.value(scan.b).cols / scan.groups,
-                              scan.groups,
-                              lowering.weight(scan.a).view.cols / heads,
-                              scan.dt_min,
-                              scan.dt_max};
-  lowering.add(std::make_unique<ScanStep>(shape),
-               {Split::kOther, {shape.x, shape.dt, shape.b, shape.c}, {shape.out}});
+  ScanStep::Shape shape{};
+  StepInfo step{Split::kOther, {}, {}};
+  if (const graph::LinearOp* linear = product_of_steps(lowering, scan)) {
+    shape.dt_product = product_of(lowering, *linear);
+    const quant::TensorView& weight = shape.dt_product->weight;
+    step.scratch_bytes = kernels::linear_scratch_bytes(weight.encoding, weight.cols);
+    step.reads.push_back(shape.dt_product->packed);
+  } else {
+    shape.dt = lowering.buffer(scan.dt);
+    step.reads.push_back(shape.dt);
+  }
+  shape.x = lowering.buffer(scan.x);
+  shape.b = lowering.buffer(scan.b);
+  shape.c = lowering.buffer(scan.c);
+  step.reads.insert(step.reads.end(), {shape.x, shape.b, shape.c});
+  shape.out = lowering.allocate(out);
+  step.writes.push_back(shape.out);
+  shape.a = vector_or_null(lowering, scan.a);
+  shape.skip = vector_or_null(lowering, scan.skip);
+  shape.dt_bias = vector_or_null(lowering, scan.dt_bias);
+  shape.state = scan.state;
+  shape.heads = lowering.value(scan.dt).cols;
+  shape.head_dim = scan.head_dim;
+  shape.state_dim = lowering.value(scan.b).cols / scan.groups;
+  shape.groups = scan.groups;
+  shape.a_per_head = lowering.weight(scan.a).view.cols / shape.heads;
+  shape.dt_min = scan.dt_min;
+  shape.dt_max = scan.dt_max;
+  lowering.add(std::make_unique<ScanStep>(shape), std::move(step));
   return {};
 }
 

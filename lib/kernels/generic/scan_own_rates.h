@@ -132,7 +132,7 @@ class ScanOwnRates {
     const float* x_row = rows.x + lane;
     const float* step_row = rows.step + lane;
     float* out = rows.out + lane;
-    const float* ahead = (j == 0 ? x_row : out) + count * x_stride;
+    const float* ahead = (j == 0 ? x_row : out) + kColumns;
     for (std::int64_t t = 0; t < count; ++t) {
       __builtin_prefetch(ahead);
       const R x = R::load(x_row), step = R::load(step_row);
