@@ -1,7 +1,8 @@
 /// \file
 /// State-space scans whose columns have a rate for every number: a body over V = Vec16 of any ISA,
 /// in the order of kernel_table.h. Lanes are columns. What bounds it are the decays, eight products
-/// and three sums each, so that all else is done once for as many numbers as registers hold.
+/// and three sums each, so that all else is done once for the numbers of a sum, and the columns of
+/// one register go by at a time: more would have their sums on the stack.
 #pragma once
 
 #include <algorithm>
@@ -31,9 +32,8 @@ class ScanOwnRates {
   static constexpr int kRows = static_cast<int>(kScanRows);
   using R = typename V::Register;
   static constexpr int kLanes = R::kLanes;
-  /// Numbers whose states the registers hold.
-  static constexpr int kNumbers = 8;
-  static_assert(kScanSum % kNumbers == 0);
+  /// Numbers that go through the rows together.
+  static constexpr int kNumbers = static_cast<int>(kScanSum);
   static constexpr float kLog2E = 1.44269504f;
   static constexpr float kMostDecay = 126.0f;  ///< Where exp2_decay begins to clamp.
 

@@ -22,6 +22,7 @@ namespace {
 template <class Arch>
 struct Exact;
 
+/// Lanes of whole registers. Vec16 is what bodies take.
 template <class Arch, int lanes>
 struct Lanes {
   using Batch = xsimd::batch<float, Arch>;
